@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * The client's side of a beginning: connect(), its first SYN, and the errors that connect() returns by itself.
+ */
+#ifndef TCPTRACE_CONNECT_H
+#define TCPTRACE_CONNECT_H
+
+/* Set by user space before anything is attached, according to the hooks that could be had. */
+struct hook_modes {
+	u8 announce_at_state; /* nothing sees tcp_connect: the state change must do, without the source port */
+	u8 errors_follow; /* connect()'s own errors are seen, so a close may wait for its errno */
+};
+
+struct hook_modes modes;
+
+struct connect_call {
+	u32 fd;
+	u8 began; /* the socket went to SYN_SENT: whatever comes of it is told by its own events */
+	u8 unused[3];
+	struct sockaddr_inet destination;
+};
+
+/*
+ * connect() calls under way, by thread.
+ *
+ * Inserted: when one starts. Deleted: when it returns; LRU for threads that never do.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, u64);
+	__type(value, struct connect_call);
+} connect_calls SEC(".maps");
+
+static void note_connect_began(void)
+{
+	u64 thread = bpf_get_current_pid_tgid();
+	struct connect_call *call = bpf_map_lookup_elem(&connect_calls, &thread);
+
+	if (call)
+		call->began = 1;
+}
+
+/* Keeps c, whose owner and tuple were read, as the connection of sk. */
+static struct connection *keep(struct sock *sk, struct connection *c)
+{
+	u64 key = (u64)sk;
+
+	if (bpf_map_update_elem(&connections, &key, c, BPF_ANY)) {
+		if (c->flags & FOLLOWED)
+			count_lost(LOST_CONNECTION);
+		return NULL;
+	}
+	return bpf_map_lookup_elem(&connections, &key);
+}
+
+static struct connection *blank_connection(struct sock *sk, u8 role, u64 now_ns)
+{
+	u32 zero = 0;
+	struct connection *c = bpf_map_lookup_elem(&scratch, &zero);
+
+	if (!c)
+		return NULL;
+	__builtin_memset(c, 0, sizeof(*c));
+	c->id = new_connection_id(now_ns);
+	c->role = role;
+	if (sk) {
+		c->netns = netns_of(sk);
+		read_tuple(c, sk);
+	}
+	return c;
+}
+
+/* In connect(), on the socket's way to SYN_SENT: the task is the owner's, the source port is not chosen yet. */
+static struct connection *open_client(struct sock *sk, u64 now_ns)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct connection *c = blank_connection(sk, ROLE_CLIENT, now_ns);
+
+	if (!c)
+		return NULL;
+	read_owner(&c->owner, task);
+	if (!owner_passes(&c->owner, task))
+		return NULL;
+	c->flags = FOLLOWED | CONNECTING;
+	return keep(sk, c);
+}
+
+static void forget(struct sock *sk)
+{
+	u64 key = (u64)sk;
+
+	bpf_map_delete_elem(&connections, &key);
+}
+
+/* With the tuple complete: the first SYN is about to be sent. */
+static void announce(struct sock *sk, struct connection *c, u64 now_ns)
+{
+	struct event_with_settings *e;
+
+	if (c->flags & ANNOUNCED)
+		return;
+	read_tuple(c, sk);
+	if (!tuple_passes(c)) {
+		forget(sk);
+		return;
+	}
+	/* Taken before tcp_connect_init, where the SYN consumes it. */
+	c->isn = BPF_CORE_READ((struct tcp_sock *)sk, write_seq);
+	c->flags |= ANNOUNCED;
+	if (c->isn)
+		bpf_map_update_elem(&initial_sequences, &c->isn, &c->id, BPF_ANY);
+
+	e = begin_with_settings(c, EVENT_CONNECT, now_ns, sk);
+	if (!e)
+		return;
+	e->event.state = TCP_SYN_SENT;
+	e->event.old_state = TCP_CLOSE;
+	e->event.rto_jiffies = BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_rto);
+	submit(e);
+}
+
+static void record_syn_sent_state(struct sock *sk, u64 now_ns)
+{
+	struct connection *c;
+
+	note_connect_began();
+	c = open_client(sk, now_ns);
+	if (c && modes.announce_at_state)
+		announce(sk, c, now_ns);
+}
+
+static void record_connect(struct sock *sk)
+{
+	u64 now_ns = bpf_ktime_get_ns();
+	struct connection *c = connection_of(sk);
+
+	if (!c && filter_dimensions & FILTER_OWNER)
+		return; /* its owner did not pass when it went to SYN_SENT */
+	if (!c)
+		c = open_client(sk, now_ns);
+	if (c)
+		announce(sk, c, now_ns);
+}
+
+static void emit_error(struct connection *c, u32 error, u64 now_ns)
+{
+	struct event *e = begin(c, EVENT_ERROR, now_ns);
+
+	if (!e)
+		return;
+	e->error = error;
+	submit(e);
+}
+
+static void emit_close(struct connection *c, struct sock *sk, u8 old_state, u32 error, u64 now_ns)
+{
+	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
+	struct event *e = begin(c, EVENT_CLOSE, now_ns);
+
+	if (!e)
+		return;
+	e->state = TCP_CLOSE;
+	e->old_state = old_state;
+	e->error = error;
+	e->cookie = cookie_of(sk);
+	/* tcp_write_err leaves both for us: they say which timer it was. */
+	e->retransmits = BPF_CORE_READ(icsk, icsk_retransmits);
+	e->probes_out = BPF_CORE_READ(icsk, icsk_probes_out);
+	submit(e);
+}
+
+static bool is_failure(int result)
+{
+	switch (-result) {
+	case EINPROGRESS:
+	case EALREADY:
+	case EISCONN:
+	case EINTR:
+	case ERESTARTSYS:
+		return false;
+	}
+	return result < 0;
+}
+
+/* connect() returned: 0, or -EINPROGRESS, or an error that no state change carries. */
+static void record_connect_result(struct sock *sk, int result)
+{
+	u64 now_ns = bpf_ktime_get_ns();
+	struct connection *c = connection_of(sk);
+
+	if (!c)
+		return;
+	c->flags &= ~CONNECTING;
+	if (!is_failure(result) || BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_CLOSE)
+		return;
+	emit_error(c, -result, now_ns);
+	emit_close(c, sk, TCP_SYN_SENT, -result, now_ns);
+	c->flags |= ENDED;
+}
+
+/*
+ * connect() failed before the socket became a connection: no route, most often. destination is what it asked for,
+ * as the socket was never told.
+ */
+static void record_connect_refused_locally(struct sock *sk, const struct sockaddr_inet *destination, int result)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	u64 now_ns = bpf_ktime_get_ns();
+	struct connection *c = blank_connection(sk, ROLE_CLIENT, now_ns);
+
+	if (!c)
+		return;
+	read_owner(&c->owner, task);
+	c->family = destination->family;
+	c->remote_port = bpf_ntohs(destination->port);
+	if (destination->family == AF_INET6)
+		__builtin_memcpy(c->remote, destination->v6, 16);
+	else
+		__builtin_memcpy(c->remote, destination->v4, 4);
+	if (!owner_passes(&c->owner, task) || !tuple_passes(c))
+		return;
+	c->flags = FOLLOWED;
+	emit_error(c, -result, now_ns);
+	emit_close(c, sk, TCP_CLOSE, -result, now_ns);
+}
+
+/* began: this call had brought the socket to SYN_SENT. */
+static void handle_connect_result(struct sock *sk, const struct sockaddr_inet *destination, bool began, int result)
+{
+	if (connection_of(sk)) {
+		record_connect_result(sk, result);
+		return;
+	}
+	if (is_failure(result) && !began && BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_CLOSE)
+		record_connect_refused_locally(sk, destination, result);
+}
+
+/* A SYN reached a device. Retries of the same SYN through stacked devices (a VLAN on a bond) count once. */
+static void record_syn_sent(struct sk_buff *skb, struct net_device *dev)
+{
+	struct sock *sk = BPF_CORE_READ(skb, sk);
+	struct connection *c;
+	struct event *e;
+	u8 syn;
+
+	if (!sk || BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_SYN_SENT || !is_tcp(sk))
+		return;
+	c = connection_of(sk);
+	if (!c || !(c->flags & ANNOUNCED))
+		return;
+	syn = BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_retransmits) + 1;
+	if (syn <= c->syn_sent)
+		return;
+	c->syn_sent = syn;
+
+	e = begin(c, EVENT_SYN_SENT, bpf_ktime_get_ns());
+	if (!e)
+		return;
+	e->state = TCP_SYN_SENT;
+	e->attempt = syn - 1;
+	e->tcp_seq = c->isn;
+	e->cookie = cookie_of(sk);
+	BPF_CORE_READ_INTO(&e->ifname, dev, name);
+	submit(e);
+}
+
+#endif

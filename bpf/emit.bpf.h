@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Records on their way to user space: begin, fill, submit; or count as lost.
+ */
+#ifndef TCPTRACE_EMIT_H
+#define TCPTRACE_EMIT_H
+
+/*
+ * What happened, in the order in which it was reserved.
+ *
+ * Inserted: begin() and begin_with_settings().
+ * Read by:  user space.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 16 << 20); /* set at load */
+} events SEC(".maps");
+
+/*
+ * Records that found no room, by kind.
+ *
+ * Written: when a reservation fails; and, as kind 0, when a connection finds no room in its map.
+ * Read by: user space, per CPU.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, EVENT_KINDS);
+	__type(key, u32);
+	__type(value, u64);
+} lost SEC(".maps");
+
+#define LOST_CONNECTION 0
+
+static void count_lost(u32 kind)
+{
+	u64 *count = bpf_map_lookup_elem(&lost, &kind);
+
+	if (count)
+		__sync_fetch_and_add(count, 1);
+}
+
+/* Advances even when the record is lost, so that a gap in user space is a known gap. */
+static u32 next_nth(struct connection *c)
+{
+	__sync_fetch_and_add(&c->nth, 1);
+	return c->nth;
+}
+
+static void fill(struct event *e, const struct connection *c, u8 kind, u32 nth, u64 now_ns)
+{
+	u64 task = bpf_get_current_pid_tgid();
+
+	__builtin_memset(e, 0, sizeof(*e));
+	e->time_ns = now_ns;
+	e->connection = c->id;
+	e->kind = kind;
+	e->nth = nth;
+	e->netns = c->netns;
+	e->role = c->role;
+	e->isn = c->isn;
+	e->peer_isn = c->peer_isn;
+	e->family = c->family;
+	e->local_port = c->local_port;
+	e->remote_port = c->remote_port;
+	__builtin_memcpy(e->local, c->local, sizeof(e->local));
+	__builtin_memcpy(e->remote, c->remote, sizeof(e->remote));
+	e->owner_pid = c->owner.pid;
+	e->owner_uid = c->owner.uid;
+	e->owner_cgroup = c->owner.cgroup;
+	__builtin_memcpy(e->owner_comm, c->owner.comm, COMM_LEN);
+	if (c->flags & VIA_LISTENER)
+		e->flags |= EVENT_VIA_LISTENER;
+	if (c->flags & PRE_EXISTING)
+		e->flags |= EVENT_PRE_EXISTING;
+	e->context_pid = task >> 32;
+	e->cpu = bpf_get_smp_processor_id();
+	bpf_get_current_comm(e->context_comm, COMM_LEN);
+}
+
+/* NULL: not followed, or lost and counted. */
+static struct event *begin(struct connection *c, u8 kind, u64 now_ns)
+{
+	struct event *e;
+	u32 nth;
+
+	if (!(c->flags & FOLLOWED))
+		return NULL;
+	nth = next_nth(c);
+	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	if (!e) {
+		count_lost(kind);
+		return NULL;
+	}
+	fill(e, c, kind, nth, now_ns);
+	return e;
+}
+
+static struct event_with_settings *begin_with_settings(struct connection *c, u8 kind, u64 now_ns, struct sock *sk)
+{
+	struct event_with_settings *e;
+	u32 nth;
+
+	if (!(c->flags & FOLLOWED))
+		return NULL;
+	nth = next_nth(c);
+	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	if (!e) {
+		count_lost(kind);
+		return NULL;
+	}
+	fill(&e->event, c, kind, nth, now_ns);
+	e->event.flags |= EVENT_HAS_SETTINGS;
+	e->event.cookie = cookie_of(sk);
+	read_settings(&e->settings, sk);
+	return e;
+}
+
+static void submit(void *record)
+{
+	bpf_ringbuf_submit(record, 0);
+}
+
+#endif

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * What crosses the ring buffer. This is the only place where the wire format is written: Go's side of it is
+ * generated from here.
+ *
+ * Every byte of a record is written, ports are in host order, addresses are in network order (IPv4 in the first
+ * four bytes), and units are in the names. There are no unions.
+ */
+#ifndef TCPTRACE_EVENT_H
+#define TCPTRACE_EVENT_H
+
+#define COMM_LEN 16
+#define IFNAME_LEN 16
+
+/* The same numbers as the kinds of tracer/event; a test compares the two. */
+enum event_kind {
+	EVENT_CONNECT = 1,
+	EVENT_SYN_SENT,
+	EVENT_SYN_RECEIVED,
+	EVENT_SYN_RETRANSMIT,
+	EVENT_SYNACK_RETRANSMIT,
+	EVENT_SYNACK_DUPLICATE,
+	EVENT_ESTABLISHED,
+	EVENT_ACCEPT,
+	EVENT_STATE,
+	EVENT_OPTIONS_CHANGED,
+	EVENT_RETRANSMIT,
+	EVENT_KEEPALIVE_PROBE,
+	EVENT_KEEPALIVE_ANSWER,
+	EVENT_WINDOW_PROBE,
+	EVENT_RESET_SENT,
+	EVENT_RESET_RECEIVED,
+	EVENT_ICMP_ERROR,
+	EVENT_ACCEPT_QUEUE_FULL,
+	EVENT_SYN_QUEUE_FULL,
+	EVENT_SYNACK_TIMEOUT,
+	EVENT_DROP,
+	EVENT_ERROR,
+	EVENT_CLOSE,
+	EVENT_KINDS,
+};
+
+enum role {
+	ROLE_UNKNOWN,
+	ROLE_CLIENT,
+	ROLE_SERVER,
+	ROLE_LISTENER,
+};
+
+/* event.flags */
+enum event_flags {
+	EVENT_VIA_LISTENER = 1, /* the owner is still the listener's: not accepted yet */
+	EVENT_PRE_EXISTING = 2, /* the connection is older than the trace */
+	EVENT_HAS_SETTINGS = 4, /* a struct settings follows */
+	EVENT_HAS_REASON = 8, /* reason is one of the kernel's, even when it is 0 */
+};
+
+struct event {
+	__u64 time_ns; /* CLOCK_MONOTONIC, taken at the hook */
+	__u64 connection; /* see struct connection */
+	__u64 cookie;
+	__u64 owner_cgroup;
+	__u64 waited_ns;
+	__u32 nth;
+	__u32 netns;
+	__u32 isn;
+	__u32 peer_isn;
+	__u32 tcp_seq;
+	__u32 tcp_ack;
+	__u32 len;
+	__u32 rto_jiffies;
+	__u32 reason;
+	__u32 error; /* positive errno */
+	__u32 owner_pid;
+	__u32 owner_uid;
+	__u32 context_pid;
+	__u32 cpu;
+	__u16 family;
+	__u16 local_port;
+	__u16 remote_port;
+	__u8 kind;
+	__u8 role;
+	__u8 state;
+	__u8 old_state;
+	__u8 attempt;
+	__u8 backoff;
+	__u8 retransmits;
+	__u8 probes_out;
+	__u8 flags;
+	__u8 unused[3];
+	__u8 local[16];
+	__u8 remote[16];
+	char owner_comm[COMM_LEN];
+	char context_comm[COMM_LEN];
+	char ifname[IFNAME_LEN];
+};
+
+/* settings.flags */
+enum settings_flags {
+	SETTINGS_KEEPALIVE = 1, /* SO_KEEPALIVE */
+	SETTINGS_HAS_LINEAR_TIMEOUTS = 2, /* the kernel has tcp_syn_linear_timeouts */
+	SETTINGS_ABORT_ON_OVERFLOW = 4,
+};
+
+/* What rules a socket's life, read from that very socket and its own network namespace. 0 of an option: not set. */
+struct settings {
+	__u32 option_user_timeout_ms;
+	__u32 option_keepalive_idle_jiffies;
+	__u32 option_keepalive_interval_jiffies;
+	__u32 option_rto_max_jiffies;
+	__u32 sysctl_rto_max_ms;
+	__u32 sysctl_keepalive_idle_jiffies;
+	__u32 sysctl_keepalive_interval_jiffies;
+	__u32 sysctl_fin_timeout_jiffies;
+	__u8 option_syn_retries;
+	__u8 option_keepalive_count;
+	__u8 sysctl_syn_retries;
+	__u8 sysctl_syn_linear_timeouts;
+	__u8 sysctl_synack_retries;
+	__u8 sysctl_retries1;
+	__u8 sysctl_retries2;
+	__u8 sysctl_orphan_retries;
+	__u8 sysctl_keepalive_count;
+	__u8 sysctl_syncookies;
+	__u8 flags;
+	__u8 unused[5];
+};
+
+struct event_with_settings {
+	struct event event;
+	struct settings settings;
+};
+
+#endif

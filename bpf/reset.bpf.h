@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * RST, sent and received.
+ */
+#ifndef TCPTRACE_RESET_H
+#define TCPTRACE_RESET_H
+
+static void record_reset_received(struct sock *sk)
+{
+	struct connection *c = connection_of(sk);
+	struct event *e;
+
+	if (!c)
+		return;
+	e = begin(c, EVENT_RESET_RECEIVED, bpf_ktime_get_ns());
+	if (!e)
+		return;
+	e->state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	e->cookie = cookie_of(sk);
+	submit(e);
+}
+
+static void emit_reset_sent(struct connection *c, u8 state, bool has_reason, u32 reason)
+{
+	struct event *e = begin(c, EVENT_RESET_SENT, bpf_ktime_get_ns());
+
+	if (!e)
+		return;
+	e->state = state;
+	e->reason = reason;
+	if (has_reason)
+		e->flags |= EVENT_HAS_REASON;
+	submit(e);
+}
+
+/* Mini-sockets (TIME_WAIT, requests) are not sockets, though they share struct sock_common with them. */
+static bool is_full_socket(struct sock *sk)
+{
+	u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
+
+	return state != TCP_TIME_WAIT && state != TCP_NEW_SYN_RECV;
+}
+
+/* The ends of the segment that skb holds, as this host sees them: what it was sent to is local. */
+static bool read_segment_tuple(struct connection *c, struct sk_buff *skb, struct tcp_header *tcp)
+{
+	unsigned char *head = BPF_CORE_READ(skb, head);
+	void *network = head + BPF_CORE_READ(skb, network_header);
+	struct ipv4_header ip4;
+	struct ipv6_header ip6;
+
+	if (bpf_probe_read_kernel(tcp, sizeof(*tcp), head + BPF_CORE_READ(skb, transport_header)))
+		return false;
+	if (bpf_probe_read_kernel(&ip4, sizeof(ip4), network))
+		return false;
+	c->local_port = bpf_ntohs(tcp->destination);
+	c->remote_port = bpf_ntohs(tcp->source);
+	if (ip4.version_ihl >> 4 == 4) {
+		c->family = AF_INET;
+		__builtin_memcpy(c->local, ip4.destination, 4);
+		__builtin_memcpy(c->remote, ip4.source, 4);
+		return true;
+	}
+	if (bpf_probe_read_kernel(&ip6, sizeof(ip6), network))
+		return false;
+	c->family = AF_INET6;
+	__builtin_memcpy(c->local, ip6.destination, 16);
+	__builtin_memcpy(c->remote, ip6.source, 16);
+	return true;
+}
+
+/* Nothing here answers that SYN but a RST. Told when the SYN is that of a connect we follow. */
+static void record_refusal(struct sk_buff *skb, bool has_reason, u32 reason)
+{
+	struct connection *c = blank_connection(NULL, ROLE_SERVER, bpf_ktime_get_ns());
+	struct tcp_header tcp;
+	u32 isn;
+
+	if (!c || !skb || !read_segment_tuple(c, skb, &tcp))
+		return;
+	if (!(tcp.flags & TCP_FLAG_SYN) || tcp.flags & TCP_FLAG_ACK)
+		return;
+	isn = bpf_ntohl(tcp.seq);
+	if (!bpf_map_lookup_elem(&initial_sequences, &isn))
+		return;
+	c->peer_isn = isn;
+	c->netns = BPF_CORE_READ(skb, dev, nd_net.net, ns.inum);
+	c->flags = FOLLOWED;
+	emit_reset_sent(c, TCP_CLOSE, has_reason, reason);
+}
+
+/*
+ * sk may be NULL, a listener or a mini-socket; skb, what the RST answers, is NULL when it answers nothing. An
+ * abort (unread data, linger 0) closes the socket first and sends its RST then.
+ */
+static void record_reset_sent(struct sock *sk, struct sk_buff *skb, bool has_reason, u32 reason)
+{
+	struct connection *c = sk && is_full_socket(sk) ? last_connection_of(sk) : NULL;
+
+	if (c)
+		emit_reset_sent(c, BPF_CORE_READ(sk, __sk_common.skc_state), has_reason, reason);
+	else
+		record_refusal(skb, has_reason, reason);
+}
+
+#endif

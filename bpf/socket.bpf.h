@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Connections: their identity, their owner, and a snapshot of the options and sysctls that rule them.
+ */
+#ifndef TCPTRACE_SOCKET_H
+#define TCPTRACE_SOCKET_H
+
+/* Who a socket belongs to; pid 0 is unknown. */
+struct owner {
+	u64 cgroup;
+	u32 pid;
+	u32 uid;
+	char comm[COMM_LEN];
+};
+
+/* connection.flags */
+enum connection_flags {
+	FOLLOWED = 1, /* passed the filter; without it, kept only because an accept may still make it pass */
+	ANNOUNCED = 2, /* its first event was emitted */
+	CONNECTING = 4, /* connect() has not returned yet, so an error may still come out of it */
+	VIA_LISTENER = 8, /* the owner is the listener's */
+	PRE_EXISTING = 16, /* older than the trace */
+	ENDED = 32, /* closed; kept because the RST of an abort is sent only then */
+};
+
+/*
+ * A connection's id is the time and CPU of its beginning, so a struct sock that connects again gets another, and
+ * no kernel address leaves the kernel.
+ */
+struct connection {
+	u64 id;
+	u64 established_ns;
+	struct owner owner;
+	u32 nth; /* records numbered so far, delivered or not */
+	u32 netns;
+	u32 isn;
+	u32 peer_isn;
+	u16 family;
+	u16 local_port;
+	u16 remote_port;
+	u8 role;
+	u8 flags;
+	u8 syn_sent; /* SYNs handed to a device */
+	u8 unused[7];
+	u8 local[16];
+	u8 remote[16];
+};
+
+/*
+ * The connections we follow, by address of their struct sock.
+ *
+ * Inserted: connect, the child of a handshake, the first event of an older socket, and the iterator at start.
+ * Deleted:  by tcp_destroy_sock; a socket that connects again overwrites its last connection.
+ * Read by:  every hook.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536); /* set at load; preallocated, as kprobes may not allocate */
+	__type(key, u64);
+	__type(value, struct connection);
+} connections SEC(".maps");
+
+/*
+ * Handshakes that a listener answered, by the pair of initial sequence numbers: the request sock and its child
+ * are different objects, and share only this.
+ *
+ * Inserted: when a request is made for a SYN.
+ * Deleted:  by its child's ESTABLISHED; LRU evicts those that never complete, a SYN flood above all.
+ * Read by:  SYN-ACK retransmissions, and the child.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, u64);
+	__type(value, struct connection);
+} requests SEC(".maps");
+
+/*
+ * Initial sequence numbers of the connects we follow, to recognise the other end when it is on this host.
+ *
+ * Inserted: at connect.
+ * Deleted:  LRU only: the other end may look after the connect has failed.
+ * Read by:  new requests, and resets that answer a SYN.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, u32);
+	__type(value, u64); /* connection id */
+} initial_sequences SEC(".maps");
+
+struct listener {
+	struct owner owner;
+	u8 passes; /* the filter, as far as it is about owners */
+	u8 unused[7];
+};
+
+/*
+ * Owners of listeners, by address of their struct sock.
+ *
+ * Inserted: at LISTEN, and by the iterator at start.
+ * Deleted:  by tcp_destroy_sock.
+ * Read by:  new requests.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__type(key, u64);
+	__type(value, struct listener);
+} listeners SEC(".maps");
+
+/* A place to build a struct connection that is too large for the stack beside its callers. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct connection);
+} scratch SEC(".maps");
+
+/* The connection of sk, even when it has just ended. */
+static struct connection *last_connection_of(struct sock *sk)
+{
+	u64 key = (u64)sk;
+
+	return bpf_map_lookup_elem(&connections, &key);
+}
+
+static struct connection *connection_of(struct sock *sk)
+{
+	struct connection *c = last_connection_of(sk);
+
+	return c && !(c->flags & ENDED) ? c : NULL;
+}
+
+static bool is_tcp(struct sock *sk)
+{
+	return BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP;
+}
+
+static u64 new_connection_id(u64 now_ns)
+{
+	return now_ns << 8 | (bpf_get_smp_processor_id() & 0xff);
+}
+
+static u64 isn_pair(u32 client_isn, u32 server_isn)
+{
+	return (u64)client_isn << 32 | server_isn;
+}
+
+static struct cgroup *default_cgroup(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, cgroups, dfl_cgrp);
+}
+
+/* Older kernels leave the rest of a longer, older name behind the terminator. */
+static void clear_after_terminator(char *comm)
+{
+	bool ended = false;
+
+	for (int i = 0; i < COMM_LEN; i++) {
+		if (!comm[i])
+			ended = true;
+		if (ended)
+			comm[i] = 0;
+	}
+}
+
+static void read_owner(struct owner *owner, struct task_struct *task)
+{
+	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
+
+	owner->cgroup = BPF_CORE_READ(default_cgroup(task), kn, id);
+	owner->pid = BPF_CORE_READ(task, tgid);
+	owner->uid = BPF_CORE_READ(task, cred, uid.val);
+	/* The process's name, not that of the thread that happened to call: it is what people look for. */
+	BPF_CORE_READ_INTO(&owner->comm, leader, comm);
+	clear_after_terminator(owner->comm);
+}
+
+static void read_tuple(struct connection *c, struct sock *sk)
+{
+	struct sock_common *common = &sk->__sk_common;
+	u16 local_port = BPF_CORE_READ(common, skc_num);
+
+	c->family = BPF_CORE_READ(common, skc_family);
+	c->remote_port = bpf_ntohs(BPF_CORE_READ(common, skc_dport));
+	/* 0 before a port is chosen and again at CLOSE: what was known stays. */
+	if (local_port)
+		c->local_port = local_port;
+	if (c->family == AF_INET6) {
+		BPF_CORE_READ_INTO(&c->local, common, skc_v6_rcv_saddr.in6_u.u6_addr8);
+		BPF_CORE_READ_INTO(&c->remote, common, skc_v6_daddr.in6_u.u6_addr8);
+		return;
+	}
+	BPF_CORE_READ_INTO((u32 *)c->local, common, skc_rcv_saddr);
+	BPF_CORE_READ_INTO((u32 *)c->remote, common, skc_daddr);
+}
+
+static u32 netns_of(struct sock *sk)
+{
+	return BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+}
+
+static u64 cookie_of(struct sock *sk)
+{
+	return BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+}
+
+static bool sock_flag(struct sock *sk, u32 flag)
+{
+	return BPF_CORE_READ(sk, __sk_common.skc_flags) >> flag & 1;
+}
+
+static void read_settings(struct settings *s, struct sock *sk)
+{
+	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	struct net *net = BPF_CORE_READ(sk, __sk_common.skc_net.net);
+
+	__builtin_memset(s, 0, sizeof(*s));
+	s->option_user_timeout_ms = BPF_CORE_READ(icsk, icsk_user_timeout);
+	s->option_keepalive_idle_jiffies = BPF_CORE_READ(tp, keepalive_time);
+	s->option_keepalive_interval_jiffies = BPF_CORE_READ(tp, keepalive_intvl);
+	s->option_keepalive_count = BPF_CORE_READ(tp, keepalive_probes);
+	s->option_rto_max_jiffies = option_rto_max_jiffies(icsk);
+	s->option_syn_retries = BPF_CORE_READ(icsk, icsk_syn_retries);
+
+	s->sysctl_rto_max_ms = sysctl_rto_max_ms(net);
+	s->sysctl_keepalive_idle_jiffies = BPF_CORE_READ(net, ipv4.sysctl_tcp_keepalive_time);
+	s->sysctl_keepalive_interval_jiffies = BPF_CORE_READ(net, ipv4.sysctl_tcp_keepalive_intvl);
+	s->sysctl_keepalive_count = BPF_CORE_READ(net, ipv4.sysctl_tcp_keepalive_probes);
+	s->sysctl_fin_timeout_jiffies = BPF_CORE_READ(net, ipv4.sysctl_tcp_fin_timeout);
+	s->sysctl_syn_retries = BPF_CORE_READ(net, ipv4.sysctl_tcp_syn_retries);
+	s->sysctl_synack_retries = BPF_CORE_READ(net, ipv4.sysctl_tcp_synack_retries);
+	s->sysctl_retries1 = BPF_CORE_READ(net, ipv4.sysctl_tcp_retries1);
+	s->sysctl_retries2 = BPF_CORE_READ(net, ipv4.sysctl_tcp_retries2);
+	s->sysctl_orphan_retries = BPF_CORE_READ(net, ipv4.sysctl_tcp_orphan_retries);
+	s->sysctl_syncookies = BPF_CORE_READ(net, ipv4.sysctl_tcp_syncookies);
+	s->sysctl_syn_linear_timeouts = linear_timeouts(net);
+
+	if (has_linear_timeouts())
+		s->flags |= SETTINGS_HAS_LINEAR_TIMEOUTS;
+	if (sock_flag(sk, bpf_core_enum_value(enum sock_flags, SOCK_KEEPOPEN)))
+		s->flags |= SETTINGS_KEEPALIVE;
+	if (BPF_CORE_READ(net, ipv4.sysctl_tcp_abort_on_overflow))
+		s->flags |= SETTINGS_ABORT_ON_OVERFLOW;
+}
+
+#endif

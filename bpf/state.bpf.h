@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * State changes, from the handshake's end to CLOSE.
+ */
+#ifndef TCPTRACE_STATE_H
+#define TCPTRACE_STATE_H
+
+static void emit_established(struct connection *c, struct sock *sk, u8 old_state, u64 now_ns)
+{
+	struct event_with_settings *e = begin_with_settings(c, EVENT_ESTABLISHED, now_ns, sk);
+
+	if (!e)
+		return;
+	e->event.state = TCP_ESTABLISHED;
+	e->event.old_state = old_state;
+	submit(e);
+}
+
+static void record_established(struct sock *sk, u8 old_state, u64 now_ns)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	struct connection *c = connection_of(sk);
+
+	if (!c && old_state == TCP_SYN_RECV)
+		c = open_child(sk, now_ns);
+	if (!c)
+		return;
+	c->established_ns = now_ns;
+	if (!c->peer_isn)
+		c->peer_isn = BPF_CORE_READ(tp, rcv_nxt) - 1;
+	if (!c->isn)
+		c->isn = BPF_CORE_READ(tp, snd_una) - 1;
+	emit_established(c, sk, old_state, now_ns);
+}
+
+/* A socket that is older than the trace, and that the iterator did not find an owner for. */
+static struct connection *discover(struct sock *sk, u64 now_ns)
+{
+	struct connection *c;
+
+	if (filter_dimensions & FILTER_OWNER || last_connection_of(sk))
+		return NULL;
+	c = blank_connection(sk, ROLE_UNKNOWN, now_ns);
+	if (!c || !tuple_passes(c))
+		return NULL;
+	c->flags = FOLLOWED | ANNOUNCED | PRE_EXISTING;
+	return keep(sk, c);
+}
+
+static void emit_state(struct connection *c, u8 old_state, u8 state, u64 now_ns)
+{
+	struct event *e = begin(c, EVENT_STATE, now_ns);
+
+	if (!e)
+		return;
+	e->state = state;
+	e->old_state = old_state;
+	submit(e);
+}
+
+/*
+ * tcp_time_wait replaces the socket by a mini-socket and closes it, so that TIME_WAIT itself is never reported.
+ * SOCK_DONE tells: it is set when the peer's FIN has come, and only then is the mini-socket really in TIME_WAIT.
+ */
+static void note_time_wait(struct connection *c, struct sock *sk, u8 old_state, u64 now_ns)
+{
+	u8 stand_in = TCP_FIN_WAIT2;
+
+	if (old_state != TCP_FIN_WAIT2 && old_state != TCP_CLOSING)
+		return;
+	if (BPF_CORE_READ(sk, sk_err))
+		return;
+	if (sock_flag(sk, bpf_core_enum_value(enum sock_flags, SOCK_DONE)))
+		stand_in = TCP_TIME_WAIT;
+	if (stand_in != old_state)
+		emit_state(c, old_state, stand_in, now_ns);
+}
+
+static void record_close(struct sock *sk, u8 old_state, u64 now_ns)
+{
+	u32 error = BPF_CORE_READ(sk, sk_err);
+	struct connection *c = connection_of(sk);
+
+	if (!c && old_state != TCP_SYN_SENT && old_state != TCP_LISTEN)
+		c = discover(sk, now_ns);
+	if (!c)
+		return;
+	/* connect() is about to fail with an errno that the socket never had: wait for it. */
+	if (modes.errors_follow && !error && c->flags & CONNECTING && old_state == TCP_SYN_SENT)
+		return;
+	note_time_wait(c, sk, old_state, now_ns);
+	emit_close(c, sk, old_state, error, now_ns);
+	c->flags |= ENDED;
+}
+
+static void record_other_state(struct sock *sk, u8 old_state, u8 state, u64 now_ns)
+{
+	struct connection *c = connection_of(sk);
+
+	if (!c)
+		c = discover(sk, now_ns);
+	if (c)
+		emit_state(c, old_state, state, now_ns);
+}
+
+static void record_state(struct sock *sk, u8 old_state, u8 state)
+{
+	u64 now_ns = bpf_ktime_get_ns();
+
+	if (old_state == state || !is_tcp(sk))
+		return;
+	switch (state) {
+	case TCP_SYN_SENT:
+		record_syn_sent_state(sk, now_ns);
+		break;
+	case TCP_LISTEN:
+		record_listen(sk, (struct task_struct *)bpf_get_current_task());
+		break;
+	case TCP_SYN_RECV:
+		break; /* a child still wearing its listener's tuple; ESTABLISHED is next */
+	case TCP_ESTABLISHED:
+		record_established(sk, old_state, now_ns);
+		break;
+	case TCP_CLOSE:
+		if (old_state != TCP_LISTEN)
+			record_close(sk, old_state, now_ns);
+		break;
+	default:
+		record_other_state(sk, old_state, state, now_ns);
+	}
+}
+
+static void record_destroy(struct sock *sk)
+{
+	forget(sk);
+	forget_listener(sk);
+}
+
+#endif

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Tasks: what their system calls and files tell of sockets, and which of them a command's children are.
+ */
+#ifndef TCPTRACE_TASK_H
+#define TCPTRACE_TASK_H
+
+static struct sock *sock_of_file(struct file *file)
+{
+	u16 mode;
+	struct socket *socket;
+
+	if (!file)
+		return NULL;
+	mode = BPF_CORE_READ(file, f_inode, i_mode);
+	if ((mode & S_IFMT) != S_IFSOCK)
+		return NULL;
+	socket = BPF_CORE_READ(file, private_data);
+	return socket ? BPF_CORE_READ(socket, sk) : NULL;
+}
+
+static bool is_inet(struct sock *sk)
+{
+	u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+
+	return family == AF_INET || family == AF_INET6;
+}
+
+/* The TCP socket behind a descriptor of the current task, or NULL. */
+static struct sock *tcp_sock_of_fd(u32 fd)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file **files = BPF_CORE_READ(table, fd);
+	struct file *file = NULL;
+	struct sock *sk;
+
+	if (fd >= BPF_CORE_READ(table, max_fds))
+		return NULL;
+	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
+	sk = sock_of_file(file);
+	return sk && is_inet(sk) && is_tcp(sk) ? sk : NULL;
+}
+
+static void record_connect_call(struct syscall_enter *call)
+{
+	u64 thread = bpf_get_current_pid_tgid();
+	struct connect_call c = { .fd = call->args[0] };
+	void *address = (void *)call->args[1];
+
+	/* An IPv4 address is shorter, and may be the last thing on a page. */
+	if (bpf_probe_read_user(&c.destination, sizeof(c.destination), address) &&
+	    bpf_probe_read_user(&c.destination, 8, address))
+		return;
+	if (c.destination.family != AF_INET && c.destination.family != AF_INET6)
+		return;
+	bpf_map_update_elem(&connect_calls, &thread, &c, BPF_ANY);
+}
+
+static void record_connect_return(struct syscall_exit *call)
+{
+	u64 thread = bpf_get_current_pid_tgid();
+	struct connect_call *c = bpf_map_lookup_elem(&connect_calls, &thread);
+	struct sock *sk;
+
+	if (!c)
+		return;
+	sk = tcp_sock_of_fd(c->fd);
+	if (sk)
+		handle_connect_result(sk, &c->destination, c->began, call->ret);
+	bpf_map_delete_elem(&connect_calls, &thread);
+}
+
+static void record_accept_return(struct syscall_exit *call)
+{
+	if (call->ret >= 0)
+		record_accept(tcp_sock_of_fd(call->ret));
+}
+
+static void record_fork(struct task_struct *parent, struct task_struct *child)
+{
+	u32 parent_pid = BPF_CORE_READ(parent, tgid);
+	u32 child_pid = BPF_CORE_READ(child, tgid);
+	u8 yes = 1;
+
+	if (parent_pid != child_pid && bpf_map_lookup_elem(&tasks, &parent_pid))
+		bpf_map_update_elem(&tasks, &child_pid, &yes, BPF_ANY);
+}
+
+static void record_exit(struct task_struct *task)
+{
+	u32 pid = BPF_CORE_READ(task, tgid);
+
+	if (BPF_CORE_READ(task, signal, live.counter) == 0)
+		bpf_map_delete_elem(&tasks, &pid);
+}
+
+/* A socket that was there before us, with a task that holds it. */
+static void remember_open_socket(struct task_struct *task, struct sock *sk)
+{
+	u64 key = (u64)sk;
+	u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	struct connection *c;
+
+	if (state == TCP_LISTEN) {
+		record_listen(sk, task);
+		return;
+	}
+	if (state == TCP_CLOSE)
+		return;
+	c = blank_connection(sk, state == TCP_SYN_SENT ? ROLE_CLIENT : ROLE_UNKNOWN, bpf_ktime_get_ns());
+	if (!c)
+		return;
+	read_owner(&c->owner, task);
+	if (!owner_passes(&c->owner, task) || !tuple_passes(c))
+		return;
+	c->flags = FOLLOWED | ANNOUNCED | PRE_EXISTING;
+	bpf_map_update_elem(&connections, &key, c, BPF_NOEXIST);
+}
+
+static void record_open_file(struct task_struct *task, struct file *file)
+{
+	struct sock *sk;
+
+	if (!task || !file)
+		return;
+	sk = sock_of_file(file);
+	if (sk && is_inet(sk) && is_tcp(sk))
+		remember_open_socket(task, sk);
+}
+
+#endif

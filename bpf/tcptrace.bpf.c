@@ -1,0 +1,471 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * The index: every program, each of which only hands its arguments to a topic's handler.
+ *
+ * Programs are called <event>_<mechanism>. Which of them are used is decided in tracer/hooks.go, one row an event
+ * and mechanism; each is loaded alone, so one that a kernel refuses costs only itself.
+ */
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_tracing.h>
+
+#include "event.h"
+#include "compat.bpf.h"
+#include "socket.bpf.h"
+#include "filter.bpf.h"
+#include "emit.bpf.h"
+#include "connect.bpf.h"
+#include "retransmit.bpf.h"
+#include "listen.bpf.h"
+#include "reset.bpf.h"
+#include "state.bpf.h"
+#include "task.bpf.h"
+#include "frame.bpf.h"
+
+/* The kernel gives some helpers only to programs under a licence that it is compatible with. */
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* Names the types that user space shares but no map does, so that they are generated for Go. */
+struct exported {
+	struct event_with_settings record;
+	enum event_kind kind;
+	enum role role;
+	enum event_flags event_flags;
+	enum settings_flags settings_flags;
+	enum filter_dimension filter_dimension;
+};
+
+const struct exported *exported;
+
+/* ---- connect ---- */
+
+SEC("fentry/tcp_connect")
+int BPF_PROG(connect_fentry, struct sock *sk)
+{
+	record_connect(sk);
+	return 0;
+}
+
+SEC("kprobe/tcp_connect")
+int BPF_KPROBE(connect_kprobe, struct sock *sk)
+{
+	record_connect(sk);
+	return 0;
+}
+
+/*
+ * connect and syn_received without function hooks. It answers nothing, so that every operation keeps its default;
+ * 1 is what a program at this hook returns.
+ */
+SEC("sockops")
+int handshake_sockops(struct bpf_sock_ops *ops)
+{
+	struct sock *sk = NULL;
+
+	/* A request is no full socket, and ops->sk hides it: read what the kernel holds behind ops. */
+	bpf_probe_read_kernel(&sk, sizeof(sk), &((struct bpf_sock_ops_kern *)ops)->sk);
+	if (!sk)
+		return 1;
+	switch (ops->op) {
+	case BPF_SOCK_OPS_TCP_CONNECT_CB:
+		record_connect(sk);
+		break;
+	case BPF_SOCK_OPS_TIMEOUT_INIT:
+		/* tcp_conn_request asks for the SYN-ACK's timeout, just before it keeps the request. */
+		if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_NEW_SYN_RECV)
+			record_syn_received(BPF_CORE_READ(sk, __sk_common.skc_listener), (struct request_sock *)sk);
+		break;
+	}
+	return 1;
+}
+
+/* ---- error ---- */
+
+SEC("fexit/tcp_v4_connect")
+int BPF_PROG(error_v4_fexit, struct sock *sk, struct sockaddr_inet *address, int address_len, int result)
+{
+	struct sockaddr_inet destination = {};
+
+	bpf_probe_read_kernel(&destination, 8, address);
+	handle_connect_result(sk, &destination, false, result);
+	return 0;
+}
+
+SEC("fexit/tcp_v6_connect")
+int BPF_PROG(error_v6_fexit, struct sock *sk, struct sockaddr_inet *address, int address_len, int result)
+{
+	struct sockaddr_inet destination = {};
+
+	bpf_probe_read_kernel(&destination, sizeof(destination), address);
+	handle_connect_result(sk, &destination, false, result);
+	return 0;
+}
+
+SEC("kprobe/tcp_v4_connect")
+int BPF_KPROBE(error_v4_kprobe, struct sock *sk, void *address)
+{
+	enter_frame(ctx, sk, address);
+	return 0;
+}
+
+SEC("kretprobe/tcp_v4_connect")
+int BPF_KRETPROBE(error_v4_kretprobe, int result)
+{
+	struct sockaddr_inet destination = {};
+	struct frame frame;
+
+	if (!leave_frame(ctx, &frame))
+		return 0;
+	bpf_probe_read_kernel(&destination, 8, (void *)frame.other);
+	handle_connect_result((struct sock *)frame.sk, &destination, false, result);
+	return 0;
+}
+
+SEC("kprobe/tcp_v6_connect")
+int BPF_KPROBE(error_v6_kprobe, struct sock *sk, void *address)
+{
+	enter_frame(ctx, sk, address);
+	return 0;
+}
+
+SEC("kretprobe/tcp_v6_connect")
+int BPF_KRETPROBE(error_v6_kretprobe, int result)
+{
+	struct sockaddr_inet destination = {};
+	struct frame frame;
+
+	if (!leave_frame(ctx, &frame))
+		return 0;
+	bpf_probe_read_kernel(&destination, sizeof(destination), (void *)frame.other);
+	handle_connect_result((struct sock *)frame.sk, &destination, false, result);
+	return 0;
+}
+
+SEC("tracepoint/syscalls/sys_enter_connect")
+int error_enter_tracepoint(struct syscall_enter *call)
+{
+	record_connect_call(call);
+	return 0;
+}
+
+SEC("tracepoint/syscalls/sys_exit_connect")
+int error_exit_tracepoint(struct syscall_exit *call)
+{
+	record_connect_return(call);
+	return 0;
+}
+
+/* ---- syn_sent ---- */
+
+SEC("tp_btf/net_dev_start_xmit")
+int BPF_PROG(syn_sent_tracepoint, struct sk_buff *skb, struct net_device *dev)
+{
+	record_syn_sent(skb, dev);
+	return 0;
+}
+
+SEC("fentry/dev_hard_start_xmit")
+int BPF_PROG(syn_sent_fentry, struct sk_buff *skb, struct net_device *dev)
+{
+	record_syn_sent(skb, dev);
+	return 0;
+}
+
+SEC("kprobe/dev_hard_start_xmit")
+int BPF_KPROBE(syn_sent_kprobe, struct sk_buff *skb, struct net_device *dev)
+{
+	record_syn_sent(skb, dev);
+	return 0;
+}
+
+/* ---- syn_retransmit ---- */
+
+SEC("fexit/tcp_retransmit_skb")
+int BPF_PROG(syn_retransmit_fexit, struct sock *sk, struct sk_buff *skb, int segs, int result)
+{
+	record_retransmit(sk, result);
+	return 0;
+}
+
+SEC("kprobe/tcp_retransmit_skb")
+int BPF_KPROBE(syn_retransmit_kprobe, struct sock *sk)
+{
+	enter_frame(ctx, sk, NULL);
+	return 0;
+}
+
+SEC("kretprobe/tcp_retransmit_skb")
+int BPF_KRETPROBE(syn_retransmit_kretprobe, int result)
+{
+	struct frame frame;
+
+	if (leave_frame(ctx, &frame))
+		record_retransmit((struct sock *)frame.sk, result);
+	return 0;
+}
+
+/* Since 6.17 the tracepoint also fires for what could not be sent, and says so. */
+SEC("tp_btf/tcp_retransmit_skb")
+int BPF_PROG(syn_retransmit_tracepoint_result, struct sock *sk, struct sk_buff *skb, int result)
+{
+	record_retransmit(sk, result);
+	return 0;
+}
+
+SEC("tp_btf/tcp_retransmit_skb")
+int BPF_PROG(syn_retransmit_tracepoint, struct sock *sk)
+{
+	record_retransmit(sk, 0);
+	return 0;
+}
+
+/* ---- syn_received, synack_retransmit, accept ---- */
+
+SEC("fentry/inet_csk_reqsk_queue_hash_add")
+int BPF_PROG(syn_received_fentry, struct sock *sk, struct request_sock *req)
+{
+	record_syn_received(sk, req);
+	return 0;
+}
+
+SEC("kprobe/inet_csk_reqsk_queue_hash_add")
+int BPF_KPROBE(syn_received_kprobe, struct sock *sk, struct request_sock *req)
+{
+	record_syn_received(sk, req);
+	return 0;
+}
+
+SEC("tp_btf/tcp_retransmit_synack")
+int BPF_PROG(synack_retransmit_tracepoint, struct sock *sk, struct request_sock *req)
+{
+	record_synack_retransmit(req);
+	return 0;
+}
+
+SEC("fexit/tcp_rtx_synack")
+int BPF_PROG(synack_retransmit_fexit, struct sock *sk, struct request_sock *req, int result)
+{
+	if (!result)
+		record_synack_retransmit(req);
+	return 0;
+}
+
+SEC("kprobe/tcp_rtx_synack")
+int BPF_KPROBE(synack_retransmit_kprobe, struct sock *sk, struct request_sock *req)
+{
+	enter_frame(ctx, sk, req);
+	return 0;
+}
+
+SEC("kretprobe/tcp_rtx_synack")
+int BPF_KRETPROBE(synack_retransmit_kretprobe, int result)
+{
+	struct frame frame;
+
+	if (leave_frame(ctx, &frame) && !result)
+		record_synack_retransmit((struct request_sock *)frame.other);
+	return 0;
+}
+
+SEC("fexit/inet_csk_accept")
+int BPF_PROG(accept_fexit, struct sock *sk, void *arg, struct sock *child)
+{
+	record_accept(child);
+	return 0;
+}
+
+/* Until 6.9 its flags, error and kern were arguments of their own. */
+SEC("fexit/inet_csk_accept")
+int BPF_PROG(accept_fexit_4args, struct sock *sk, int flags, int *err, bool kern, struct sock *child)
+{
+	record_accept(child);
+	return 0;
+}
+
+SEC("kretprobe/inet_csk_accept")
+int BPF_KRETPROBE(accept_kretprobe, struct sock *child)
+{
+	record_accept(child);
+	return 0;
+}
+
+SEC("tracepoint/syscalls/sys_exit_accept")
+int accept_tracepoint(struct syscall_exit *call)
+{
+	record_accept_return(call);
+	return 0;
+}
+
+SEC("tracepoint/syscalls/sys_exit_accept4")
+int accept4_tracepoint(struct syscall_exit *call)
+{
+	record_accept_return(call);
+	return 0;
+}
+
+/* ---- established, state, close ---- */
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(state_tracepoint, struct sock *sk, int old_state, int state)
+{
+	record_state(sk, old_state, state);
+	return 0;
+}
+
+SEC("fentry/tcp_set_state")
+int BPF_PROG(state_fentry, struct sock *sk, int state)
+{
+	record_state(sk, BPF_CORE_READ(sk, __sk_common.skc_state), state);
+	return 0;
+}
+
+SEC("kprobe/tcp_set_state")
+int BPF_KPROBE(state_kprobe, struct sock *sk, int state)
+{
+	record_state(sk, BPF_CORE_READ(sk, __sk_common.skc_state), state);
+	return 0;
+}
+
+/* tcp_set_state is not how a socket comes to LISTEN. */
+SEC("fentry/inet_csk_listen_start")
+int BPF_PROG(listen_fentry, struct sock *sk)
+{
+	record_state(sk, TCP_CLOSE, TCP_LISTEN);
+	return 0;
+}
+
+SEC("kprobe/inet_csk_listen_start")
+int BPF_KPROBE(listen_kprobe, struct sock *sk)
+{
+	record_state(sk, TCP_CLOSE, TCP_LISTEN);
+	return 0;
+}
+
+/* ---- reset_sent, reset_received ---- */
+
+/* Since 6.12 with the reason, and for every RST. */
+SEC("tp_btf/tcp_send_reset")
+int BPF_PROG(reset_sent_tracepoint_reason, struct sock *sk, struct sk_buff *skb, u32 reason)
+{
+	record_reset_sent(sk, skb, true, reason);
+	return 0;
+}
+
+/* Before that only for those that have a full socket. */
+SEC("tp_btf/tcp_send_reset")
+int BPF_PROG(reset_sent_tracepoint, struct sock *sk, struct sk_buff *skb)
+{
+	record_reset_sent(sk, skb, false, 0);
+	return 0;
+}
+
+SEC("fentry/tcp_v4_send_reset")
+int BPF_PROG(reset_sent_v4_fentry, struct sock *sk, struct sk_buff *skb)
+{
+	record_reset_sent(sk, skb, false, 0);
+	return 0;
+}
+
+SEC("fentry/tcp_v6_send_reset")
+int BPF_PROG(reset_sent_v6_fentry, struct sock *sk, struct sk_buff *skb)
+{
+	record_reset_sent(sk, skb, false, 0);
+	return 0;
+}
+
+SEC("fentry/tcp_send_active_reset")
+int BPF_PROG(reset_sent_active_fentry, struct sock *sk)
+{
+	record_reset_sent(sk, NULL, false, 0);
+	return 0;
+}
+
+SEC("kprobe/tcp_v4_send_reset")
+int BPF_KPROBE(reset_sent_v4_kprobe, struct sock *sk, struct sk_buff *skb)
+{
+	record_reset_sent(sk, skb, false, 0);
+	return 0;
+}
+
+SEC("kprobe/tcp_v6_send_reset")
+int BPF_KPROBE(reset_sent_v6_kprobe, struct sock *sk, struct sk_buff *skb)
+{
+	record_reset_sent(sk, skb, false, 0);
+	return 0;
+}
+
+SEC("kprobe/tcp_send_active_reset")
+int BPF_KPROBE(reset_sent_active_kprobe, struct sock *sk)
+{
+	record_reset_sent(sk, NULL, false, 0);
+	return 0;
+}
+
+SEC("tp_btf/tcp_receive_reset")
+int BPF_PROG(reset_received_tracepoint, struct sock *sk)
+{
+	record_reset_received(sk);
+	return 0;
+}
+
+SEC("fentry/tcp_reset")
+int BPF_PROG(reset_received_fentry, struct sock *sk)
+{
+	record_reset_received(sk);
+	return 0;
+}
+
+SEC("kprobe/tcp_reset")
+int BPF_KPROBE(reset_received_kprobe, struct sock *sk)
+{
+	record_reset_received(sk);
+	return 0;
+}
+
+/* ---- housekeeping: no events of their own ---- */
+
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(destroy_tracepoint, struct sock *sk)
+{
+	record_destroy(sk);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(fork_tracepoint, struct task_struct *parent, struct task_struct *child)
+{
+	record_fork(parent, child);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(exit_tracepoint, struct task_struct *task)
+{
+	record_exit(task);
+	return 0;
+}
+
+SEC("iter/task_file")
+int open_files_iterator(struct bpf_iter__task_file *ctx)
+{
+	record_open_file(ctx->task, ctx->file);
+	return 0;
+}
+
+/* Two readings of both clocks give the length of a jiffy; run by user space where the kernel's config is not readable. */
+struct clock_reading {
+	u64 jiffies;
+	u64 time_ns;
+};
+
+struct clock_reading clock;
+
+SEC("raw_tp")
+int read_clock(void *ctx)
+{
+	clock.time_ns = bpf_ktime_get_ns();
+	clock.jiffies = bpf_jiffies64();
+	return 0;
+}

@@ -1,0 +1,219 @@
+package tracer
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
+
+	"tcptrace/tracer/event"
+	"tcptrace/tracer/host"
+)
+
+// Hook is how one event kind is seen on this kernel.
+type Hook struct {
+	Kind      event.Kind
+	Mechanism Mechanism // empty: not at all
+	Programs  []string
+	Partial   string   // what this way of seeing it misses
+	Refused   []string // why the better ways could not be had, a sentence each
+	Missing   string   // what users lose, where Mechanism is empty
+}
+
+// attacher loads and attaches programs, each alone, so that one that the kernel refuses costs only itself.
+type attacher struct {
+	spec    *ebpf.CollectionSpec
+	shared  *ebpf.Collection // the maps
+	kernel  *kernel
+	cache   *btf.Cache
+	allowed []Mechanism // nil: all
+
+	programs map[string]error // every program tried; nil: attached
+	links    []io.Closer
+	// denied remembers that the kernel has a mechanism refused altogether, so that it is asked once.
+	denied map[Mechanism]error
+}
+
+// choose takes the first way of h that holds.
+func (a *attacher) choose(h hook) Hook {
+	chosen := Hook{Kind: h.kind}
+	for _, w := range h.ways {
+		err := a.take(w)
+		if err == nil {
+			chosen.Mechanism, chosen.Programs, chosen.Partial = w.mechanism, w.programs, w.partial
+			return chosen
+		}
+		chosen.Refused = append(chosen.Refused, fmt.Sprintf("%s: %v", w.mechanism, err))
+	}
+	chosen.Missing = h.cost
+	return chosen
+}
+
+// take attaches every program of w, or says why not. What it had attached when one is refused stays: it sees the
+// same event, and its records would only be half of it, so they are detached at once.
+func (a *attacher) take(w way) error {
+	if a.allowed != nil && !slices.Contains(a.allowed, w.mechanism) {
+		return fmt.Errorf("left out by %s", MechanismsVariable)
+	}
+	if err := a.denied[w.mechanism]; err != nil {
+		return err
+	}
+	for _, met := range w.requires {
+		if err := met(a.kernel); err != nil {
+			return err
+		}
+	}
+	before := len(a.links)
+	for i, name := range w.programs {
+		if err := a.attach(name); err != nil {
+			a.detachFrom(before)
+			for _, undone := range w.programs[:i] {
+				delete(a.programs, undone)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *attacher) detachFrom(first int) {
+	for _, l := range a.links[first:] {
+		l.Close()
+	}
+	a.links = a.links[:first]
+}
+
+// attach loads and attaches one program, once.
+func (a *attacher) attach(name string) error {
+	if err, tried := a.programs[name]; tried {
+		return err
+	}
+	err := a.attachNew(name)
+	a.programs[name] = err
+	return err
+}
+
+func (a *attacher) attachNew(name string) error {
+	spec := a.spec.Programs[name]
+	program, err := a.load(name)
+	if err != nil {
+		return a.explain(spec, err)
+	}
+	defer program.Close() // the link keeps it
+	l, err := attachProgram(program, spec)
+	if err != nil {
+		return a.explain(spec, err)
+	}
+	a.links = append(a.links, l)
+	return nil
+}
+
+// load loads one program with the maps that all share.
+func (a *attacher) load(name string) (*ebpf.Program, error) {
+	collection, err := ebpf.NewCollectionWithOptions(&ebpf.CollectionSpec{
+		Maps:      a.spec.Maps,
+		Programs:  map[string]*ebpf.ProgramSpec{name: a.spec.Programs[name]},
+		Types:     a.spec.Types,
+		ByteOrder: a.spec.ByteOrder,
+	}, ebpf.CollectionOptions{
+		Programs:        ebpf.ProgramOptions{KernelTypes: a.kernel.types},
+		MapReplacements: a.shared.Maps,
+		Cache:           a.cache,
+	})
+	if err != nil {
+		return nil, err
+	}
+	program := collection.DetachProgram(name)
+	collection.Close()
+	return program, nil
+}
+
+func attachProgram(program *ebpf.Program, spec *ebpf.ProgramSpec) (io.Closer, error) {
+	switch spec.Type {
+	case ebpf.Tracing:
+		if spec.AttachType == ebpf.AttachTraceIter {
+			return runIterator(program)
+		}
+		return link.AttachTracing(link.TracingOptions{Program: program, AttachType: spec.AttachType})
+	case ebpf.Kprobe:
+		if strings.HasPrefix(spec.SectionName, "kretprobe/") {
+			return link.Kretprobe(spec.AttachTo, program, nil)
+		}
+		return link.Kprobe(spec.AttachTo, program, nil)
+	case ebpf.TracePoint:
+		group, name, _ := strings.Cut(spec.AttachTo, "/")
+		return link.Tracepoint(group, name, program, nil)
+	case ebpf.SockOps:
+		root, err := host.CgroupRoot()
+		if err != nil {
+			return nil, err
+		}
+		return link.AttachCgroup(link.CgroupOptions{Path: root, Attach: ebpf.AttachCGroupSockOps, Program: program})
+	}
+	return nil, fmt.Errorf("no way to attach a program of type %s", spec.Type)
+}
+
+// runIterator lets an iterator go over everything once.
+func runIterator(program *ebpf.Program) (io.Closer, error) {
+	iterator, err := link.AttachIter(link.IterOptions{Program: program})
+	if err != nil {
+		return nil, err
+	}
+	defer iterator.Close()
+	walk, err := iterator.Open()
+	if err != nil {
+		return nil, err
+	}
+	_, err = io.Copy(io.Discard, walk)
+	return walk, errors.Join(err)
+}
+
+// explain makes a sentence of a refusal, and remembers those that hold for a whole mechanism.
+func (a *attacher) explain(spec *ebpf.ProgramSpec, err error) error {
+	target := spec.AttachTo
+	switch {
+	case spec.Type == ebpf.Tracing && spec.AttachType != ebpf.AttachTraceRawTp && errors.Is(err, os.ErrPermission):
+		err = errors.New("the kernel refuses fentry and fexit programs (EPERM)")
+		if spec.AttachType == ebpf.AttachTraceFEntry || spec.AttachType == ebpf.AttachTraceFExit {
+			a.denied[Fentry] = err
+		}
+		return err
+	case spec.Type == ebpf.Kprobe && !kprobesBuilt():
+		a.denied[Kprobe] = errors.New("this kernel is built without kprobes")
+		return a.denied[Kprobe]
+	case errors.Is(err, btf.ErrNotFound), errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("the kernel has no %s to attach to", target)
+	case errors.Is(err, ebpf.ErrNotSupported):
+		return fmt.Errorf("the kernel cannot attach to %s in this way", target)
+	}
+	var verifier *ebpf.VerifierError
+	if errors.As(err, &verifier) {
+		// Its last line says why; the whole log is for developers.
+		return fmt.Errorf("the verifier refuses %s: %v", spec.Name, verifier)
+	}
+	return fmt.Errorf("attach to %s: %w", target, err)
+}
+
+func kprobesBuilt() bool {
+	for _, sign := range []string{"/sys/bus/event_source/devices/kprobe", tracefs + "/kprobe_events", "/sys/kernel/debug/tracing/kprobe_events"} {
+		if _, err := os.Stat(sign); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+func (a *attacher) close() error {
+	var all error
+	for _, l := range a.links {
+		all = errors.Join(all, l.Close())
+	}
+	a.links = nil
+	return all
+}

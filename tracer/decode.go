@@ -1,0 +1,183 @@
+package tracer
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"tcptrace/tracer/event"
+)
+
+// errRecord says that a record is not what bpf/event.h describes.
+var errRecord = errors.New("malformed record")
+
+const (
+	recordSize   = int(unsafe.Sizeof(bpfEventWithSettings{}.Event))
+	settingsSize = int(unsafe.Sizeof(bpfEventWithSettings{}.Settings))
+)
+
+// decoder makes events of records. Units become types here and nowhere else.
+type decoder struct {
+	jiffy   time.Duration // 0: unknown, then so are all durations that the kernel counts in jiffies
+	wall    func(mono time.Duration) time.Time
+	reasons map[uint32]string // of RSTs
+	comms   map[[16]int8]string
+	cgroups func(id uint64) (path, container string)
+}
+
+// decode fills ev from one record.
+func (d *decoder) decode(record []byte, ev *event.Event) error {
+	var raw bpfEventWithSettings
+	if len(record) != recordSize && len(record) != recordSize+settingsSize {
+		return fmt.Errorf("%w: %d bytes", errRecord, len(record))
+	}
+	// The kernel side writes the same struct with the same layout: bpf2go generated one from the other.
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(&raw)), unsafe.Sizeof(raw)), record)
+
+	r := &raw.Event
+	flags := bpfEventFlags(r.Flags)
+	local, remote, err := endpoints(r.Family, r.Local, r.LocalPort, r.Remote, r.RemotePort)
+	if err != nil {
+		return err
+	}
+	*ev = event.Event{
+		Nth:         r.Nth,
+		Mono:        time.Duration(r.TimeNs),
+		Kind:        event.Kind(r.Kind),
+		Conn:        event.ConnID(r.Connection),
+		Cookie:      r.Cookie,
+		NetNS:       r.Netns,
+		Local:       local,
+		Remote:      remote,
+		Role:        event.Role(r.Role),
+		State:       event.State(r.State),
+		OldState:    event.State(r.OldState),
+		ISN:         r.Isn,
+		PeerISN:     r.PeerIsn,
+		Attempt:     int(r.Attempt),
+		RTO:         d.jiffies(r.RtoJiffies),
+		Backoff:     int(r.Backoff),
+		TCPSeq:      r.TcpSeq,
+		TCPAck:      r.TcpAck,
+		Len:         int(r.Len),
+		IfName:      text(r.Ifname[:]),
+		Context:     event.Context{PID: int(r.ContextPid), Comm: d.comm(r.ContextComm), CPU: int(r.Cpu)},
+		Errno:       event.Errno(r.Error),
+		Waited:      time.Duration(r.WaitedNs),
+		Retransmits: int(r.Retransmits),
+		ProbesOut:   int(r.ProbesOut),
+		PreExisting: flags&bpfEventFlagsEVENT_PRE_EXISTING != 0,
+	}
+	ev.Time = d.wall(ev.Mono)
+	if r.OwnerPid != 0 {
+		ev.Owner = d.owner(r.OwnerPid, r.OwnerUid, r.OwnerComm, r.OwnerCgroup)
+		if flags&bpfEventFlagsEVENT_VIA_LISTENER != 0 {
+			ev.Owner.Via = "listener"
+		}
+	}
+	if flags&bpfEventFlagsEVENT_HAS_REASON != 0 {
+		ev.Reason = d.reasons[r.Reason]
+	}
+	if ev.Kind == event.Close {
+		ev.Total = r.Nth
+	}
+	if flags&bpfEventFlagsEVENT_HAS_SETTINGS != 0 {
+		d.settings(&raw, ev)
+	}
+	return nil
+}
+
+func (d *decoder) jiffies(n uint32) time.Duration { return time.Duration(n) * d.jiffy }
+
+func (d *decoder) owner(pid, uid uint32, comm [16]int8, cgroup uint64) event.Owner {
+	path, container := d.cgroups(cgroup)
+	return event.Owner{
+		PID: int(pid), Comm: d.comm(comm), UID: uid,
+		CgroupID: cgroup, Cgroup: path, Container: container,
+	}
+}
+
+func (d *decoder) settings(raw *bpfEventWithSettings, ev *event.Event) {
+	s := &raw.Settings
+	flags := bpfSettingsFlags(s.Flags)
+	ev.Options = &event.Options{
+		SYNRetries:        int(s.OptionSynRetries),
+		UserTimeout:       time.Duration(s.OptionUserTimeoutMs) * time.Millisecond,
+		KeepAlive:         flags&bpfSettingsFlagsSETTINGS_KEEPALIVE != 0,
+		KeepaliveIdle:     d.jiffies(s.OptionKeepaliveIdleJiffies),
+		KeepaliveInterval: d.jiffies(s.OptionKeepaliveIntervalJiffies),
+		KeepaliveCount:    int(s.OptionKeepaliveCount),
+		RTOMax:            d.jiffies(s.OptionRtoMaxJiffies),
+	}
+	ev.Sysctls = &event.Sysctls{
+		SYNRetries:           int(s.SysctlSynRetries),
+		SYNLinearTimeouts:    int(s.SysctlSynLinearTimeouts),
+		HasSYNLinearTimeouts: flags&bpfSettingsFlagsSETTINGS_HAS_LINEAR_TIMEOUTS != 0,
+		SYNACKRetries:        int(s.SysctlSynackRetries),
+		Retries1:             int(s.SysctlRetries1),
+		Retries2:             int(s.SysctlRetries2),
+		OrphanRetries:        int(s.SysctlOrphanRetries),
+		RTOMax:               time.Duration(s.SysctlRtoMaxMs) * time.Millisecond,
+		KeepaliveIdle:        d.jiffies(s.SysctlKeepaliveIdleJiffies),
+		KeepaliveInterval:    d.jiffies(s.SysctlKeepaliveIntervalJiffies),
+		KeepaliveCount:       int(s.SysctlKeepaliveCount),
+		FinTimeout:           d.jiffies(s.SysctlFinTimeoutJiffies),
+		AbortOnOverflow:      flags&bpfSettingsFlagsSETTINGS_ABORT_ON_OVERFLOW != 0,
+		SYNCookies:           int(s.SysctlSyncookies),
+	}
+}
+
+// comm turns a process name into a string, and the same name always into the same one: there are few names and many
+// events.
+func (d *decoder) comm(raw [16]int8) string {
+	if name, ok := d.comms[raw]; ok {
+		return name
+	}
+	name := text(raw[:])
+	if len(d.comms) < maxComms {
+		d.comms[raw] = name
+	}
+	return name
+}
+
+// maxComms bounds what a host that invents process names can make us remember.
+const maxComms = 4096
+
+func text(raw []int8) string {
+	bytes := make([]byte, 0, len(raw))
+	for _, c := range raw {
+		if c == 0 {
+			break
+		}
+		bytes = append(bytes, byte(c))
+	}
+	return string(bytes)
+}
+
+// endpoints makes addresses of what the kernel holds: 0 for family means that they are unknown. An IPv4 address on
+// an IPv6 socket becomes an IPv4 address, which it is on the wire.
+func endpoints(family uint16, local [16]uint8, localPort uint16, remote [16]uint8, remotePort uint16) (l, r netip.AddrPort, err error) {
+	switch family {
+	case unix.AF_UNSPEC:
+		return l, r, nil
+	case unix.AF_INET:
+		return endpoint(netip.AddrFrom4([4]byte(local[:4])), localPort),
+			endpoint(netip.AddrFrom4([4]byte(remote[:4])), remotePort), nil
+	case unix.AF_INET6:
+		return endpoint(netip.AddrFrom16(local).Unmap(), localPort),
+			endpoint(netip.AddrFrom16(remote).Unmap(), remotePort), nil
+	}
+	return l, r, fmt.Errorf("%w: address family %d", errRecord, family)
+}
+
+// endpoint is invalid, so unknown, for a socket that has neither address nor port yet.
+func endpoint(address netip.Addr, port uint16) netip.AddrPort {
+	if address.IsUnspecified() && port == 0 {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(address, port)
+}

@@ -1,0 +1,165 @@
+// Package event is the vocabulary of tcptrace: what the kernel did to a TCP connection, and when.
+//
+// It is pure: values only, no clocks, files or kernel. Everything the kernel reports becomes an [Event] in
+// package tracer; everything that is said to a user starts from one.
+package event
+
+import (
+	"net/netip"
+	"strconv"
+	"time"
+)
+
+// ConnID names one connection for as long as it lives: from connect, or from the SYN that a listener took, to
+// CLOSE. A struct sock that connects twice has two. It is opaque, never zero for a known connection, and holds
+// no kernel address.
+type ConnID uint64
+
+// String is how the id is written in every output.
+func (id ConnID) String() string { return strconv.FormatUint(uint64(id), 36) }
+
+// ParseConnID reads what [ConnID.String] wrote.
+func ParseConnID(s string) (ConnID, error) {
+	id, err := strconv.ParseUint(s, 36, 64)
+	return ConnID(id), err
+}
+
+// Event is one thing that the kernel did, or saw, on one connection.
+//
+// The zero value of a field means that it is unknown or does not apply to the kind. Fields marked "timeline"
+// are filled by package timeline, the others by the kernel side.
+type Event struct {
+	N    uint64        // number in the trace, from 1; timeline
+	Nth  uint32        // number within the connection, from 1, counted in the kernel even for records that were lost
+	Time time.Time     // wall clock
+	Mono time.Duration // CLOCK_MONOTONIC at the hook
+	Kind Kind
+
+	Conn   ConnID
+	Cookie uint64 // SO_COOKIE, where the socket has one
+	NetNS  uint32 // inode of the network namespace
+	Local  netip.AddrPort
+	Remote netip.AddrPort
+	Role   Role
+
+	State    State
+	OldState State
+
+	// ISN and PeerISN are the initial sequence numbers of this end and of the other. NAT keeps them, so they
+	// join the two ends of a connection when both are on this host.
+	ISN     uint32
+	PeerISN uint32
+
+	Attempt          int // which retry this is, from 1
+	AttemptsExpected int // of how many; timeline
+
+	Offset    time.Duration // from the connection's first event; timeline
+	Predicted time.Duration // offset at which this was due, counted from the previous real transmission; timeline
+	Latest    time.Duration // the latest offset that the timer wheel allows; timeline
+	Late      time.Duration // how far beyond Latest; timeline
+	NextDue   time.Duration // offset at which the timer fires next; timeline
+	GivesUp   time.Duration // offset at which the kernel ends it if nothing answers; timeline
+	RTO       time.Duration // the retransmission timer after this event
+	Backoff   int           // icsk_backoff
+
+	Options *Options // what rules this socket's life: on connect, established and options_changed
+	Sysctls *Sysctls // the same, of the socket's own network namespace
+
+	TCPSeq uint32
+	TCPAck uint32
+	Len    int // payload bytes
+	IfName string
+
+	Owner   Owner
+	Context Context
+
+	Errno    Errno
+	Reason   string // drop or reset reason, by the running kernel's own name
+	Location string // kernel function
+	ICMP     *ICMP
+	Queue    *Queue
+
+	Stage    string        // accept_queue_full: "syn" or "ack"
+	Action   string        // syn_queue_full: "cookie" or "drop"
+	Trigger  string        // retransmit: "rto", "fast" or "tlp"
+	Waited   time.Duration // accept: time in the accept queue
+	ClosedBy string        // close: "local", "peer" or "kernel"; timeline
+	Count    int           // how many events this one stands for; 0 means 1
+	Total    uint32        // close: how many records the kernel side numbered for this connection
+
+	// Retransmits and ProbesOut are icsk_retransmits and icsk_probes_out at close: which timer was running.
+	Retransmits int
+	ProbesOut   int
+
+	// PreExisting says that the connection is older than the trace.
+	PreExisting bool
+}
+
+// Kernel event kinds come from the connection itself; see [Kind].
+
+// Owner is who the socket belongs to, never the task that happened to be on the CPU.
+type Owner struct {
+	PID       int
+	Comm      string
+	UID       uint32 // meaningful only when PID is not 0
+	Cgroup    string // path in the cgroup v2 hierarchy
+	Container string // container id found in that path
+	CgroupID  uint64
+	// Via is "listener" as long as a server's connection has not been accepted and so still has its
+	// listener's owner; otherwise it is empty.
+	Via string
+}
+
+// Known says whether there is an owner at all: unknown is unknown, never process 0.
+func (o Owner) Known() bool { return o.PID != 0 }
+
+// Context is where the hook ran, which says nothing about ownership.
+type Context struct {
+	PID  int
+	Comm string
+	CPU  int
+}
+
+// ICMP is an ICMP error that concerned the connection.
+type ICMP struct {
+	Type int        `json:"type"`
+	Code int        `json:"code"`
+	Name string     `json:"name"`
+	From netip.Addr `json:"from"`
+}
+
+// Queue is the length and limit of the queue concerned.
+type Queue struct {
+	Len int `json:"len"`
+	Max int `json:"max"`
+}
+
+// Options are the socket's own settings. Zero means "not set: the sysctl rules", as in the kernel.
+type Options struct {
+	SYNRetries        int           // TCP_SYNCNT (icsk_syn_retries)
+	UserTimeout       time.Duration // TCP_USER_TIMEOUT
+	KeepAlive         bool          // SO_KEEPALIVE
+	KeepaliveIdle     time.Duration // TCP_KEEPIDLE
+	KeepaliveInterval time.Duration // TCP_KEEPINTVL
+	KeepaliveCount    int           // TCP_KEEPCNT
+	RTOMax            time.Duration // TCP_RTO_MAX_MS; 0 also where the kernel has no such option
+	Backlog           int           // of a listener: what sk_max_ack_backlog holds
+}
+
+// Sysctls are the settings of the socket's own network namespace that rule its life.
+type Sysctls struct {
+	SYNRetries           int // tcp_syn_retries
+	SYNLinearTimeouts    int // tcp_syn_linear_timeouts; 0 where the kernel has no such sysctl
+	HasSYNLinearTimeouts bool
+	SYNACKRetries        int           // tcp_synack_retries
+	Retries1             int           // tcp_retries1
+	Retries2             int           // tcp_retries2
+	OrphanRetries        int           // tcp_orphan_retries
+	RTOMax               time.Duration // tcp_rto_max_ms; 0 where the kernel has no such sysctl
+	KeepaliveIdle        time.Duration // tcp_keepalive_time
+	KeepaliveInterval    time.Duration // tcp_keepalive_intvl
+	KeepaliveCount       int           // tcp_keepalive_probes
+	FinTimeout           time.Duration // tcp_fin_timeout
+	AbortOnOverflow      bool          // tcp_abort_on_overflow
+	SYNCookies           int           // tcp_syncookies
+}

@@ -1,0 +1,161 @@
+package tracer
+
+import "tcptrace/tracer/event"
+
+// A hook is an event and the ways to see it, best first.
+type hook struct {
+	kind event.Kind
+	ways []way
+	// cost says what users lose where no way can be had. It ends up in doctor and in the doubts of verdicts.
+	cost string
+}
+
+// A way of seeing an event: programs that must all be attached.
+type way struct {
+	mechanism Mechanism
+	programs  []string
+	requires  []requirement
+	// partial says what this way cannot see that the others can; empty when it sees everything.
+	partial string
+}
+
+// hooks is the table of all events that this release sees. An event is added here, in bpf/tcptrace.bpf.c, in
+// bpf/event.h and in package event; tests name the place that was forgotten.
+//
+// A tracepoint stands first where it exists on every kernel and says the most: it is the kernel's own interface, and
+// the cheapest.
+var hooks = []hook{
+	{
+		kind: event.Connect,
+		ways: []way{
+			{Fentry, programs(bpfProgConnectFentry), nil, ""},
+			{Kprobe, programs(bpfProgConnectKprobe), nil, ""},
+			{Tracepoint, programs(bpfProgHandshakeSockops), nil, ""},
+			{Tracepoint, programs(bpfProgStateTracepoint), nil,
+				"a connection's source port and first sequence number are unknown until its handshake completes"},
+		},
+		cost: "connections are not seen to begin, so the verdict has no schedule to compare with",
+	},
+	{
+		kind: event.SYNSent,
+		ways: []way{
+			{Tracepoint, programs(bpfProgSynSentTracepoint), nil, ""},
+			{Fentry, programs(bpfProgSynSentFentry), nil, ""},
+			{Kprobe, programs(bpfProgSynSentKprobe), nil, ""},
+		},
+		cost: "it is not known whether the SYN left this host, or by which device",
+	},
+	{
+		kind: event.SYNReceived,
+		ways: []way{
+			{Fentry, programs(bpfProgSynReceivedFentry), nil, ""},
+			{Kprobe, programs(bpfProgSynReceivedKprobe), nil, ""},
+			{Tracepoint, programs(bpfProgHandshakeSockops), nil, ""},
+		},
+		cost: "a server's connection is seen only when its handshake is complete",
+	},
+	{
+		kind: event.SYNRetransmit,
+		ways: []way{
+			{Fentry, programs(bpfProgSynRetransmitFexit), nil, ""},
+			{Kprobe, programs(bpfProgSynRetransmitKprobe, bpfProgSynRetransmitKretprobe), nil, ""},
+			{Tracepoint, programs(bpfProgSynRetransmitTracepointResult), requirements(tracepointHas("tcp_retransmit_skb", 3)), ""},
+			{Tracepoint, programs(bpfProgSynRetransmitTracepoint), nil,
+				"a SYN retry that this host itself refused to send is not seen"},
+		},
+		cost: "SYN retries are not seen, so silence cannot be told from a slow answer",
+	},
+	{
+		kind: event.SYNACKRetransmit,
+		ways: []way{
+			{Tracepoint, programs(bpfProgSynackRetransmitTracepoint), nil, ""},
+			{Fentry, programs(bpfProgSynackRetransmitFexit), nil, ""},
+			{Kprobe, programs(bpfProgSynackRetransmitKprobe, bpfProgSynackRetransmitKretprobe), nil, ""},
+		},
+		cost: "a server's repeated SYN-ACKs are not seen",
+	},
+	{
+		kind: event.Established,
+		ways: stateWays,
+		cost: "no state changes are seen",
+	},
+	{
+		kind: event.Accept,
+		ways: []way{
+			{Fentry, programs(bpfProgAcceptFexit), requirements(functionHas("inet_csk_accept", 2)), ""},
+			{Fentry, programs(bpfProgAcceptFexit4args), requirements(functionHas("inet_csk_accept", 4)), ""},
+			{Kprobe, programs(bpfProgAcceptKretprobe), nil, ""},
+			{Tracepoint, programs(bpfProgAcceptTracepoint, bpfProgAccept4Tracepoint), nil,
+				"connections accepted through io_uring keep their listener's owner"},
+		},
+		cost: "a server's connection keeps its listener's owner, and its wait in the accept queue is unknown",
+	},
+	{
+		kind: event.StateChange,
+		ways: stateWays,
+		cost: "no state changes are seen",
+	},
+	{
+		kind: event.ResetSent,
+		ways: []way{
+			{Tracepoint, programs(bpfProgResetSentTracepointReason), requirements(tracepointHas("tcp_send_reset", 3)), ""},
+			{Fentry, programs(bpfProgResetSentV4Fentry, bpfProgResetSentV6Fentry, bpfProgResetSentActiveFentry), nil,
+				"the kernel's reason for a RST is not known"},
+			{Kprobe, programs(bpfProgResetSentV4Kprobe, bpfProgResetSentV6Kprobe, bpfProgResetSentActiveKprobe), nil,
+				"the kernel's reason for a RST is not known"},
+			{Tracepoint, programs(bpfProgResetSentTracepoint), nil,
+				"a RST that answers a segment for no socket is not seen, and the kernel's reason for the others is not known"},
+		},
+		cost: "a RST that this host sends is not seen",
+	},
+	{
+		kind: event.ResetReceived,
+		ways: []way{
+			{Tracepoint, programs(bpfProgResetReceivedTracepoint), nil, ""},
+			{Fentry, programs(bpfProgResetReceivedFentry), nil, ""},
+			{Kprobe, programs(bpfProgResetReceivedKprobe), nil, ""},
+		},
+		cost: "a RST from the peer is not told from other errors",
+	},
+	{
+		kind: event.Error,
+		ways: []way{
+			{Fentry, programs(bpfProgErrorV4Fexit, bpfProgErrorV6Fexit), nil, ""},
+			{Kprobe, programs(bpfProgErrorV4Kprobe, bpfProgErrorV4Kretprobe, bpfProgErrorV6Kprobe, bpfProgErrorV6Kretprobe), nil, ""},
+			{Tracepoint, programs(bpfProgErrorEnterTracepoint, bpfProgErrorExitTracepoint), nil,
+				"a connect that fails at once is not seen when it was made through io_uring or by a Fast Open send"},
+		},
+		cost: "a connect that fails at once (no route, no free port, forbidden) is not seen",
+	},
+	{
+		kind: event.Close,
+		ways: stateWays,
+		cost: "no state changes are seen",
+	},
+}
+
+// stateWays see every change of state; three kinds of event come from them.
+var stateWays = []way{
+	{Tracepoint, programs(bpfProgStateTracepoint), nil, ""},
+	{Fentry, programs(bpfProgStateFentry, bpfProgListenFentry), nil, ""},
+	{Kprobe, programs(bpfProgStateKprobe, bpfProgListenKprobe), nil, ""},
+}
+
+// housekeeping programs see no event of their own, so no mechanism is chosen for them. cost says what goes wrong
+// without them.
+var housekeeping = []struct {
+	program string
+	cost    string
+	when    func(*Options) bool
+}{
+	{bpfProgDestroyTracepoint, "connections whose end is missed take up room until tcptrace ends", always},
+	{bpfProgForkTracepoint, "a command's children are not followed", (*Options).followsForks},
+	{bpfProgExitTracepoint, "a process that gets the number of one that ended may be taken for it", (*Options).followsForks},
+	{bpfProgOpenFilesIterator, "sockets older than the trace have no owner", (*Options).wantsOlderSockets},
+}
+
+func always(*Options) bool { return true }
+
+func programs(names ...string) []string { return names }
+
+func requirements(all ...requirement) []requirement { return all }

@@ -1,0 +1,88 @@
+package tracer
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/cilium/ebpf/btf"
+)
+
+// ErrNoBTF says that the kernel does not describe its own types, without which no field can be found.
+var ErrNoBTF = errors.New("this kernel has no BTF (/sys/kernel/btf/vmlinux): give one made for it with --btf FILE, or " +
+	"use a kernel built with CONFIG_DEBUG_INFO_BTF")
+
+// kernel is what the running kernel says of itself.
+type kernel struct {
+	types *btf.Spec
+}
+
+// loadKernel reads the kernel's BTF, from file where that is not empty.
+func loadKernel(file string) (*kernel, error) {
+	if file != "" {
+		types, err := btf.LoadSpec(file)
+		if err != nil {
+			return nil, fmt.Errorf("read BTF from %s: %w", file, err)
+		}
+		return &kernel{types}, nil
+	}
+	types, err := btf.LoadKernelSpec()
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, btf.ErrNotSupported) {
+		return nil, ErrNoBTF
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the kernel's BTF: %w", err)
+	}
+	return &kernel{types}, nil
+}
+
+// A requirement is a fact of the kernel that a way needs. It says why not, or nil.
+type requirement func(*kernel) error
+
+// functionHas asks for a function with exactly that many arguments: a fexit program finds the result behind them.
+func functionHas(name string, arguments int) requirement {
+	return func(k *kernel) error {
+		var function *btf.Func
+		if err := k.types.TypeByName(name, &function); err != nil {
+			return fmt.Errorf("the kernel has no function %s", name)
+		}
+		if have := len(function.Type.(*btf.FuncProto).Params); have != arguments {
+			return fmt.Errorf("%s has %d arguments on this kernel, not %d", name, have, arguments)
+		}
+		return nil
+	}
+}
+
+// tracepointHas asks for a tracepoint with at least that many arguments.
+func tracepointHas(name string, arguments int) requirement {
+	return func(k *kernel) error {
+		var typedef *btf.Typedef
+		if err := k.types.TypeByName("btf_trace_"+name, &typedef); err != nil {
+			return fmt.Errorf("the kernel has no tracepoint %s", name)
+		}
+		prototype, ok := btf.UnderlyingType(typedef).(*btf.Pointer)
+		if !ok {
+			return fmt.Errorf("the tracepoint %s is not described as expected", name)
+		}
+		// The first parameter is the tracepoint's own data.
+		if have := len(prototype.Target.(*btf.FuncProto).Params) - 1; have < arguments {
+			return fmt.Errorf("the tracepoint %s has %d arguments on this kernel, not %d", name, have, arguments)
+		}
+		return nil
+	}
+}
+
+// enumNames maps the values of a kernel enum to their names without prefix. It is empty where the kernel has no
+// such enum.
+func (k *kernel) enumNames(enum, prefix string) map[uint32]string {
+	var found *btf.Enum
+	if err := k.types.TypeByName(enum, &found); err != nil {
+		return nil
+	}
+	names := make(map[uint32]string, len(found.Values))
+	for _, value := range found.Values {
+		names[uint32(value.Value)] = strings.TrimPrefix(value.Name, prefix)
+	}
+	return names
+}

@@ -1,0 +1,30 @@
+package tracer
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// checkPrivilege says beforehand what the kernel would only answer with EPERM.
+func checkPrivilege() error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return fmt.Errorf("read this process's capabilities: %w", err)
+	}
+	effective := uint64(data[1].Effective)<<32 | uint64(data[0].Effective)
+	if !mayTrace(effective) {
+		return ErrPrivilege
+	}
+	return nil
+}
+
+// mayTrace says whether these capabilities are enough: CAP_SYS_ADMIN includes the finer ones of 5.8.
+func mayTrace(effective uint64) bool {
+	has := func(capability int) bool { return effective>>capability&1 == 1 }
+	if has(unix.CAP_SYS_ADMIN) {
+		return true
+	}
+	return has(unix.CAP_BPF) && has(unix.CAP_PERFMON) && has(unix.CAP_NET_ADMIN)
+}

@@ -1,0 +1,331 @@
+package tracer
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/ringbuf"
+	"github.com/cilium/ebpf/rlimit"
+
+	"tcptrace/tracer/event"
+	"tcptrace/tracer/host"
+)
+
+// Options says what to trace. The zero value traces every connection of the host, by the best mechanisms there are.
+type Options struct {
+	Filter Filter
+	// FollowForks makes the children of Filter.PIDs pass the filter as they do.
+	FollowForks bool
+	// FollowPeers follows the other end of a connection that passes, when it is on this host, whoever owns it.
+	FollowPeers bool
+	// Packets asks for syn_sent, which costs a little for every packet of the host.
+	Packets bool
+	// NewOnly leaves out sockets that are older than the trace.
+	NewOnly bool
+
+	// RingBytes is the size of the ring buffer, rounded up to a power of two and whole pages; 0 means 16 MiB.
+	RingBytes int
+	// MaxConnections is how many can be followed at a time; 0 means 65,536. What finds no room is counted as lost.
+	MaxConnections int
+	// Mechanisms restricts the choice; nil means all.
+	Mechanisms []Mechanism
+	// BTF is a file with the kernel's types, for kernels that do not have them themselves.
+	BTF string
+}
+
+func (o *Options) followsForks() bool      { return o.FollowForks }
+func (o *Options) wantsOlderSockets() bool { return !o.NewOnly }
+
+// ErrPrivilege says that this process may not trace.
+var ErrPrivilege = errors.New("tracing needs root, or the capabilities CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN: run it with sudo")
+
+// ErrNothing says that the kernel lets nothing be traced, though the privilege is there.
+var ErrNothing = errors.New("this kernel lets no program see its TCP connections: `tcptrace doctor` says what it refuses")
+
+// Tracer is a running trace. Its methods may not be called at the same time, but for [Tracer.Close].
+type Tracer struct {
+	attacher  *attacher
+	shared    *ebpf.Collection
+	reader    *ringbuf.Reader
+	record    ringbuf.Record
+	decoder   decoder
+	hooks     []Hook
+	trouble   []string
+	hz        int
+	malformed uint64
+}
+
+// Open starts a trace. When it returns, everything that happens from then on is seen; the caller closes it.
+//
+// The error is [ErrPrivilege], [ErrNoBTF] or [ErrNothing] where one of these is the reason.
+func Open(opts Options) (*Tracer, error) {
+	if err := checkPrivilege(); err != nil {
+		return nil, err
+	}
+	kernel, err := loadKernel(opts.BTF)
+	if err != nil {
+		return nil, err
+	}
+	// Kernels before 5.11 count maps against it; a failure shows when the maps are made.
+	_ = rlimit.RemoveMemlock()
+
+	spec, err := loadBpf()
+	if err != nil {
+		return nil, fmt.Errorf("read the embedded programs: %w", err)
+	}
+	if err := configure(spec, &opts); err != nil {
+		return nil, err
+	}
+	shared, err := ebpf.NewCollection(&ebpf.CollectionSpec{
+		Maps: spec.Maps, Variables: spec.Variables, Types: spec.Types, ByteOrder: spec.ByteOrder,
+	})
+	if errors.Is(err, os.ErrPermission) {
+		return nil, ErrPrivilege
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make the maps: %w", err)
+	}
+	t := &Tracer{shared: shared, attacher: &attacher{
+		spec: spec, shared: shared, kernel: kernel, cache: btf.NewCache(), allowed: opts.Mechanisms,
+		programs: make(map[string]error), denied: make(map[Mechanism]error),
+	}}
+	if err := t.start(&opts); err != nil {
+		t.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// configure sets what must be known before the maps are made.
+func configure(spec *ebpf.CollectionSpec, opts *Options) error {
+	spec.Maps[bpfMapEvents].MaxEntries = ringSize(opts.RingBytes)
+	if opts.MaxConnections > 0 {
+		spec.Maps[bpfMapConnections].MaxEntries = uint32(opts.MaxConnections)
+	}
+	for name, value := range map[string]any{
+		bpfVarFilterDimensions: uint32(opts.Filter.dimensions(opts.FollowForks)),
+		bpfVarFilterFamily:     opts.Filter.family(),
+		bpfVarFollowPeers:      opts.FollowPeers,
+	} {
+		if err := spec.Variables[name].Set(value); err != nil {
+			return fmt.Errorf("set %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// ringSize is what the kernel accepts as the size of a ring buffer: a power of two, and whole pages.
+func ringSize(wanted int) uint32 {
+	if wanted <= 0 {
+		return 16 << 20
+	}
+	size := os.Getpagesize()
+	for size < wanted && size < 1<<30 {
+		size <<= 1
+	}
+	return uint32(size)
+}
+
+func (t *Tracer) start(opts *Options) error {
+	if err := opts.Filter.store(t.shared.Maps); err != nil {
+		return err
+	}
+	reader, err := ringbuf.NewReader(t.shared.Maps[bpfMapEvents])
+	if err != nil {
+		return fmt.Errorf("open the ring buffer: %w", err)
+	}
+	t.reader = reader
+	if err := withTracefs(func() { t.attachAll(opts) }); err != nil {
+		t.trouble = append(t.trouble, fmt.Sprintf("system calls cannot be traced: %v", err))
+		t.attachAll(opts)
+	}
+	if t.Mechanism(event.StateChange) == "" {
+		return ErrNothing
+	}
+	if err := t.setModes(); err != nil {
+		return err
+	}
+	t.keepHouse(opts)
+	t.decoder = t.newDecoder()
+	return nil
+}
+
+func (t *Tracer) attachAll(opts *Options) {
+	t.hooks = nil
+	for _, h := range hooks {
+		if h.kind == event.SYNSent && !opts.Packets {
+			continue
+		}
+		t.hooks = append(t.hooks, t.attacher.choose(h))
+	}
+}
+
+// setModes tells the kernel side which of its hooks could be had.
+func (t *Tracer) setModes() error {
+	modes := bpfHookModes{
+		AnnounceAtState: flag(t.announcedByState()),
+		ErrorsFollow:    flag(t.Mechanism(event.Error) != ""),
+	}
+	if err := t.shared.Variables[bpfVarModes].Set(modes); err != nil {
+		return fmt.Errorf("set the modes of the hooks: %w", err)
+	}
+	return nil
+}
+
+func (t *Tracer) announcedByState() bool {
+	for _, h := range t.hooks {
+		if h.Kind == event.Connect {
+			return h.Mechanism == "" || slices.Contains(h.Programs, bpfProgStateTracepoint)
+		}
+	}
+	return true
+}
+
+func flag(set bool) uint8 {
+	if set {
+		return 1
+	}
+	return 0
+}
+
+// keepHouse attaches the programs that see no event of their own.
+func (t *Tracer) keepHouse(opts *Options) {
+	for _, h := range housekeeping {
+		if !h.when(opts) {
+			continue
+		}
+		if err := t.attacher.attach(h.program); err != nil {
+			t.trouble = append(t.trouble, fmt.Sprintf("%s: %v", h.cost, err))
+		}
+	}
+}
+
+func (t *Tracer) newDecoder() decoder {
+	clock := &wallClock{}
+	cgroups := host.NewCgroups()
+	d := decoder{
+		wall:    clock.at,
+		reasons: t.attacher.kernel.enumNames("sk_rst_reason", "SK_RST_REASON_"),
+		comms:   make(map[[16]int8]string),
+		cgroups: cgroups.Lookup,
+	}
+	hz, err := host.HZ()
+	if err != nil {
+		hz, err = t.measureHZ()
+	}
+	if err != nil {
+		t.trouble = append(t.trouble, fmt.Sprintf("the length of a jiffy is unknown, and with it every timer: %v", err))
+		return d
+	}
+	t.hz = hz
+	d.jiffy = time.Second / time.Duration(hz)
+	return d
+}
+
+func (t *Tracer) measureHZ() (int, error) {
+	program, err := t.attacher.load(bpfProgReadClock)
+	if err != nil {
+		return 0, err
+	}
+	defer program.Close()
+	return measureHZ(program, t.shared.Variables[bpfVarClock])
+}
+
+// HZ is how many jiffies a second has, and 0 where that could not be known.
+func (t *Tracer) HZ() int { return t.hz }
+
+// Hooks says how each event kind is seen.
+func (t *Tracer) Hooks() []Hook { return t.hooks }
+
+// Mechanism is how a kind is seen; empty: not at all.
+func (t *Tracer) Mechanism(kind event.Kind) Mechanism {
+	for _, h := range t.hooks {
+		if h.Kind == kind {
+			return h.Mechanism
+		}
+	}
+	return ""
+}
+
+// Trouble lists, a sentence each, what is amiss beyond single hooks.
+func (t *Tracer) Trouble() []string { return t.trouble }
+
+// SetDeadline makes [Tracer.Read] give up at that time; the zero time means never.
+func (t *Tracer) SetDeadline(deadline time.Time) { t.reader.SetDeadline(deadline) }
+
+// ErrFlushed says that everything up to a call of [Tracer.Flush] was read.
+var ErrFlushed = ringbuf.ErrFlushed
+
+// Flush wakes a [Tracer.Read] that waits; it returns [ErrFlushed] once it has read all that there was. It may be
+// called while Read waits.
+func (t *Tracer) Flush() error { return t.reader.Flush() }
+
+// Read waits for the next event and fills ev with it. Events of different CPUs may be microseconds out of order.
+//
+// The error is [os.ErrDeadlineExceeded] after the deadline, [ErrFlushed] after a flush, and [os.ErrClosed] once the
+// tracer is closed.
+func (t *Tracer) Read(ev *event.Event) error {
+	for {
+		if err := t.reader.ReadInto(&t.record); err != nil {
+			return err
+		}
+		if err := t.decoder.decode(t.record.RawSample, ev); err == nil {
+			return nil
+		}
+		// Only a kernel side of another build could write such a record; it counts as lost.
+		t.malformed++
+	}
+}
+
+// FollowTask makes a process pass the filter from now on.
+func (t *Tracer) FollowTask(pid int) error {
+	if err := t.shared.Maps[bpfMapTasks].Put(uint32(pid), uint8(1)); err != nil {
+		return fmt.Errorf("follow process %d: %w", pid, err)
+	}
+	return nil
+}
+
+// Lost is a number of records that the kernel side could not deliver.
+type Lost struct {
+	Kind  event.Kind // KindUnknown: whole connections that found no room in the kernel's map
+	CPU   int
+	Count uint64
+}
+
+// Lost lists what was lost since the start, by kind and CPU.
+func (t *Tracer) Lost() ([]Lost, error) {
+	var all []Lost
+	for kind := range uint32(bpfEventKindEVENT_KINDS) {
+		var counts []uint64
+		if err := t.shared.Maps[bpfMapLost].Lookup(kind, &counts); err != nil {
+			return nil, fmt.Errorf("count lost events: %w", err)
+		}
+		for cpu, count := range counts {
+			if count > 0 {
+				all = append(all, Lost{Kind: event.Kind(kind), CPU: cpu, Count: count})
+			}
+		}
+	}
+	if t.malformed > 0 {
+		all = append(all, Lost{Count: t.malformed})
+	}
+	return all, nil
+}
+
+// Detach ends the tracing; what was recorded can still be read.
+func (t *Tracer) Detach() error { return t.attacher.close() }
+
+// Close ends the trace and gives back everything. A [Tracer.Read] that waits returns [os.ErrClosed].
+func (t *Tracer) Close() error {
+	err := t.attacher.close()
+	if t.reader != nil {
+		err = errors.Join(err, t.reader.Close())
+	}
+	t.shared.Close()
+	return err
+}
