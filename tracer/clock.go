@@ -37,8 +37,8 @@ func measureHZ(program *ebpf.Program, clock *ebpf.Variable) (int, error) {
 	if err := readClock(program, clock, &first); err != nil {
 		return 0, err
 	}
-	// Long enough to tell 250 from 300: 15 ticks against 18.
-	time.Sleep(60 * time.Millisecond)
+	// Long enough to tell 250 from 300: 30 ticks against 36.
+	time.Sleep(120 * time.Millisecond)
 	if err := readClock(program, clock, &second); err != nil {
 		return 0, err
 	}

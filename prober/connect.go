@@ -1,0 +1,258 @@
+package prober
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tcptrace/tracer/event"
+)
+
+// Why a probe gave up ([event.Probe.GaveUp]).
+const (
+	gaveUpTimeout     = "timeout"
+	gaveUpInterrupted = "interrupted"
+)
+
+// Connect makes one TCP connection and tells how it went. A connection that fails is a result; an error means that
+// there was not even a try: an option that the kernel refuses, no file descriptor, a source that is not ours, or a ctx
+// that was done before.
+//
+// target is only passed on. An IPv4-mapped remote is reached by IPv4. onSocket, unless nil, is called with the socket's
+// cookie before connect(), when no packet has left yet. Connect ends when the kernel decides, or with
+// [event.Probe.GaveUp] by opts.Timeout or ctx, and has closed its socket then. With something to send or expect,
+// GaveUp can come on top of Connected: then the exchange was cut short.
+//
+// Resolve and Run of the result are left to the caller.
+func Connect(ctx context.Context, target string, remote netip.AddrPort, opts Options, onSocket func(cookie uint64)) (*event.Probe, error) {
+	remote = netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())
+	if err := ready(ctx, remote, &opts); err != nil {
+		return nil, err
+	}
+	s, err := newSocket(remote.Addr(), opts.NetNS)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	sockaddr, err := prepare(s, remote, &opts)
+	if err != nil {
+		return nil, err
+	}
+	cookie, err := s.cookie()
+	if err != nil {
+		return nil, err
+	}
+	if onSocket != nil {
+		onSocket(cookie)
+	}
+	p := &probe{
+		socket: s,
+		opts:   &opts,
+		result: event.Probe{
+			Target:  target,
+			Remote:  remote,
+			Cookie:  cookie,
+			Timeout: opts.Timeout,
+			Options: opts.report(),
+		},
+	}
+	if err := p.run(ctx, sockaddr); err != nil {
+		return nil, err
+	}
+	return &p.result, nil
+}
+
+// ready says why there is no point in making a socket.
+func ready(ctx context.Context, remote netip.AddrPort, opts *Options) error {
+	if !remote.IsValid() || remote.Port() == 0 {
+		return fmt.Errorf("%v is not an address and port to connect to", remote)
+	}
+	if err := opts.Validate(); err != nil {
+		return err
+	}
+	return context.Cause(ctx)
+}
+
+// prepare does all that comes before connect().
+func prepare(s *socket, remote netip.AddrPort, opts *Options) (unix.Sockaddr, error) {
+	if err := s.queueErrors(true); err != nil {
+		return nil, err
+	}
+	if err := opts.apply(s); err != nil {
+		return nil, err
+	}
+	if err := s.bind(opts.Source, opts.SourcePort); err != nil {
+		return nil, err
+	}
+	return s.sockaddr(remote)
+}
+
+// probe is one connection on its way from connect() to close().
+type probe struct {
+	*socket
+	opts   *Options
+	result event.Probe
+	// queued is the last error from the error queue. Its errno stands in for SO_ERROR, which an ICMP error loses when
+	// its record is taken.
+	queued queuedError
+}
+
+// run connects, exchanges what is to be exchanged, and closes. An error means that the Go runtime could not wait.
+func (p *probe) run(ctx context.Context, sockaddr unix.Sockaddr) error {
+	pending := p.start(sockaddr)
+	p.result.Local = p.local(p.result.Remote.Addr())
+	if p.opts.Timeout > 0 {
+		if err := p.file.SetDeadline(p.result.Started.Add(p.opts.Timeout)); err != nil {
+			return fmt.Errorf("set the timeout: %w", err)
+		}
+	}
+	// The deadline above is set by now, so that it cannot replace this one, which has no error unless the file is closed.
+	stop := context.AfterFunc(ctx, func() { _ = p.file.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+
+	if pending {
+		if err := p.await(ctx); err != nil {
+			return err
+		}
+	}
+	p.result.Connect = time.Since(p.result.Started)
+	if p.result.Connected && p.opts.exchanges() {
+		if err := p.exchange(ctx); err != nil {
+			return err
+		}
+	}
+	p.finish()
+	return nil
+}
+
+// start calls connect() and says whether the outcome is still to come.
+func (p *probe) start(sockaddr unix.Sockaddr) (pending bool) {
+	p.result.Started, p.result.StartedMono = time.Now(), monotonic()
+	err := unix.Connect(p.fd, sockaddr)
+	if err == nil && p.opts.FastOpen && p.state() == event.StateSYNSent {
+		err = p.sendSYN()
+	}
+	switch {
+	case err == nil, errors.Is(err, unix.EINPROGRESS), errors.Is(err, unix.EINTR):
+		return !p.settled()
+	}
+	p.result.Errno, p.result.Synchronous = errnoOf(err), true
+	p.takeQueued()
+	return false
+}
+
+// sendSYN sends the SYN that connect() put off: with TCP_FASTOPEN_CONNECT and a cookie it waits for data to carry
+// (tcp_fastopen_defer_connect). Sending nothing sends it bare.
+func (p *probe) sendSYN() error {
+	n, err := p.send(p.opts.Send)
+	p.result.BytesSent = int64(n)
+	if errors.Is(err, unix.EAGAIN) {
+		return unix.EINPROGRESS
+	}
+	return err
+}
+
+// await waits for the kernel to decide.
+func (p *probe) await(ctx context.Context) error {
+	err := p.waitWrite(p.settled)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		// What the kernel decided by now counts, even if the poller was late to tell.
+		if !p.settled() {
+			p.giveUp(ctx)
+		}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("wait for connect: %w", err)
+	}
+	return nil
+}
+
+// settled says whether the handshake has ended, and then notes how.
+//
+// The TCP state decides, not poll(): an ICMP error that arrives while connect() still holds the socket is queued, so
+// poll() reports an error, but the kernel only remembers it (sk_err_soft) and goes on sending SYNs (tcp_v4_err,
+// tcp_v6_err). Reading SO_ERROR then would take that memory away.
+func (p *probe) settled() bool {
+	switch p.state() {
+	case event.StateSYNSent, event.StateSYNRecv:
+		p.takeQueued()
+		return false
+	case event.StateClose:
+		p.result.Errno = p.takeError()
+		p.takeQueued()
+		if p.result.Errno == 0 {
+			p.result.Errno = p.queued.errno
+		}
+		if p.result.Errno == 0 {
+			p.result.Errno = event.ECONNABORTED // as __inet_stream_connect has it
+		}
+	default:
+		p.result.Connected = true
+		p.takeQueued()
+	}
+	return true
+}
+
+// takeQueued empties the error queue and keeps the last ICMP error, which is the one that ended the connect if any did.
+func (p *probe) takeQueued() {
+	e, found := p.drainErrors()
+	if !found {
+		return
+	}
+	p.queued = e
+	if e.icmp != nil {
+		p.result.ICMP = e.icmp
+	}
+}
+
+// giveUp notes why the deadline passed.
+func (p *probe) giveUp(ctx context.Context) {
+	p.result.GaveUp = gaveUpTimeout
+	if ctx.Err() != nil && !p.timedOut() {
+		p.result.GaveUp = gaveUpInterrupted
+	}
+}
+
+func (p *probe) timedOut() bool {
+	return p.opts.Timeout > 0 && time.Since(p.result.Started) >= p.opts.Timeout
+}
+
+// finish notes what the kernel knows of the connection at its end, and closes it.
+func (p *probe) finish() {
+	if local := p.local(p.result.Remote.Addr()); local.IsValid() && local.Port() != 0 {
+		p.result.Local = local
+	}
+	if info := p.info(); info != nil {
+		p.result.HasInfo = true
+		p.result.RTT = time.Duration(info.Rtt) * time.Microsecond
+		p.result.TotalRetrans = int(info.Total_retrans)
+		p.result.Retransmits = int(info.Retransmits)
+		p.result.State = event.State(info.State)
+		p.result.BytesAcked = ackedBytes(info)
+	}
+	p.result.Lifetime = time.Since(p.result.Started)
+	p.close()
+}
+
+// ackedBytes is tcpi_bytes_acked without the SYN, which the kernel counts as a byte.
+func ackedBytes(info *unix.TCPInfo) int64 {
+	if info.Bytes_acked == 0 {
+		return 0
+	}
+	return int64(info.Bytes_acked) - 1
+}
+
+// monotonic is CLOCK_MONOTONIC, the clock of the kernel's events. It cannot fail with a clock that exists.
+func monotonic() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		return 0
+	}
+	return time.Duration(ts.Nano())
+}

@@ -1,0 +1,288 @@
+package tracer_test
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tcptrace/prober/lab"
+	"tcptrace/tracer"
+	"tcptrace/tracer/event"
+)
+
+// patience is how long a test waits for events that should come at once. It is no bound on timing: only a broken
+// test needs all of it.
+const patience = 20 * time.Second
+
+// open starts a trace of its own for a test that needs other options than the shared one.
+func open(t *testing.T, opts tracer.Options) *tracer.Tracer {
+	t.Helper()
+	opts.Mechanisms = mechanisms(t)
+	tr, err := tracer.Open(opts)
+	if errors.Is(err, tracer.ErrPrivilege) && os.Getenv("TCPTRACE_KERNEL_TESTS") != "1" {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { tr.Close() })
+	return tr
+}
+
+func mechanisms(t *testing.T) []tracer.Mechanism {
+	t.Helper()
+	allowed, err := tracer.ParseMechanisms(os.Getenv(tracer.MechanismsVariable))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return allowed
+}
+
+// A watcher reads one tracer for many tests, which find their events by the network namespace: attaching hooks is the
+// slow part.
+type watcher struct {
+	tracer *tracer.Tracer
+	mu     sync.Mutex
+	more   *sync.Cond
+	events map[uint32][]event.Event // by namespace
+}
+
+func newWatcher(tr *tracer.Tracer) *watcher {
+	w := &watcher{tracer: tr, events: make(map[uint32][]event.Event)}
+	w.more = sync.NewCond(&w.mu)
+	go w.read()
+	return w
+}
+
+func (w *watcher) read() {
+	var ev event.Event
+	for {
+		if err := w.tracer.Read(&ev); errors.Is(err, os.ErrClosed) {
+			return
+		} else if err != nil {
+			continue
+		}
+		w.mu.Lock()
+		w.events[ev.NetNS] = append(w.events[ev.NetNS], ev)
+		w.mu.Unlock()
+		w.more.Broadcast()
+	}
+}
+
+// until gives a namespace's events in the order of their times, once enough says so.
+func (w *watcher) until(t *testing.T, namespace uint32, what string, enough func([]event.Event) bool) []event.Event {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	wake := time.AfterFunc(patience, w.more.Broadcast)
+	defer wake.Stop()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for {
+		seen := bornSince(namespace, w.events[namespace])
+		slices.SortStableFunc(seen, func(a, b event.Event) int { return int(a.Mono - b.Mono) })
+		if enough(seen) {
+			return seen
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s; saw:\n%s", what, describe(seen))
+		}
+		w.more.Wait()
+	}
+}
+
+// births are the times at which the tests made their namespaces: the kernel gives an inode number again as soon as
+// its namespace is gone.
+var births sync.Map
+
+func noteBirth(namespace uint32) {
+	var now unix.Timespec
+	unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
+	births.Store(namespace, time.Duration(now.Nano()))
+}
+
+func bornSince(namespace uint32, events []event.Event) []event.Event {
+	birth, _ := births.Load(namespace)
+	since, _ := birth.(time.Duration)
+	return slices.DeleteFunc(slices.Clone(events), func(ev event.Event) bool { return ev.Mono < since })
+}
+
+var sharedWatcher struct {
+	once    sync.Once
+	watcher *watcher
+	err     error
+}
+
+// watch is the watcher that all tests share.
+func watch(t *testing.T) *watcher {
+	t.Helper()
+	shared := &sharedWatcher
+	shared.once.Do(func() {
+		tr, err := tracer.Open(tracer.Options{Packets: true, Mechanisms: mechanisms(t)})
+		if err != nil {
+			shared.err = err
+			return
+		}
+		shared.watcher = newWatcher(tr)
+	})
+	if errors.Is(shared.err, tracer.ErrPrivilege) && os.Getenv("TCPTRACE_KERNEL_TESTS") != "1" {
+		t.Skip(shared.err)
+	}
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
+	return shared.watcher
+}
+
+// newHost is a network namespace with nothing but loopback.
+func newHost(t *testing.T) *lab.Host {
+	t.Helper()
+	network := new(lab.Network)
+	t.Cleanup(func() { network.Close() })
+	h, err := network.AddHost("host")
+	if errors.Is(err, unix.EPERM) && os.Getenv("TCPTRACE_KERNEL_TESTS") != "1" {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	noteBirth(h.Inode())
+	return h
+}
+
+// listen listens in h, by plain TCP.
+func listen(t *testing.T, h *lab.Host, address string) net.Listener {
+	t.Helper()
+	var l net.Listener
+	err := h.Do(func() (err error) {
+		var config net.ListenConfig
+		config.SetMultipathTCP(false)
+		l, err = config.Listen(t.Context(), "tcp", address)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+// dial connects in h, by plain TCP.
+func dial(h *lab.Host, address string) (c net.Conn, err error) {
+	err = h.Do(func() error {
+		var dialer net.Dialer
+		dialer.SetMultipathTCP(false)
+		dialer.KeepAlive = -1
+		c, err = dialer.Dial("tcp", address)
+		return err
+	})
+	return c, err
+}
+
+func accept(t *testing.T, l net.Listener) net.Conn {
+	t.Helper()
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// connections groups events.
+func connections(events []event.Event) map[event.ConnID][]event.Event {
+	all := make(map[event.ConnID][]event.Event)
+	for _, ev := range events {
+		all[ev.Conn] = append(all[ev.Conn], ev)
+	}
+	return all
+}
+
+// of is the events of the one connection with that role.
+func of(t *testing.T, events []event.Event, role event.Role) []event.Event {
+	t.Helper()
+	var found []event.Event
+	for _, own := range connections(events) {
+		if own[0].Role != role {
+			continue
+		}
+		if found != nil {
+			t.Fatalf("more than one %s:\n%s", role, describe(events))
+		}
+		found = own
+	}
+	if found == nil {
+		t.Fatalf("no %s:\n%s", role, describe(events))
+	}
+	return found
+}
+
+func kinds(events []event.Event) []event.Kind {
+	all := make([]event.Kind, len(events))
+	for i, ev := range events {
+		all[i] = ev.Kind
+	}
+	return all
+}
+
+func has(events []event.Event, kind event.Kind, role event.Role) bool {
+	return slices.ContainsFunc(events, func(ev event.Event) bool { return ev.Kind == kind && ev.Role == role })
+}
+
+// closed says whether n connections came to their end.
+func closed(n int) func([]event.Event) bool {
+	return func(events []event.Event) bool {
+		ended := 0
+		for _, ev := range events {
+			if ev.Kind == event.Close {
+				ended++
+			}
+		}
+		return ended >= n
+	}
+}
+
+func describe(events []event.Event) string {
+	var b strings.Builder
+	for _, ev := range events {
+		fmt.Fprintf(&b, "  %s %d %s %s %s→%s %s %s→%s errno=%s %s[%d]%s\n", ev.Mono, ev.Nth, ev.Conn, ev.Kind, ev.Local, ev.Remote,
+			ev.Role, ev.OldState, ev.State, ev.Errno, ev.Owner.Comm, ev.Owner.PID, ev.Owner.Via)
+	}
+	return b.String()
+}
+
+// expectWhole checks what holds for every connection that was seen from its beginning: nothing is missing, and every
+// event carries its owner and both ends.
+func expectWhole(t *testing.T, own []event.Event, pid int) {
+	t.Helper()
+	for i, ev := range own {
+		if int(ev.Nth) != i+1 {
+			t.Errorf("event %d of the connection is number %d:\n%s", i+1, ev.Nth, describe(own))
+			return
+		}
+		if ev.Owner.PID != pid {
+			t.Errorf("%s belongs to process %d, want %d", ev.Kind, ev.Owner.PID, pid)
+		}
+		if !ev.Local.IsValid() || !ev.Remote.IsValid() {
+			t.Errorf("%s lacks an end: %s→%s", ev.Kind, ev.Local, ev.Remote)
+		}
+		if ev.Kind == event.Close && ev.Total != ev.Nth {
+			t.Errorf("close is number %d of %d", ev.Nth, ev.Total)
+		}
+	}
+}
+
+func loopbacks(t *testing.T, test func(t *testing.T, address string)) {
+	for name, address := range map[string]string{"IPv4": "127.0.0.1", "IPv6": "::1"} {
+		t.Run(name, func(t *testing.T) { test(t, address) })
+	}
+}
+
+func port(l net.Listener) uint16 { return netip.MustParseAddrPort(l.Addr().String()).Port() }

@@ -1,0 +1,102 @@
+package tracer_test
+
+import (
+	"testing"
+
+	"tcptrace/tracer"
+	"tcptrace/tracer/event"
+)
+
+func connectAndClose(t *testing.T, n int, tr *tracer.Tracer) uint32 {
+	t.Helper()
+	h := newHost(t)
+	l := listen(t, h, "127.0.0.1:0")
+	go serve(l)
+	for range n {
+		c, err := dial(h, l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+	}
+	return h.Inode()
+}
+
+func TestLossIsCountedByKindAndLeavesAGap(t *testing.T) {
+	tr := open(t, tracer.Options{RingBytes: 1, NewOnly: true})
+	namespace := connectAndClose(t, 50, tr)
+	delivered := drain(t, tr, namespace)
+	lost, err := tr.Lost()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var count uint64
+	for _, l := range lost {
+		if l.Kind == event.KindUnknown {
+			t.Errorf("%d whole connections lost, though there is room for them", l.Count)
+		}
+		count += l.Count
+	}
+	// A connection makes 12 records when its client closes first; what was not delivered was counted.
+	if total := uint64(len(delivered)) + count; count == 0 || total < 50*11 {
+		t.Errorf("%d delivered and %d lost of the records of 50 connections", len(delivered), count)
+	}
+
+	// Room again: what comes next is delivered, and by its number shows what is missing before it.
+	again := connectAndClose(t, 1, tr)
+	for _, own := range connections(drain(t, tr, again)) {
+		if own[0].Nth != 1 {
+			t.Errorf("a connection after the loss begins with number %d", own[0].Nth)
+		}
+	}
+}
+
+func TestConnectionsWithoutRoomAreCounted(t *testing.T) {
+	tr := open(t, tracer.Options{MaxConnections: 1, NewOnly: true})
+	h := newHost(t)
+	l := listen(t, h, "127.0.0.1:0")
+	for range 3 {
+		c, err := dial(h, l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	lost, err := tr.Lost()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var count uint64
+	for _, l := range lost {
+		if l.Kind == event.KindUnknown {
+			count += l.Count
+		}
+	}
+	// Three clients and three children, of which one found room.
+	if count < 5 {
+		t.Errorf("%d connections counted as lost, want at least 5: %v", count, lost)
+	}
+}
+
+func TestNothingIsLostInTenThousandConnections(t *testing.T) {
+	tr := open(t, tracer.Options{NewOnly: true, RingBytes: 64 << 20})
+	const n = 10_000
+	namespace := connectAndClose(t, n, tr)
+	all := connections(drain(t, tr, namespace))
+	if lost, err := tr.Lost(); len(lost) > 0 || err != nil {
+		t.Errorf("lost %v, error %v", lost, err)
+	}
+	clients, whole := 0, 0
+	for _, own := range all {
+		if own[0].Role != event.RoleClient {
+			continue
+		}
+		clients++
+		if last := own[len(own)-1]; last.Kind == event.Close && int(last.Total) == len(own) {
+			whole++
+		}
+	}
+	if clients != n || whole != n {
+		t.Errorf("%d of %d connects seen, %d of them whole", clients, n, whole)
+	}
+}
