@@ -1,0 +1,148 @@
+package jsonline
+
+import (
+	"encoding/json"
+	"math"
+	"testing"
+	"time"
+	"unicode"
+
+	"pgregory.net/rapid"
+)
+
+func TestAppendString(t *testing.T) {
+	tests := []struct{ name, s, want string }{
+		{"empty", "", `""`},
+		{"plain", "nginx: worker", `"nginx: worker"`},
+		{"quote and backslash", `a"b\c`, `"a\"b\\c"`},
+		{"controls", "a\n\r\t\x00\x1b[31m\x7f", `"a\n\r\t\u0000\u001b[31m\u007f"`},
+		{"letters of other scripts", "żółć 東京 🙂", `"żółć 東京 🙂"`},
+		{"C1 controls", "\u009b31m", `"\u009b31m"`},
+		{"text direction", "a\u202eb", `"a\u202eb"`},
+		{"line separators", "a\u2028b\u2029", `"a\u2028b\u2029"`},
+		{"unprintable beyond 16 bits", "\U000e0001", `"\udb40\udc01"`},
+		{"no UTF-8", "a\xffb\xe2\x82", `"a\ufffdb\ufffd\ufffd"`},
+	}
+	for _, tt := range tests {
+		if got := string(AppendString(nil, tt.s)); got != tt.want {
+			t.Errorf("%s: got %s, want %s", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestStringsReadBackAndPrint(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		bytes := rapid.OneOf(rapid.Map(rapid.String(), func(s string) []byte { return []byte(s) }), rapid.SliceOf(rapid.Byte()))
+		s := string(bytes.Draw(t, "s"))
+		text := AppendString(nil, s)
+		var got string
+		if err := json.Unmarshal(text, &got); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		if want := string([]rune(s)); got != want {
+			t.Fatalf("%s is read as %q, want %q", text, got, want)
+		}
+		for _, r := range string(text) {
+			if !unicode.IsPrint(r) {
+				t.Fatalf("%q holds %U", text, r)
+			}
+		}
+	})
+}
+
+func TestAppendMillis(t *testing.T) {
+	tests := []struct {
+		d    time.Duration
+		want string
+	}{
+		{0, "0"},
+		{1, "0.000001"},
+		{-1, "-0.000001"},
+		{1021345678, "1021.345678"},
+		{1021345000, "1021.345"},
+		{time.Second, "1000"},
+		{-1500 * time.Microsecond, "-1.5"},
+		{math.MaxInt64, "9223372036854.775807"},
+		{math.MinInt64, "-9223372036854.775808"},
+	}
+	for _, tt := range tests {
+		if got := string(AppendMillis(nil, tt.d)); got != tt.want {
+			t.Errorf("%d ns: got %s, want %s", tt.d, got, tt.want)
+		}
+	}
+}
+
+func TestDurationsReadBackExactly(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		want := time.Duration(rapid.Int64().Draw(t, "ns"))
+		unit := rapid.SampledFrom([]time.Duration{time.Microsecond, time.Millisecond}).Draw(t, "unit")
+		text := appendIn(unit, nil, want)
+		if !json.Valid(text) {
+			t.Fatalf("%s is no JSON", text)
+		}
+		if got, err := parseIn(unit, text); got != want || err != nil {
+			t.Fatalf("%s is read as %d, %v, want %d", text, got, err, want)
+		}
+	})
+}
+
+func TestParseDuration(t *testing.T) {
+	tests := []struct {
+		text string
+		want time.Duration
+		err  error
+	}{
+		{"0.0000004", 0, nil},
+		{"0.0000005", 1, nil},
+		{"0.0000014999", 1, nil},
+		{"-0", 0, nil},
+		{"1e3", time.Second, nil},
+		{"1.5E-3", 1500, nil},
+		{"9223372036854.775808", 0, errOutOfRange},
+		{"-9223372036854.775809", 0, errOutOfRange},
+		{"99999999999999999999999", 0, errOutOfRange},
+		{"1e400", 0, errOutOfRange},
+		{"1e13", 0, errOutOfRange},
+		{`"1"`, 0, errNotANumber},
+		{"true", 0, errNotANumber},
+	}
+	for _, tt := range tests {
+		if got, err := parseIn(time.Millisecond, []byte(tt.text)); got != tt.want || err != tt.err {
+			t.Errorf("%s: got %d, %v, want %d, %v", tt.text, got, err, tt.want, tt.err)
+		}
+	}
+}
+
+type pair struct {
+	A, B int
+}
+
+var pairObject = Object[pair]{
+	Int("a", func(p *pair) *int { return &p.A }),
+	Int("b", func(p *pair) *int { return &p.B }).When(func(p *pair) bool { return p.A > 0 }),
+}
+
+func TestObjectLeavesOutWhatIsAbsent(t *testing.T) {
+	tests := []struct {
+		v    pair
+		line string
+		want string
+	}{
+		{pair{}, "", `{}`},
+		{pair{}, "pair", `{"type":"pair"}`},
+		{pair{A: 1}, "", `{"a":1,"b":0}`},
+		{pair{A: 1, B: 2}, "pair", `{"type":"pair","a":1,"b":2}`},
+		{pair{A: -1, B: 2}, "", `{"a":-1}`},
+	}
+	for _, tt := range tests {
+		if got := string(pairObject.Append(nil, &tt.v, tt.line)); got != tt.want {
+			t.Errorf("%+v: got %s, want %s", tt.v, got, tt.want)
+		}
+	}
+}
+
+func TestObjectAppendsToWhatIsThere(t *testing.T) {
+	if got, want := string(pairObject.Append([]byte("before\n"), &pair{A: 1}, "")), "before\n{\"a\":1,\"b\":0}"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

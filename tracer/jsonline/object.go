@@ -1,0 +1,95 @@
+// Package jsonline writes and reads the objects of the JSON output, one a line.
+//
+// An object is a table with a row for each key, which says where the value lives and so serves both directions.
+// Zero values are absent, since absent means unknown. Writing appends, without reflection; reading names the key
+// that it could not read, and passes over those that it does not know: they come from a newer version.
+package jsonline
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// Object is the table of a T's keys, in the order in which they are written.
+type Object[T any] []Field[T]
+
+// Field is one key: when it is there, and how its value is written and read.
+type Field[T any] struct {
+	key    string
+	absent func(v *T) bool
+	encode func(dst []byte, v *T) []byte
+	decode func(text []byte, v *T) error
+}
+
+// Always returns the field as one that is there even when it is zero.
+func (f Field[T]) Always() Field[T] {
+	return f.When(func(*T) bool { return true })
+}
+
+// When returns the field as one that is there exactly when present says so, zero or not.
+func (f Field[T]) When(present func(v *T) bool) Field[T] {
+	f.absent = func(v *T) bool { return !present(v) }
+	return f
+}
+
+// Found returns the field as one whose presence says something by itself: found is told of it when it is read.
+func (f Field[T]) Found(found func(v *T)) Field[T] {
+	decode := f.decode
+	f.decode = func(text []byte, v *T) error {
+		found(v)
+		return decode(text, v)
+	}
+	return f
+}
+
+// Append adds v as an object. Where line is not empty it comes first, as the key "type": what kind of line it is.
+func (o Object[T]) Append(dst []byte, v *T, line string) []byte {
+	dst = append(dst, '{')
+	first := len(dst)
+	if line != "" {
+		dst = append(dst, `"type":`...)
+		dst = AppendString(dst, line)
+	}
+	for i := range o {
+		field := &o[i]
+		if field.absent(v) {
+			continue
+		}
+		if len(dst) != first {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, '"')
+		dst = append(dst, field.key...)
+		dst = append(dst, '"', ':')
+		dst = field.encode(dst, v)
+	}
+	return append(dst, '}')
+}
+
+// Unmarshal reads an object into v: what it does not name becomes zero. After an error, and for null, v is as it
+// was before.
+func (o Object[T]) Unmarshal(text []byte, v *T) error {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(text, &members); err != nil {
+		if _, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+			return errors.New("not an object")
+		}
+		return err
+	}
+	if members == nil {
+		return nil
+	}
+	var fresh T
+	for i := range o {
+		member, ok := members[o[i].key]
+		if !ok || string(member) == "null" {
+			continue
+		}
+		if err := o[i].decode(member, &fresh); err != nil {
+			return fmt.Errorf("key %q: %w", o[i].key, err)
+		}
+	}
+	*v = fresh
+	return nil
+}
