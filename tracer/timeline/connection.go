@@ -1,0 +1,96 @@
+// Package timeline makes connections of events: their order, their offsets, which attempt each retry is, and when
+// it was due.
+//
+// It is pure: it has no clock of its own and reads no files. Time is what the events carry.
+package timeline
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"tcptrace/tracer/event"
+)
+
+// Connection is the story of one connection so far.
+type Connection struct {
+	ID     event.ConnID
+	Cookie uint64
+	NetNS  uint32
+	Local  netip.AddrPort
+	Remote netip.AddrPort
+	Role   event.Role
+	Owner  event.Owner
+	State  event.State
+
+	Options *event.Options
+	Sysctls *event.Sysctls
+	ISN     uint32
+	PeerISN uint32
+
+	// Events are in time order, annotated.
+	Events []event.Event
+
+	// PreExisting says that it is older than the trace, so its beginning was not seen.
+	PreExisting bool
+	// Closed says that a close event came.
+	Closed bool
+	// Expired says that no close came and none can come any more: a half-open request that outlived every
+	// SYN-ACK timer, or a reset that was sent without a socket. Only [Tracker.Settled] sets it.
+	Expired bool
+
+	// Peer is the other end of this connection, when it is on this host too; nil otherwise.
+	Peer *Connection
+
+	started  time.Duration
+	syn      synClock
+	synacks  int           // SYN-ACKs sent again
+	arrived  int           // numbered records that came
+	highest  uint32        // of their numbers
+	total    uint32        // what close says was numbered
+	halfOpen bool          // a server's request without its final ACK
+	deadline time.Duration // when its story may be told; 0 is not known
+	slot     int           // 1 + its place among the deadlines; 0: not there
+	settled  bool
+}
+
+// Started is the time of the first event, on CLOCK_MONOTONIC.
+func (c *Connection) Started() time.Duration { return c.started }
+
+// Missing counts the records that the kernel side numbered for this connection and that never arrived: the gaps in
+// Nth, and what is short of the Total that close carries. What was lost after the last arrival of a connection
+// that has not closed cannot be known.
+func (c *Connection) Missing() int {
+	return max(0, int(max(c.highest, c.total))-c.arrived)
+}
+
+// Complete says that every record up to the close arrived, by the kernel side's own count. Records that follow the
+// close (an ICMP error, the errno of connect) are beyond that count.
+func (c *Connection) Complete() bool { return c.total != 0 && c.Missing() == 0 }
+
+// Socketless says that all there is of it is resets that this host sent without having a socket: its answer to
+// packets for a port where nothing listens.
+func (c *Connection) Socketless() bool {
+	if len(c.Events) == 0 || c.PreExisting || c.State != event.StateUnknown {
+		return false
+	}
+	return !slices.ContainsFunc(c.Events, func(ev event.Event) bool { return ev.Kind != event.ResetSent })
+}
+
+// insert puts an event in its place, which is the end unless it came later than its window allowed.
+func (c *Connection) insert(ev *event.Event) {
+	i := len(c.Events)
+	for i > 0 && c.Events[i-1].Mono > ev.Mono {
+		i--
+	}
+	c.Events = slices.Insert(c.Events, i, *ev)
+}
+
+// count keeps the books of Missing.
+func (c *Connection) count(ev *event.Event) {
+	if ev.Nth != 0 {
+		c.arrived++
+		c.highest = max(c.highest, ev.Nth)
+	}
+	c.total = max(c.total, ev.Total)
+}

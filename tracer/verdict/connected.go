@@ -1,0 +1,69 @@
+package verdict
+
+import (
+	"fmt"
+	"strings"
+
+	"tcptrace/tracer/event"
+)
+
+// answeredRules are about a probe whose handshake succeeded: that is what it was asked, whatever its own close looks
+// like afterwards.
+var answeredRules = []rule{
+	{
+		cause:   ConnectedAfterRetries,
+		match:   func(s *story) bool { return s.answered() && s.retried() },
+		outcome: OutcomeConnected,
+		shows:   handshakeKinds,
+		summary: func(s *story) string { return "connected after " + s.retries() },
+		advice:  func(s *story) []string { return s.lossAdvice() },
+	},
+	{
+		cause:   Connected,
+		match:   (*story).answered,
+		outcome: OutcomeConnected,
+		shows:   handshakeKinds,
+		rests: func(s *story) []event.Kind {
+			if s.probe.HasInfo {
+				return nil // TCP_INFO counts the retries as well
+			}
+			return []event.Kind{event.SYNRetransmit}
+		},
+		summary: func(s *story) string { return "connected in " + duration(s.handshake()) },
+	},
+}
+
+// retried says that the handshake took more than a SYN and a SYN-ACK.
+func (s *story) retried() bool { return s.attempts > 0 || s.synACKs() > 0 }
+
+// retries tells a handshake that took several packets: "3 SYNs in 2.05s", "1 SYN and 2 SYN-ACKs in 1.03s".
+func (s *story) retries() string {
+	var parts []string
+	if s.client() {
+		parts = append(parts, count(1+s.attempts, "SYN"))
+	}
+	if n := s.synACKs(); n > 0 {
+		parts = append(parts, count(1+n, "SYN-ACK"))
+	}
+	text := strings.Join(parts, " and ") + " in " + duration(s.handshake())
+	if waited := s.waited(); waited != "" {
+		text += ": " + waited
+	}
+	return text
+}
+
+// waited explains the delay by the schedule.
+func (s *story) waited() string {
+	last := s.last(event.SYNRetransmit)
+	done := s.first(event.Established)
+	if !s.client() || last == nil || done == nil || done.Offset < last.Offset {
+		return ""
+	}
+	return fmt.Sprintf("%s of it was waiting for the SYN timer, the answer came %s after the last SYN",
+		duration(last.Offset), duration(done.Offset-last.Offset))
+}
+
+func (s *story) lossAdvice() []string {
+	return []string{fmt.Sprintf("the first packets were lost or not taken: see how often with tcptrace connect --count 20 --interval 200ms %s, "+
+		"and look for a full accept queue on the peer (ss -ltn: Recv-Q above Send-Q)", s.remote())}
+}

@@ -1,0 +1,105 @@
+package verdict
+
+import (
+	"fmt"
+
+	"tcptrace/tracer/event"
+)
+
+// uncounted are the kinds whose loss the connection's own count cannot show: those that may follow its close, and
+// those that would have told that the other end is on this host.
+var uncounted = []event.Kind{
+	event.ICMPError, event.Error, event.ResetSent, event.SYNReceived, event.SYNACKRetransmit,
+}
+
+// doubts are the sentences about what was not seen and could change the cause. With any of them no verdict is
+// certain.
+func (s *story) doubts(r rule) []string {
+	var doubts []string
+	add := func(sentence string) {
+		if sentence != "" {
+			doubts = append(doubts, sentence)
+		}
+	}
+	add(s.untracedDoubt())
+	if s.traced() {
+		add(s.gapDoubt())
+		add(s.lossDoubt())
+		add(s.beginningDoubt())
+		if r.rests != nil {
+			for _, kind := range r.rests(s) {
+				add(s.blindDoubt(kind))
+			}
+		}
+	}
+	if r.doubts != nil {
+		doubts = append(doubts, r.doubts(s)...)
+	}
+	return doubts
+}
+
+func (s *story) untracedDoubt() string {
+	switch {
+	case s.traced():
+		return ""
+	case s.facts.Traced:
+		return "no kernel event of this connection arrived: there is only what connect() and TCP_INFO told"
+	case s.facts.WhyUntraced != "":
+		return "the kernel's events could not be seen (" + s.facts.WhyUntraced + "): there is only what connect() and TCP_INFO told"
+	}
+	return "the kernel's events could not be seen: there is only what connect() and TCP_INFO told"
+}
+
+// gapDoubt is about records that the kernel side numbered and that did not arrive.
+func (s *story) gapDoubt() string {
+	missing := s.conn.Missing()
+	if s.conn.Peer != nil {
+		missing += s.conn.Peer.Missing()
+	}
+	switch {
+	case missing > 0:
+		return fmt.Sprintf("%s of this connection did not arrive", count(missing, "event"))
+	case s.conn.Closed && !s.conn.Complete():
+		return "the kernel's count of this connection's events did not arrive, so some may be missing"
+	}
+	return ""
+}
+
+// lossDoubt is about losses elsewhere in the trace that may concern this connection.
+func (s *story) lossDoubt() string {
+	lost := uint64(0)
+	if s.conn.Complete() {
+		for _, kind := range uncounted {
+			lost += s.facts.Lost[kind]
+		}
+	} else {
+		for _, n := range s.facts.Lost {
+			lost += n
+		}
+	}
+	if lost == 0 {
+		return ""
+	}
+	return fmt.Sprintf("the trace lost %s, perhaps of this connection", count(lost, "event"))
+}
+
+func (s *story) beginningDoubt() string {
+	if !s.conn.PreExisting {
+		return ""
+	}
+	return "it is older than the trace: what happened before was not seen"
+}
+
+// blindDoubt is about a kind of events that this kernel does not show.
+func (s *story) blindDoubt(kind event.Kind) string {
+	if s.sees(kind) {
+		return ""
+	}
+	if kind == event.Drop {
+		return "packets that this host itself dropped (firewall, rp_filter, full queues) could not be seen"
+	}
+	if cost := s.facts.Costs[kind]; cost != "" {
+		return cost
+	}
+	return fmt.Sprintf("%s events could not be seen", kind)
+}

@@ -1,0 +1,128 @@
+package verdict
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"tcptrace/tracer/event"
+)
+
+// setters read the details of a scenario line: key=value, or a bare key.
+type setters map[string]func(value string) error
+
+func set(words []string, keys setters) error {
+	for _, word := range words {
+		key, value, _ := strings.Cut(word, "=")
+		setter := keys[key]
+		if setter == nil {
+			return fmt.Errorf("no detail is called %q", key)
+		}
+		if err := setter(value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func eventKeys(ev *event.Event) setters {
+	return setters{
+		"attempt":      number(&ev.Attempt),
+		"retransmits":  number(&ev.Retransmits),
+		"probes_out":   number(&ev.ProbesOut),
+		"isn":          sequence(&ev.ISN),
+		"peer_isn":     sequence(&ev.PeerISN),
+		"total":        sequence(&ev.Total),
+		"ifname":       text(&ev.IfName),
+		"reason":       text(&ev.Reason),
+		"pre_existing": flag(&ev.PreExisting),
+		"rto":          span(&ev.RTO),
+		"state":        parsed(&ev.State, event.ParseState),
+		"old":          parsed(&ev.OldState, event.ParseState),
+		"errno":        parsed(&ev.Errno, event.ParseErrno),
+		"owner":        parsed(&ev.Owner, parseOwner),
+		"icmp":         parsed(&ev.ICMP, parseICMP),
+	}
+}
+
+func probeKeys(p *event.Probe) setters {
+	return setters{
+		"target":         text(&p.Target),
+		"remote":         parsed(&p.Remote, netip.ParseAddrPort),
+		"local":          parsed(&p.Local, netip.ParseAddrPort),
+		"connected":      flag(&p.Connected),
+		"synchronous":    flag(&p.Synchronous),
+		"errno":          parsed(&p.Errno, event.ParseErrno),
+		"exchange_errno": parsed(&p.ExchangeErrno, event.ParseErrno),
+		"gave_up":        text(&p.GaveUp),
+		"timeout":        span(&p.Timeout),
+		"connect":        span(&p.Connect),
+		"lifetime":       span(&p.Lifetime),
+		"rtt":            span(&p.RTT),
+		"info":           flag(&p.HasInfo),
+		"total_retrans":  number(&p.TotalRetrans),
+		"expected":       text(&p.Expected),
+		"expect_met":     flag(&p.ExpectMet),
+		"icmp":           parsed(&p.ICMP, parseICMP),
+		"user_timeout": func(value string) error {
+			p.Options = &event.Options{}
+			return span(&p.Options.UserTimeout)(value)
+		},
+	}
+}
+
+func number(to *int) func(string) error { return parsed(to, strconv.Atoi) }
+
+func span(to *time.Duration) func(string) error { return parsed(to, time.ParseDuration) }
+
+func text(to *string) func(string) error {
+	return func(value string) error { *to = value; return nil }
+}
+
+func flag(to *bool) func(string) error {
+	return func(string) error { *to = true; return nil }
+}
+
+func sequence(to *uint32) func(string) error {
+	return func(value string) error {
+		n, err := strconv.ParseUint(value, 10, 32)
+		*to = uint32(n)
+		return err
+	}
+}
+
+func parsed[T any](to *T, parse func(string) (T, error)) func(string) error {
+	return func(value string) (err error) {
+		*to, err = parse(value)
+		return err
+	}
+}
+
+// parseOwner reads comm[pid].
+func parseOwner(s string) (event.Owner, error) {
+	comm, rest, _ := strings.Cut(s, "[")
+	pid, err := strconv.Atoi(strings.TrimSuffix(rest, "]"))
+	return event.Owner{PID: pid, Comm: comm}, err
+}
+
+// parseICMP reads type/code/name@from.
+func parseICMP(s string) (*event.ICMP, error) {
+	what, from, _ := strings.Cut(s, "@")
+	parts := strings.SplitN(what, "/", 3)
+	if len(parts) != 3 {
+		return nil, fmt.Errorf("an ICMP error is type/code/name@from, not %q", s)
+	}
+	var icmp event.ICMP
+	var err error
+	if icmp.Type, err = strconv.Atoi(parts[0]); err != nil {
+		return nil, err
+	}
+	if icmp.Code, err = strconv.Atoi(parts[1]); err != nil {
+		return nil, err
+	}
+	icmp.Name = parts[2]
+	icmp.From, err = netip.ParseAddr(from)
+	return &icmp, err
+}

@@ -1,0 +1,193 @@
+package verdict
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"tcptrace/tracer/event"
+)
+
+// softErrnos are those that an ICMP error leaves (icmp_err_convert, tab_unreach), ECONNREFUSED aside, which a reset
+// leaves as well.
+var softErrnos = []event.Errno{
+	event.EHOSTUNREACH, event.ENETUNREACH, event.EACCES, event.EPROTO, event.ENOPROTOOPT, event.EOPNOTSUPP,
+	event.EHOSTDOWN, event.ENONET,
+}
+
+// rejectionRules are about a SYN that was answered with a no.
+var rejectionRules = []rule{
+	{
+		cause: Refused,
+		match: func(s *story) bool {
+			return s.client() && !s.established && s.last(event.ResetReceived) != nil
+		},
+		outcome: OutcomeFailed,
+		endedBy: endedBy(EndedByPeer),
+		shows:   handshakeAnd(event.ResetReceived, event.ResetSent, event.Close),
+		summary: func(s *story) string { return s.refusal(s.last(event.ResetReceived).Offset) },
+		advice:  refusedAdvice,
+	},
+	{
+		// neigh_timer_handler gives up after 3 probes of a second and arp_error_report, or ndisc_error_report, makes
+		// an ICMP error on this host.
+		cause:      NeighbourUnresolved,
+		match:      func(s *story) bool { return s.rejected() && s.ownUnreachable() && s.neighbourTime() },
+		outcome:    OutcomeFailed,
+		confidence: Likely,
+		endedBy:    endedBy(EndedByKernel),
+		shows:      handshakeAnd(event.ICMPError, event.Close, event.Error),
+		doubts:     say("the neighbour table was not seen: only that this host itself reported the target unreachable, at the time at which ARP or neighbour discovery gives up"),
+		summary:    (*story).neighbourSummary,
+		advice:     neighbourAdvice,
+	},
+	{
+		cause:   RejectedByICMP,
+		match:   (*story).rejected,
+		outcome: OutcomeFailed,
+		endedBy: endedBy(EndedByKernel),
+		shows:   handshakeAnd(event.ICMPError, event.Close, event.Error),
+		summary: func(s *story) string {
+			return fmt.Sprintf("rejected by ICMP %s %s", describeICMP(s.icmp), s.after(s.end)) + s.withErrno()
+		},
+		advice: icmpAdvice,
+	},
+	{
+		// Every reset that reaches a socket is seen here, so ECONNREFUSED without one is ICMP's port unreachable.
+		cause: RejectedByICMP,
+		match: func(s *story) bool {
+			return s.refusedSilently() && s.traced() && s.sees(event.ResetReceived) && s.peerLast(event.ResetSent) == nil
+		},
+		outcome:    OutcomeFailed,
+		confidence: Likely,
+		endedBy:    endedBy(EndedByKernel),
+		shows:      handshakeAnd(event.Close, event.Error),
+		doubts:     say("the ICMP error itself was not seen: ECONNREFUSED without a reset says that there was one"),
+		summary: func(s *story) string {
+			return "rejected by ICMP, port unreachable it seems, " + s.after(s.end) + s.withErrno()
+		},
+		advice: say("a firewall on the way or on the peer rejects it (REJECT in iptables, reject in nft, gives port unreachable by default); its sender is in tcpdump -n icmp or icmp6"),
+	},
+	{
+		cause:      Refused,
+		match:      (*story).refusedSilently,
+		outcome:    OutcomeFailed,
+		confidence: Likely,
+		endedBy:    endedBy(EndedByPeer),
+		shows:      handshakeAnd(event.ResetSent, event.Close, event.Error),
+		doubts:     say("the reset itself was not seen: an ICMP port unreachable gives the same errno"),
+		summary:    func(s *story) string { return s.refusal(s.end) },
+		advice:     refusedAdvice,
+	},
+	{
+		cause: NeighbourUnresolved,
+		match: func(s *story) bool {
+			return s.unreachable() && s.errno == event.EHOSTUNREACH && s.neighbourTime()
+		},
+		outcome:    OutcomeFailed,
+		confidence: Possible,
+		endedBy:    endedBy(EndedByKernel),
+		shows:      handshakeAnd(event.Close, event.Error),
+		doubts:     say("only the time speaks for it: an ICMP host unreachable from a router leaves the same errno"),
+		summary:    (*story).neighbourSummary,
+		advice:     neighbourAdvice,
+	},
+	{
+		cause:      RejectedByICMP,
+		match:      (*story).unreachable,
+		outcome:    OutcomeFailed,
+		confidence: Likely,
+		endedBy:    endedBy(EndedByKernel),
+		shows:      handshakeAnd(event.Close, event.Error),
+		doubts:     say("the ICMP error itself was not seen, nor who sent it: a route that went away leaves the same errno"),
+		summary: func(s *story) string {
+			return "rejected by ICMP, it seems, " + s.after(s.end) + s.withErrno()
+		},
+		advice: say("see who sends it: tcpdump -n icmp or icmp6"),
+	},
+}
+
+// rejected says that an ICMP error ended the handshake, or explains why the application did: a socket that was busy
+// in connect() when the error came keeps no errno but wakes its owner.
+func (s *story) rejected() bool {
+	return s.client() && !s.established && s.icmp != nil && (s.closed || s.errno != 0) && !s.interrupted() &&
+		s.errno != event.ETIMEDOUT
+}
+
+// refusedSilently is ECONNREFUSED of which nobody saw the reason.
+func (s *story) refusedSilently() bool {
+	return s.client() && !s.established && s.errno == event.ECONNREFUSED
+}
+
+// unreachable is an asynchronous ICMP errno of which nobody saw the ICMP error.
+func (s *story) unreachable() bool {
+	return s.client() && !s.established && slices.Contains(softErrnos, s.errno)
+}
+
+// neighbourTime says that it ended when an unresolved neighbour would have ended it: 3 probes, a second each
+// (mcast_solicit, retrans_time_ms), on a timer of its own.
+func (s *story) neighbourTime() bool {
+	return s.end >= 2900*time.Millisecond && s.end <= 3400*time.Millisecond
+}
+
+// ownUnreachable says that the ICMP error is a host unreachable which this host sent to itself.
+func (s *story) ownUnreachable() bool {
+	from := s.icmp.From.Unmap()
+	if !from.IsValid() || from != s.local().Addr().Unmap() {
+		return false
+	}
+	if from.Is4() {
+		return s.icmp.Type == icmpv4Unreachable && s.icmp.Code == icmpv4HostUnreachable
+	}
+	return s.icmp.Type == icmpv6Unreachable && s.icmp.Code == icmpv6AddressUnreachable
+}
+
+func (s *story) withErrno() string {
+	if s.errno == 0 {
+		return ""
+	}
+	return ", " + s.errno.String()
+}
+
+// refusal tells a refusal, and who sent the reset if that is known.
+func (s *story) refusal(offset time.Duration) string {
+	text := fmt.Sprintf("refused: a reset answered the SYN %s", s.after(offset))
+	sent := s.peerLast(event.ResetSent)
+	if sent == nil {
+		return text
+	}
+	text += "; the other end, on this host, sent it"
+	switch {
+	case sent.Reason == "NO_SOCKET":
+		return text + fmt.Sprintf(" because nothing listens on port %d (NO_SOCKET)", s.remote().Port())
+	case sent.Reason != "":
+		return text + " (" + sent.Reason + ")"
+	}
+	return text
+}
+
+func refusedAdvice(s *story) []string {
+	port := s.remote().Port()
+	return []string{fmt.Sprintf("nothing listens on port %d there, or a firewall rejects with a reset: on the peer, ss -ltnp 'sport = :%d' and nft list ruleset",
+		port, port)}
+}
+
+func icmpAdvice(s *story) []string {
+	if !s.icmp.From.IsValid() {
+		return nil
+	}
+	if s.icmp.From.Unmap() == s.local().Addr().Unmap() {
+		return []string{"this host itself sent it: look at nft list ruleset (reject) and ip route get " + address(s.remote())}
+	}
+	return []string{fmt.Sprintf("ask whoever runs %s: a firewall there rejects it, or it has no way on to %s", s.icmp.From, address(s.remote()))}
+}
+
+func (s *story) neighbourSummary() string {
+	return fmt.Sprintf("no neighbour: ARP or neighbour discovery on the last link towards %s got no answer in %s%s",
+		address(s.remote()), duration(s.end), s.withErrno())
+}
+
+func neighbourAdvice(s *story) []string {
+	return []string{fmt.Sprintf("see the neighbour's state: ip route get %s, then ip neigh (FAILED, INCOMPLETE): a host that is down, a wrong prefix or a wrong VLAN",
+		address(s.remote()))}
+}

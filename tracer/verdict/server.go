@@ -1,0 +1,68 @@
+package verdict
+
+import (
+	"fmt"
+
+	"tcptrace/tracer/event"
+)
+
+// serverRules are about handshakes as a server sees them, as long as they are not complete.
+var serverRules = []rule{
+	{
+		cause: Refused,
+		match: func(s *story) bool {
+			return s.traced() && s.conn.Socketless() && s.conn.PeerISN != 0
+		},
+		outcome: OutcomeFailed,
+		endedBy: endedBy(EndedByKernel),
+		shows:   []event.Kind{event.ResetSent, event.ResetReceived, event.Connect},
+		summary: func(s *story) string {
+			return fmt.Sprintf("refused: this host answered the SYN of %s to port %d with a reset%s", s.remote(), s.local().Port(),
+				s.resetReason(s.last(event.ResetSent)))
+		},
+		advice: func(s *story) []string {
+			return []string{fmt.Sprintf("if something should listen on port %d: ss -ltnp", s.local().Port())}
+		},
+	},
+	{
+		// Without a socket a reset answers whatever packet belongs to no connection.
+		cause:      ResetLocally,
+		match:      func(s *story) bool { return s.traced() && s.conn.Socketless() },
+		outcome:    OutcomeFailed,
+		confidence: Likely,
+		endedBy:    endedBy(EndedByKernel),
+		shows:      []event.Kind{event.ResetSent},
+		doubts:     say("the packet that it answers was not seen"),
+		summary: func(s *story) string {
+			return fmt.Sprintf("reset: this host has no connection with %s on port %d and said so%s", s.remote(), s.local().Port(),
+				s.resetReason(s.last(event.ResetSent)))
+		},
+	},
+	{
+		cause: HandshakeIncomplete,
+		match: func(s *story) bool {
+			return s.server() && !s.established && (s.closed || s.synACKs() > 0)
+		},
+		outcome:    OutcomeFailed,
+		confidence: Likely,
+		endedBy:    endedBy(EndedByKernel),
+		shows:      handshakeAnd(event.ResetReceived, event.Close, event.SYNACKTimeout),
+		doubts:     say("whether the request expired or the client gave it up, with a reset, was not seen"),
+		summary: func(s *story) string {
+			return fmt.Sprintf("handshake incomplete: the SYN-ACK to %s was sent %s in %s and never acknowledged",
+				s.remote(), count(1+s.synACKs(), "time"), duration(s.end))
+		},
+		advice: func(s *story) []string {
+			return []string{fmt.Sprintf("the SYN-ACK or the final ACK is lost on the way: an asymmetric route, a firewall in one direction, or a forged source; ip route get %s",
+				address(s.remote()))}
+		},
+	},
+}
+
+// resetReason is the kernel's own name for why it sent a reset: " (NO_SOCKET)".
+func (s *story) resetReason(ev *event.Event) string {
+	if ev == nil || ev.Reason == "" || ev.Reason == "NOT_SPECIFIED" {
+		return ""
+	}
+	return " (" + ev.Reason + ")"
+}

@@ -1,0 +1,289 @@
+package verdict
+
+import (
+	"cmp"
+	"fmt"
+
+	"tcptrace/tracer/event"
+)
+
+// silenceRules are about a SYN that nothing came back for.
+var silenceRules = []rule{
+	{
+		cause:   AbandonedByApplication,
+		match:   func(s *story) bool { return s.gaveUp() && s.attempts == 0 && s.end < s.firstRetryDue() },
+		outcome: OutcomeFailed,
+		endedBy: byUser,
+		shows:   handshakeAnd(event.Close),
+		rests: func(s *story) []event.Kind {
+			return append([]event.Kind{event.SYNRetransmit}, s.icmpUnlessProbed()...)
+		},
+		summary: func(s *story) string {
+			return fmt.Sprintf("abandoned: %s closed it after %s, before the first retry was due at %s; nothing had come back",
+				s.closer(), duration(s.end), duration(s.firstRetryDue()))
+		},
+		advice: abandonedAdvice,
+	},
+	{
+		cause: NoRoute,
+		match: func(s *story) bool {
+			return s.silent() && s.retriesFailed(event.EHOSTUNREACH, event.ENETUNREACH, event.EINVAL, event.EACCES)
+		},
+		outcome:    OutcomeFailed,
+		confidence: Likely,
+		endedBy:    (*story).whoEndedSilence,
+		shows:      handshakeAnd(event.Close),
+		doubts:     say("the first SYN had a route; the repeated ones had none"),
+		summary: func(s *story) string {
+			return fmt.Sprintf("no route any more: %s could not be sent (%s); %s", count(s.failed, "repeated SYN"),
+				s.last(event.SYNRetransmit).Errno, s.silenceEnd())
+		},
+		advice: routeAdvice,
+	},
+	{
+		cause:      DroppedByLocalOutput,
+		match:      func(s *story) bool { return s.silent() && s.retriesFailed() && s.first(event.SYNSent) == nil },
+		outcome:    OutcomeFailed,
+		confidence: Likely,
+		endedBy:    (*story).whoEndedSilence,
+		shows:      handshakeAnd(event.Close),
+		doubts:     say("what dropped them was not seen, only that sending failed on this host"),
+		summary: func(s *story) string {
+			return fmt.Sprintf("dropped by this host: %s failed locally with %s, none left; %s",
+				count(s.failed, "repeated SYN"), s.last(event.SYNRetransmit).Errno, s.silenceEnd())
+		},
+		advice: say("look for a drop or a full queue on the way out: nft list ruleset (output, postrouting), tc -s qdisc"),
+	},
+	{
+		// A SYN that waits for its neighbour's address has not reached the device either.
+		cause:      DroppedByLocalOutput,
+		match:      func(s *story) bool { return s.silent() && s.noneLeft() },
+		outcome:    OutcomeFailed,
+		confidence: Possible,
+		endedBy:    (*story).whoEndedSilence,
+		shows:      handshakeAnd(event.Close),
+		doubts:     say("what kept the SYNs was not seen: a firewall, or a neighbour that ARP or neighbour discovery could not resolve (see ip neigh)"),
+		summary: func(s *story) string {
+			return fmt.Sprintf("never sent: %s made, none reached a network device; %s", count(s.syns(), "SYN"), s.silenceEnd())
+		},
+		advice: say("look for a drop on the way out: nft list ruleset (output, postrouting); and at ip neigh"),
+	},
+	{
+		cause:   NoAnswer,
+		match:   (*story).silent,
+		outcome: OutcomeFailed,
+		endedBy: (*story).whoEndedSilence,
+		shows:   handshakeAnd(event.Close),
+		rests:   (*story).silenceRests,
+		doubts:  (*story).silenceDoubts,
+		summary: func(s *story) string {
+			return fmt.Sprintf("no answer: %s in %s%s, nothing came back; %s",
+				count(s.syns(), "SYN"), duration(s.end), s.leaving(), s.silenceEnd())
+		},
+		advice: silenceAdvice,
+	},
+	{
+		cause:   NoAnswer,
+		match:   func(s *story) bool { return s.client() && s.inProgress && s.attempts > 0 },
+		outcome: OutcomeOpen,
+		endedBy: (*story).whoInterrupted,
+		shows:   handshakeKinds,
+		rests:   (*story).silenceRests,
+		doubts:  (*story).silenceDoubts,
+		summary: func(s *story) string {
+			return fmt.Sprintf("no answer so far: %s in %s%s, nothing has come back%s",
+				count(s.syns(), "SYN"), duration(s.end), s.leaving(), s.wouldGiveUp())
+		},
+		advice: silenceAdvice,
+	},
+	{
+		cause:   StillOpen,
+		match:   func(s *story) bool { return s.inProgress },
+		outcome: OutcomeOpen,
+		endedBy: (*story).whoInterrupted,
+		shows:   handshakeKinds,
+		summary: func(s *story) string {
+			return fmt.Sprintf("the trace ended %s into the handshake: too early to say more", duration(s.end))
+		},
+	},
+	{
+		cause:      Unexplained,
+		match:      func(s *story) bool { return !s.established },
+		outcome:    OutcomeFailed,
+		confidence: Possible,
+		endedBy:    endedBy(EndedByKernel),
+		shows:      handshakeAnd(event.ResetSent, event.ResetReceived, event.ICMPError, event.Error, event.Close),
+		doubts:     say("no rule explains this end of a handshake"),
+		summary: func(s *story) string {
+			return fmt.Sprintf("the handshake failed after %s%s, for a reason that no rule knows", duration(s.end), s.withErrno())
+		},
+	},
+}
+
+// gaveUp says that whoever owns the socket closed it before any outcome.
+func (s *story) gaveUp() bool {
+	return s.client() && !s.established && s.closed && s.errno == 0 && s.icmp == nil && !s.inProgress
+}
+
+// silent says that a handshake is over and nothing ever came back.
+func (s *story) silent() bool {
+	return s.client() && !s.established && s.closed && !s.inProgress &&
+		(s.errno == 0 || s.errno == event.ETIMEDOUT) && (s.icmp == nil || s.errno == event.ETIMEDOUT)
+}
+
+// retriesFailed says that every repeated SYN failed to be sent, with one of these errnos if any are given.
+func (s *story) retriesFailed(errnos ...event.Errno) bool {
+	if s.failed == 0 || s.failed < s.attempts {
+		return false
+	}
+	last := s.last(event.SYNRetransmit).Errno
+	for _, errno := range errnos {
+		if last == errno {
+			return true
+		}
+	}
+	return len(errnos) == 0
+}
+
+// noneLeft says that SYNs are watched on their way to the device, that not one came there, and that no record of one
+// can have been lost.
+func (s *story) noneLeft() bool {
+	return s.traced() && s.probe != nil && s.sees(event.SYNSent) && s.first(event.SYNSent) == nil &&
+		s.first(event.Connect) != nil && s.conn.Complete()
+}
+
+// whoEndedSilence tells the clauses of tcp_write_timeout apart. It looks at the number of retries first; only while
+// that is not reached does the user timeout count.
+func (s *story) whoEndedSilence() EndedBy {
+	switch {
+	case s.errno != event.ETIMEDOUT:
+		return byUser(s)
+	case s.userTimeoutEndedIt():
+		return EndedByUserTimeout
+	}
+	return EndedByKernel
+}
+
+func (s *story) userTimeoutEndedIt() bool {
+	options, sysctls := s.options(), s.sysctls()
+	if options == nil || options.UserTimeout == 0 {
+		return false
+	}
+	if sysctls == nil {
+		// How many retries the count allows is not known. The timer is clamped to the user timeout, so an end at
+		// that time, or at the first retry where that is later, give or take the timer wheel's eighth, is its doing.
+		limit := max(options.UserTimeout, s.firstRetryDue())
+		return s.end >= options.UserTimeout && s.end <= limit+limit/4
+	}
+	return s.attempts < cmp.Or(options.SYNRetries, sysctls.SYNRetries)+sysctls.SYNLinearTimeouts
+}
+
+func (s *story) options() *event.Options {
+	if s.conn != nil && s.conn.Options != nil {
+		return s.conn.Options
+	}
+	if s.probe != nil {
+		return s.probe.Options
+	}
+	return nil
+}
+
+func (s *story) sysctls() *event.Sysctls {
+	if s.conn == nil {
+		return nil
+	}
+	return s.conn.Sysctls
+}
+
+func (s *story) whoInterrupted() EndedBy {
+	if s.interrupted() {
+		return EndedByProbe
+	}
+	return ""
+}
+
+// closer names who closed it of one's own accord.
+func (s *story) closer() string {
+	switch {
+	case s.probe != nil && s.probe.GaveUp == "timeout" && s.probe.Timeout > 0:
+		return fmt.Sprintf("--timeout %s", duration(s.probe.Timeout))
+	case s.probe != nil:
+		return "the probe"
+	case s.conn != nil:
+		return who(s.conn.Owner)
+	}
+	return "the application"
+}
+
+// silenceEnd is the clause that says who lost patience.
+func (s *story) silenceEnd() string {
+	switch s.whoEndedSilence() {
+	case EndedByKernel:
+		return "the kernel gave up with ETIMEDOUT"
+	case EndedByUserTimeout:
+		return fmt.Sprintf("TCP_USER_TIMEOUT of %s ended it with ETIMEDOUT", duration(s.options().UserTimeout))
+	case EndedByProbe:
+		if s.probe.GaveUp == "timeout" && s.probe.Timeout > 0 {
+			return fmt.Sprintf("--timeout %s ended it", duration(s.probe.Timeout))
+		}
+		return "the probe closed it"
+	}
+	return s.closer() + " closed it"
+}
+
+// leaving says by which device the SYNs left, if that was seen.
+func (s *story) leaving() string {
+	if device := s.device(); device != "" {
+		return " left this host by " + device
+	}
+	return ""
+}
+
+func (s *story) wouldGiveUp() string {
+	for _, kind := range []event.Kind{event.SYNRetransmit, event.Connect} {
+		if ev := s.last(kind); ev != nil && ev.GivesUp != 0 {
+			return "; the kernel would give up at " + duration(ev.GivesUp)
+		}
+	}
+	return ""
+}
+
+// silenceRests are the kinds whose absence means silence. ETIMEDOUT itself says that no ICMP error came: one would
+// have left its own errno.
+func (s *story) silenceRests() []event.Kind {
+	rests := []event.Kind{event.Drop}
+	if s.errno == 0 {
+		rests = append(rests, s.icmpUnlessProbed()...)
+	}
+	return rests
+}
+
+func (s *story) icmpUnlessProbed() []event.Kind {
+	if s.probe != nil {
+		return nil // it reads ICMP errors from its socket's error queue
+	}
+	return []event.Kind{event.ICMPError}
+}
+
+func (s *story) silenceDoubts() []string {
+	var doubts []string
+	if !s.traced() {
+		doubts = append(doubts, "whether the SYNs left this host, and whether it dropped an answer itself, could not be seen")
+	}
+	if s.failed > 0 {
+		doubts = append(doubts, fmt.Sprintf("%s could not be sent on this host", count(s.failed, "repeated SYN")))
+	}
+	return doubts
+}
+
+func silenceAdvice(s *story) []string {
+	return []string{
+		"something beyond this host discards them silently: a firewall, no such host, or a full accept queue there",
+		fmt.Sprintf("on the peer: ss -ltn 'sport = :%d' (Recv-Q above Send-Q is a full queue) and nft list ruleset; here: nft list ruleset, sysctl net.ipv4.conf.all.rp_filter",
+			s.remote().Port()),
+	}
+}
+
+func abandonedAdvice(s *story) []string {
+	return []string{fmt.Sprintf("give it at least one retry: the first is due after %s; try tcptrace connect %s", duration(s.firstRetryDue()), s.remote())}
+}

@@ -1,0 +1,315 @@
+package verdict
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"tcptrace/tracer/event"
+	"tcptrace/tracer/timeline"
+)
+
+// story is what the rules look at: one connection as the kernel's events tell it, completed by what a probe saw in
+// user space, which in the degraded mode is all there is.
+type story struct {
+	facts Facts
+	conn  *timeline.Connection // nil when no kernel event of it came
+	probe *event.Probe         // nil when it is not one of ours
+
+	role        event.Role
+	established bool // the handshake was completed
+	closed      bool // it is over
+	inProgress  bool // the trace ended, or was ended, in the middle of the handshake
+	syncError   bool // connect() itself failed, no SYN was sent
+
+	errno    event.Errno
+	icmp     *event.ICMP // the last that can have ended it
+	attempts int         // retransmissions of the SYN, those that failed locally included
+	failed   int         // of these
+	end      time.Duration
+}
+
+func tell(c *timeline.Connection, f Facts) *story {
+	s := &story{facts: f, conn: c, probe: f.Probe, role: event.RoleClient}
+	if c != nil {
+		s.readEvents()
+	}
+	if s.probe != nil {
+		s.readProbe()
+	}
+	s.inProgress = !s.established && !s.syncError && (!s.closed || s.interrupted())
+	return s
+}
+
+func (s *story) readEvents() {
+	c := s.conn
+	s.role = c.Role
+	s.closed = c.Closed || c.Expired
+	s.established = c.PreExisting && !slices.ContainsFunc(c.Events, inHandshake)
+	for i := range c.Events {
+		ev := &c.Events[i]
+		s.end = max(s.end, ev.Offset)
+		switch ev.Kind {
+		case event.SYNRetransmit:
+			s.attempts = max(s.attempts, ev.Attempt)
+			if ev.Errno != 0 {
+				s.failed++
+			}
+		case event.SYNSent:
+			s.attempts = max(s.attempts, ev.Attempt)
+		case event.Established, event.Accept:
+			s.established = true
+		case event.ICMPError:
+			if kills(ev.ICMP) {
+				s.icmp = ev.ICMP
+			}
+		}
+		if synchronized(ev.State) || synchronized(ev.OldState) {
+			s.established = true
+		}
+	}
+	s.errno = s.finalErrno()
+	if closing := s.last(event.Close); closing != nil {
+		s.end = closing.Offset
+	}
+	s.syncError = s.last(event.Error) != nil && !s.established && !s.sentSYN() && !c.PreExisting
+}
+
+// finalErrno is the errno of the close; the error that a syscall reported later counts where the close has none.
+func (s *story) finalErrno() event.Errno {
+	if closing := s.last(event.Close); closing != nil && closing.Errno != 0 {
+		return closing.Errno
+	}
+	if failed := s.last(event.Error); failed != nil {
+		return failed.Errno
+	}
+	return 0
+}
+
+func (s *story) readProbe() {
+	p := s.probe
+	s.established = s.established || p.Connected
+	s.syncError = s.syncError || p.Synchronous && !s.sentSYN() && !answers(p.Errno)
+	s.closed = s.closed || p.Errno != 0 || p.GaveUp != "" || p.Lifetime > 0
+	if s.errno == 0 {
+		s.errno = p.Errno
+	}
+	if s.icmp == nil && kills(p.ICMP) {
+		s.icmp = p.ICMP
+	}
+	if p.HasInfo {
+		s.attempts = max(s.attempts, p.TotalRetrans)
+	}
+	if s.conn == nil {
+		s.end = p.Connect
+		if p.GaveUp != "" {
+			s.end = max(p.Connect, p.Lifetime)
+		}
+	}
+}
+
+// sentSYN says that a SYN was seen.
+func (s *story) sentSYN() bool {
+	return s.first(event.Connect) != nil || s.first(event.SYNSent) != nil || s.first(event.SYNRetransmit) != nil
+}
+
+// interrupted says that the user stopped the probe, so that its close says nothing.
+func (s *story) interrupted() bool { return s.probe != nil && s.probe.GaveUp == "interrupted" }
+
+// traced says that there are kernel events to tell the story from.
+func (s *story) traced() bool { return s.conn != nil }
+
+func (s *story) client() bool { return s.role == event.RoleClient }
+func (s *story) server() bool { return s.role == event.RoleServer }
+
+// syns is how many SYNs left the sender's hands.
+func (s *story) syns() int {
+	if s.syncError {
+		return 0
+	}
+	if s.conn != nil && s.role != event.RoleClient {
+		return 0
+	}
+	return 1 + s.attempts - s.failed
+}
+
+func (s *story) first(kind event.Kind) *event.Event {
+	if s.conn == nil {
+		return nil
+	}
+	i := slices.IndexFunc(s.conn.Events, func(ev event.Event) bool { return ev.Kind == kind })
+	if i < 0 {
+		return nil
+	}
+	return &s.conn.Events[i]
+}
+
+func (s *story) last(kind event.Kind) *event.Event {
+	if s.conn == nil {
+		return nil
+	}
+	for i := len(s.conn.Events) - 1; i >= 0; i-- {
+		if s.conn.Events[i].Kind == kind {
+			return &s.conn.Events[i]
+		}
+	}
+	return nil
+}
+
+// peerLast is the last event of a kind at the other end, when that is on this host too.
+func (s *story) peerLast(kind event.Kind) *event.Event {
+	if s.conn == nil || s.conn.Peer == nil {
+		return nil
+	}
+	peer := story{conn: s.conn.Peer}
+	return peer.last(kind)
+}
+
+// numbers are the events of these kinds, at both ends, in order.
+func (s *story) numbers(kinds []event.Kind) []uint64 {
+	if s.conn == nil {
+		return nil
+	}
+	ends := []*timeline.Connection{s.conn}
+	if s.conn.Peer != nil {
+		ends = append(ends, s.conn.Peer)
+	}
+	var numbers []uint64
+	for _, c := range ends {
+		for i := range c.Events {
+			if slices.Contains(kinds, c.Events[i].Kind) {
+				numbers = append(numbers, c.Events[i].N)
+			}
+		}
+	}
+	slices.Sort(numbers)
+	return numbers
+}
+
+// sees says whether this kernel shows events of that kind.
+func (s *story) sees(kind event.Kind) bool { return s.facts.Hooks[kind] != "" }
+
+// device is the interface that the SYNs left by; empty when that was not seen.
+func (s *story) device() string {
+	if sent := s.last(event.SYNSent); sent != nil {
+		return sent.IfName
+	}
+	return ""
+}
+
+// firstRetryDue is the offset at which the first SYN would have been repeated.
+func (s *story) firstRetryDue() time.Duration {
+	if connect := s.first(event.Connect); connect != nil && connect.NextDue != 0 {
+		return connect.NextDue
+	}
+	return time.Second // TCP_TIMEOUT_INIT
+}
+
+// synACKs is how often the server's SYN-ACK was sent again, seen from either end.
+func (s *story) synACKs() int {
+	if again := s.last(event.SYNACKRetransmit); again != nil {
+		return again.Attempt
+	}
+	if again := s.peerLast(event.SYNACKRetransmit); again != nil {
+		return again.Attempt
+	}
+	return 0
+}
+
+// handshake is how long it took from the first event to the completed handshake.
+func (s *story) handshake() time.Duration {
+	if done := s.first(event.Established); done != nil {
+		return done.Offset
+	}
+	if s.probe != nil && s.probe.Connected {
+		return s.probe.Connect
+	}
+	return 0
+}
+
+// exchangeFailed says that a probe's --send or --expect did not succeed after the connect.
+func (s *story) exchangeFailed() bool {
+	return s.probe != nil && s.probe.Connected &&
+		(s.probe.ExchangeErrno != 0 || s.probe.Expected != "" && !s.probe.ExpectMet)
+}
+
+// answered says that the verdict is about a probe's handshake, and that it succeeded.
+func (s *story) answered() bool { return s.probe != nil && s.probe.Connected && !s.exchangeFailed() }
+
+func (s *story) local() netip.AddrPort {
+	if s.conn != nil && s.conn.Local.IsValid() {
+		return s.conn.Local
+	}
+	if s.probe != nil {
+		return s.probe.Local
+	}
+	return netip.AddrPort{}
+}
+
+func (s *story) remote() netip.AddrPort {
+	if s.conn != nil && s.conn.Remote.IsValid() {
+		return s.conn.Remote
+	}
+	if s.probe != nil {
+		return s.probe.Remote
+	}
+	return netip.AddrPort{}
+}
+
+// synchronized says that the state is one after the handshake (RFC 9293, section 3.3.2).
+func synchronized(state event.State) bool {
+	switch state {
+	case event.StateEstablished, event.StateFinWait1, event.StateFinWait2, event.StateTimeWait, event.StateCloseWait,
+		event.StateLastACK, event.StateClosing:
+		return true
+	}
+	return false
+}
+
+// inHandshake says that an event shows its socket before the end of the handshake.
+func inHandshake(ev event.Event) bool {
+	for _, state := range []event.State{ev.State, ev.OldState} {
+		switch state {
+		case event.StateSYNSent, event.StateSYNRecv, event.StateNewSYNRecv:
+			return true
+		}
+	}
+	return false
+}
+
+// answers says that connect() gives this errno only after a SYN was sent, also where it waits for it.
+func answers(errno event.Errno) bool {
+	switch errno {
+	case 0, event.EINPROGRESS, event.ETIMEDOUT, event.ECONNREFUSED, event.ECONNRESET:
+		return true
+	}
+	return false
+}
+
+// kills says whether an ICMP error can end a connect: tcp_v4_err and tcp_v6_err take those about the path MTU and
+// source quench as no error.
+func kills(icmp *event.ICMP) bool {
+	if icmp == nil {
+		return false
+	}
+	if icmp.From.Is4() || icmp.From.Is4In6() || !icmp.From.IsValid() {
+		return icmp.Type != icmpv4SourceQuench && !(icmp.Type == icmpv4Unreachable && icmp.Code == icmpv4FragmentationNeeded) &&
+			icmp.Type != icmpv4Redirect
+	}
+	return icmp.Type != icmpv6PacketTooBig && icmp.Type != icmpv6Redirect
+}
+
+// ICMP numbers (include/uapi/linux/icmp.h, icmpv6.h) that decide what an error means for TCP.
+const (
+	icmpv4Unreachable         = 3
+	icmpv4HostUnreachable     = 1 // code
+	icmpv4PortUnreachable     = 3 // code
+	icmpv4FragmentationNeeded = 4 // code
+	icmpv4SourceQuench        = 4
+	icmpv4Redirect            = 5
+
+	icmpv6Unreachable        = 1
+	icmpv6AddressUnreachable = 3 // code
+	icmpv6PacketTooBig       = 2
+	icmpv6Redirect           = 137
+)
