@@ -1,0 +1,10 @@
+// Package lab makes TCP failures on demand, in throw-away network namespaces.
+//
+// A [Lab] is one failure: what it does, and the cause that a tracer should find. [Build] sets it up in a [Network]: two or
+// more [Host]s joined by veth pairs, with one thing broken. Nobody connects yet: that is up to whoever asked, from within the
+// client of the [Scene].
+//
+// The namespaces have no name. Only file descriptors of this process keep them, and devices, routes, rules and sockets
+// live in them, so everything goes when the process goes, by SIGKILL too. The namespace that this process started in, its
+// sysctls and its firewall are never touched. All of it needs CAP_SYS_ADMIN and CAP_NET_ADMIN, and no other program.
+package lab

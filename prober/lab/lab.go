@@ -1,0 +1,97 @@
+package lab
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"tcptrace/prober"
+)
+
+// Lab is one failure that can be made on demand.
+type Lab struct {
+	Name    string   // the cause that it reproduces, with - for _; labs beyond the causes have names of their own
+	Summary string   // one line
+	Steps   []string // what is set up and what then happens, in order
+	Expect  string   // the cause that a tracer should find for each target
+
+	// Build sets the lab up in an empty network, but leaves the scene's NetNS to the function [Build]. What it has made
+	// when it fails is left for the network's Close.
+	Build func(context.Context, *Network) (*Scene, error)
+}
+
+// Scene is a lab that is ready: where to connect from, and to what.
+type Scene struct {
+	Client  *Host          // connects are to be made from here
+	Targets []string       // what to connect to: HOST:PORT, where HOST may be a name
+	Options prober.Options // of the probes that connect: they are made in Client's namespace, and end in seconds
+	DNS     netip.AddrPort // who resolves the targets' names, as seen from Client; the zero value where all are addresses
+}
+
+// Build sets a lab up. The network is the caller's to close. After an error nothing of it is left.
+func Build(ctx context.Context, l Lab) (*Network, *Scene, error) {
+	network := new(Network)
+	scene, err := l.Build(ctx, network)
+	if err != nil {
+		return nil, nil, fmt.Errorf("build lab %s: %w", l.Name, errors.Join(err, network.Close()))
+	}
+	scene.Options.NetNS = scene.Client.NetNS()
+	return network, scene, nil
+}
+
+// Labs lists every lab there is, by name.
+func Labs() []Lab {
+	return slices.SortedFunc(slices.Values(labs), func(a, b Lab) int { return cmp.Compare(a.Name, b.Name) })
+}
+
+// Find is the lab of that name; the name of its cause will do, too. The error for any other name suggests the one that may
+// have been meant.
+func Find(name string) (Lab, error) {
+	wanted := strings.ReplaceAll(name, "_", "-")
+	for _, l := range labs {
+		if l.Name == wanted {
+			return l, nil
+		}
+	}
+	if meant := closest(wanted); meant != "" {
+		return Lab{}, fmt.Errorf("no lab is called %q; did you mean %s?", name, meant)
+	}
+	return Lab{}, fmt.Errorf("no lab is called %q", name)
+}
+
+// closest is the name of the lab that the fewest changes make of a misspelt name, or empty if that would change so much
+// of it that it was hardly meant.
+func closest(misspelt string) string {
+	best, fewest := "", len(misspelt)/2+1
+	for _, l := range Labs() {
+		if changes := distance(misspelt, l.Name); changes < fewest {
+			best, fewest = l.Name, changes
+		}
+	}
+	return best
+}
+
+// distance is how many bytes have to be inserted, deleted or replaced to make b of a (Levenshtein).
+func distance(a, b string) int {
+	row := make([]int, len(b)+1) // distances of the part of a so far to each beginning of b
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			replaced := diagonal
+			if a[i] != b[j] {
+				replaced++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replaced, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

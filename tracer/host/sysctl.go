@@ -1,0 +1,51 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// ErrNoSysctl says that this kernel does not have the sysctl at all, as older ones lack tcp_syn_linear_timeouts. One
+// that is there but cannot be read gives another error.
+var ErrNoSysctl = errors.New("this kernel has no such sysctl")
+
+// ipv4Sysctls is where TCP's sysctls are, those for IPv6 included. What lies there belongs to the network namespace
+// of the thread that opens it.
+const ipv4Sysctls = "/proc/sys/net/ipv4"
+
+// TCPSysctl reads a whole number such as tcp_syn_retries of the network namespace of the calling thread: lock the
+// thread there first, or do not care. The value has the sysctl's own unit.
+func TCPSysctl(name string) (int, error) {
+	return readSysctl(os.DirFS(ipv4Sysctls), name)
+}
+
+func readSysctl(dir fs.FS, name string) (int, error) {
+	text, err := fs.ReadFile(dir, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, sysctlError(name, ErrNoSysctl)
+	}
+	if err != nil {
+		return 0, sysctlError(name, withoutPath(err))
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return 0, sysctlError(name, fmt.Errorf("%q is not a whole number", strings.TrimSpace(string(text))))
+	}
+	return n, nil
+}
+
+func sysctlError(name string, err error) error {
+	return fmt.Errorf("read net.ipv4.%s: %w", name, err)
+}
+
+// withoutPath leaves out the file's name, which the sysctl's name has said already.
+func withoutPath(err error) error {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		return path.Err
+	}
+	return err
+}
