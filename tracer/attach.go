@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -49,7 +50,10 @@ func (a *attacher) choose(h hook) Hook {
 			chosen.Mechanism, chosen.Programs, chosen.Partial = w.mechanism, w.programs, w.partial
 			return chosen
 		}
-		chosen.Refused = append(chosen.Refused, fmt.Sprintf("%s: %v", w.mechanism, err))
+		refusal := fmt.Sprintf("%s: %v", w.mechanism, err)
+		if !slices.Contains(chosen.Refused, refusal) {
+			chosen.Refused = append(chosen.Refused, refusal)
+		}
 	}
 	chosen.Missing = h.cost
 	return chosen
@@ -209,11 +213,14 @@ func kprobesBuilt() bool {
 	return false
 }
 
+// close detaches everything. Each link waits for the kernel's grace period, so they wait together.
 func (a *attacher) close() error {
-	var all error
-	for _, l := range a.links {
-		all = errors.Join(all, l.Close())
+	errs := make([]error, len(a.links))
+	var all sync.WaitGroup
+	for i, l := range a.links {
+		all.Go(func() { errs[i] = l.Close() })
 	}
+	all.Wait()
 	a.links = nil
-	return all
+	return errors.Join(errs...)
 }

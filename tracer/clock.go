@@ -5,7 +5,8 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-	"golang.org/x/sys/unix"
+
+	"tcptrace/tracer/host"
 )
 
 // wallClock turns CLOCK_MONOTONIC into the time of day.
@@ -17,18 +18,10 @@ type wallClock struct {
 // at follows steps of the host's clock within a second, without asking for it at every event.
 func (c *wallClock) at(mono time.Duration) time.Time {
 	if c.checked == 0 || mono-c.checked > time.Second {
-		now := monotonic()
+		now := host.Monotonic()
 		c.offset, c.checked = time.Duration(time.Now().UnixNano())-now, now
 	}
 	return time.Unix(0, int64(mono+c.offset))
-}
-
-// monotonic is CLOCK_MONOTONIC, which bpf_ktime_get_ns reads too.
-func monotonic() time.Duration {
-	var now unix.Timespec
-	// It can fail only for a clock that does not exist.
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
-	return time.Duration(now.Nano())
 }
 
 // measureHZ counts the kernel's ticks for a moment, for kernels whose configuration cannot be read.

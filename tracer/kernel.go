@@ -37,6 +37,14 @@ func loadKernel(file string) (*kernel, error) {
 	return &kernel{types}, nil
 }
 
+// DescribeBTF says in a clause where the kernel's types come from.
+func DescribeBTF() string {
+	if _, err := loadKernel(""); err != nil {
+		return err.Error()
+	}
+	return "the kernel describes its own (BTF)"
+}
+
 // A requirement is a fact of the kernel that a way needs. It says why not, or nil.
 type requirement func(*kernel) error
 

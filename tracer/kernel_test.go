@@ -17,6 +17,7 @@ import (
 	"tcptrace/prober/lab"
 	"tcptrace/tracer"
 	"tcptrace/tracer/event"
+	"tcptrace/tracer/host"
 )
 
 // patience is how long a test waits for events that should come at once. It is no bound on timing: only a broken
@@ -104,9 +105,7 @@ func (w *watcher) until(t *testing.T, namespace uint32, what string, enough func
 var births sync.Map
 
 func noteBirth(namespace uint32) {
-	var now unix.Timespec
-	unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
-	births.Store(namespace, time.Duration(now.Nano()))
+	births.Store(namespace, host.Monotonic())
 }
 
 func bornSince(namespace uint32, events []event.Event) []event.Event {

@@ -8,16 +8,35 @@ import (
 
 // checkPrivilege says beforehand what the kernel would only answer with EPERM.
 func checkPrivilege() error {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&header, &data[0]); err != nil {
-		return fmt.Errorf("read this process's capabilities: %w", err)
+	effective, err := effectiveCapabilities()
+	if err != nil {
+		return err
 	}
-	effective := uint64(data[1].Effective)<<32 | uint64(data[0].Effective)
 	if !mayTrace(effective) {
 		return ErrPrivilege
 	}
 	return nil
+}
+
+// DescribePrivilege says in a clause whether this process may trace.
+func DescribePrivilege() string {
+	effective, err := effectiveCapabilities()
+	switch {
+	case err != nil:
+		return err.Error()
+	case !mayTrace(effective):
+		return fmt.Sprintf("user %d without CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN: may not trace", unix.Geteuid())
+	}
+	return fmt.Sprintf("user %d, with the capabilities to trace", unix.Geteuid())
+}
+
+func effectiveCapabilities() (uint64, error) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return 0, fmt.Errorf("read this process's capabilities: %w", err)
+	}
+	return uint64(data[1].Effective)<<32 | uint64(data[0].Effective), nil
 }
 
 // mayTrace says whether these capabilities are enough: CAP_SYS_ADMIN includes the finer ones of 5.8.

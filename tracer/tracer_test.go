@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"tcptrace/tracer/host"
 )
 
 func TestRingSizeIsOneThatTheKernelTakes(t *testing.T) {
@@ -96,7 +98,7 @@ func TestFilterDimensions(t *testing.T) {
 func TestMonotonicIsTheClockOfTheTrace(t *testing.T) {
 	clock := wallClock{}
 	before := time.Now()
-	at := clock.at(monotonic())
+	at := clock.at(host.Monotonic())
 	if at.Before(before.Add(-time.Millisecond)) || at.After(time.Now().Add(time.Millisecond)) {
 		t.Errorf("now is %s by the clock, %s by the wall", at, before)
 	}

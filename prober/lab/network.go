@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/vishvananda/netlink"
@@ -18,7 +19,15 @@ var errClosed = errors.New("the network is closed")
 type Network struct {
 	mu      sync.Mutex
 	closed  bool
+	hosts   []*Host
 	closers []func() error
+}
+
+// Hosts are those that were added, in that order.
+func (n *Network) Hosts() []*Host {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.hosts)
 }
 
 // AddHost makes a host: an empty network namespace with its loopback interface up. The name is for people, and for errors.
@@ -34,6 +43,9 @@ func (n *Network) AddHost(name string) (*Host, error) {
 	if err := host.prepare(); err != nil {
 		return nil, fmt.Errorf("add host %s: %w", name, err)
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.hosts = append(n.hosts, host)
 	return host, nil
 }
 

@@ -1,0 +1,50 @@
+# What one can do with a checkout. Everything but `make generate` needs only Go.
+
+GO ?= go
+# No C in the binary: it runs on any kernel's userland.
+export CGO_ENABLED = 0
+
+BINARY = tcptrace
+SOURCES = $(shell find bpf cmd prober tracer -name '*.go' -o -name '*.o') go.mod go.sum
+
+.PHONY: all build demo test test-root install generate check-generated lint fuzz bench clean
+
+all: build
+
+build: $(BINARY)
+
+$(BINARY): $(SOURCES)
+	$(GO) build -trimpath -o $@ ./cmd/tcptrace
+
+# The main thing, in ten seconds: a connect that nobody answers, in throw-away network namespaces.
+demo: build
+	@./$(BINARY) lab no-answer
+
+# Every test that this kernel and this user allow; what had to be skipped, and why, is said at the end.
+test:
+	$(GO) vet ./...
+	$(GO) test -json -timeout 170s ./... | $(GO) run ./scripts/testreport
+
+install: build
+	install -D -m 0755 $(BINARY) $(DESTDIR)/usr/local/bin/$(BINARY)
+
+# The BPF objects and their Go side. They are committed; this is for who changes bpf/.
+generate:
+	@scripts/check-generate-tools
+	cd tracer && $(GO) generate .
+
+# Fails when the committed objects are not what the committed sources give.
+check-generated: generate
+	git diff --exit-code --stat -- tracer/bpf_x86_bpfel.go tracer/bpf_x86_bpfel.o tracer/bpf_arm64_bpfel.go tracer/bpf_arm64_bpfel.o
+
+lint:
+	test -z "$$(gofmt -l $$(git ls-files '*.go' | grep -v '^tracer/bpf_'))"
+	$(GO) vet ./...
+	golangci-lint run
+
+# Each parser of outside text, for a short while.
+fuzz:
+	scripts/fuzz
+
+clean:
+	rm -f $(BINARY)

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"tcptrace/tracer"
+	"tcptrace/tracer/host"
+)
+
+// doctorCommand is what the flags of doctor say.
+type doctorCommand struct {
+	output outputFlags
+	kernel kernelFlags
+}
+
+func newDoctorCommand(a *app) *cobra.Command {
+	var c doctorCommand
+	cmd := &cobra.Command{
+		Use:   "doctor [flags]",
+		Short: "Say what can be traced on this kernel, by which mechanism, and what is missing",
+		Long: `Attach every hook, say which mechanism each one got and why not a better one, and what users lose by a hook that
+cannot be had. The exit status is 3 when nothing can be traced.`,
+		Example: `  sudo tcptrace doctor
+  sudo TCPTRACE_MECHANISMS=tracepoint tcptrace doctor   # as if the kernel had nothing else`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, args []string) error { return c.run(a) },
+	}
+	c.output.addTo(cmd)
+	c.kernel.addTo(cmd)
+	return cmd
+}
+
+// A finding is a fact about this host that decides what can be traced.
+type finding struct{ name, value string }
+
+func (c *doctorCommand) run(a *app) error {
+	if c.output.Format == formatText {
+		for _, f := range findings() {
+			fmt.Fprintf(a.stdout, "%-10s %s\n", f.name, escape(f.value))
+		}
+	}
+	tr, err := openTracer(&c.kernel, tracer.Options{Packets: true, FollowForks: true})
+	if err != nil {
+		return err
+	}
+	defer tr.Close()
+	d := diagnosis{app: a, paint: c.output.painter(a.stdout)}
+	say := d.text
+	if c.output.Format == formatJSON {
+		say = d.line
+	} else {
+		fmt.Fprintf(a.stdout, "%-10s %d ticks a second\n\n%-18s %-11s %s\n", "timers", tr.HZ(), "event", "seen by", "programs")
+	}
+	for _, h := range tr.Hooks() {
+		say(h)
+	}
+	d.conclude(tr, c.output.Format)
+	return nil
+}
+
+// findings are facts that need no privilege.
+func findings() []finding {
+	release, err := host.Release()
+	if err != nil {
+		release = err.Error()
+	}
+	cgroups, err := host.CgroupRoot()
+	if errors.Is(err, host.ErrNoCgroup2) {
+		cgroups = err.Error() + ": --cgroup and --container cannot be used"
+	} else if err != nil {
+		cgroups = err.Error()
+	}
+	return []finding{
+		{"kernel", release + " " + runtime.GOARCH},
+		{"types", tracer.DescribeBTF()},
+		{"privilege", tracer.DescribePrivilege()},
+		{"cgroups", cgroups},
+	}
+}
+
+// hookLine is one hook as JSON.
+type hookLine struct {
+	Type      string   `json:"type"`
+	Kind      string   `json:"kind"`
+	Mechanism string   `json:"mechanism,omitempty"`
+	Programs  []string `json:"programs,omitempty"`
+	Partial   string   `json:"partial,omitempty"`
+	Refused   []string `json:"refused,omitempty"`
+	Missing   string   `json:"missing,omitempty"`
+}
+
+// diagnosis says hooks, one after the other.
+type diagnosis struct {
+	app   *app
+	paint painter
+}
+
+func (d *diagnosis) line(h tracer.Hook) {
+	d.app.printLine(hookLine{"hook", h.Kind.String(), string(h.Mechanism), h.Programs, h.Partial, h.Refused, h.Missing})
+}
+
+func (d *diagnosis) text(h tracer.Hook) {
+	mechanism, tone := string(h.Mechanism), good
+	if mechanism == "" {
+		mechanism, tone = "not seen", bad
+	} else if h.Partial != "" {
+		tone = warning
+	}
+	fmt.Fprintf(d.app.stdout, "%-18s %s %s\n", h.Kind, d.paint.paint(tone, fmt.Sprintf("%-11s", mechanism)), strings.Join(h.Programs, ", "))
+	for _, refusal := range h.Refused {
+		d.note("not by " + refusal)
+	}
+	for _, cost := range []string{h.Partial, h.Missing} {
+		if cost != "" {
+			d.note("so " + cost)
+		}
+	}
+}
+
+func (d *diagnosis) note(text string) {
+	for i, line := range wrap(escape(text), textWidth-21) {
+		lead := "                     "
+		if i == 0 {
+			lead = "                   - "
+		}
+		fmt.Fprintln(d.app.stdout, lead+d.paint.paint(faint, line))
+	}
+}
+
+// conclude says what is amiss beyond single hooks.
+func (d *diagnosis) conclude(tr *tracer.Tracer, format format) {
+	for _, trouble := range tr.Trouble() {
+		d.app.notice("%s", trouble)
+	}
+	if format != formatText {
+		return
+	}
+	seen := 0
+	for _, h := range tr.Hooks() {
+		if h.Mechanism != "" {
+			seen++
+		}
+	}
+	fmt.Fprintf(d.app.stdout, "\n%d of %d kinds of events can be seen on this kernel\n", seen, len(tr.Hooks()))
+}

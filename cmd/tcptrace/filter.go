@@ -1,0 +1,86 @@
+package main
+
+import (
+	"cmp"
+	"slices"
+
+	"tcptrace/tracer/event"
+	"tcptrace/tracer/timeline"
+	"tcptrace/tracer/verdict"
+)
+
+// filtered thins out what reaches a sink, and nothing that verdicts rest on. Where verdicts decide what is shown,
+// events wait for theirs.
+type filtered struct {
+	sink
+	quiet     bool // no events at all
+	awaits    bool // show the events of a connection with its verdict, if that is shown
+	showsKind func(event.Kind) bool
+	shows     func(verdict.Verdict) bool
+}
+
+// newFiltered shows on out what flags ask for.
+func newFiltered(out sink, flags *filterFlags, quiet bool) *filtered {
+	return &filtered{
+		sink:      out,
+		quiet:     quiet,
+		awaits:    flags.Problems || len(flags.Causes) > 0,
+		showsKind: flags.showsKind,
+		shows:     flags.shows,
+	}
+}
+
+func (f *filtered) Event(c *timeline.Connection, ev *event.Event) {
+	if !f.awaits {
+		f.event(c, ev)
+	}
+}
+
+func (f *filtered) event(c *timeline.Connection, ev *event.Event) {
+	if !f.quiet && f.showsKind(ev.Kind) {
+		f.sink.Event(c, ev)
+	}
+}
+
+func (f *filtered) Probe(p *event.Probe) {
+	if !f.quiet {
+		f.sink.Probe(p)
+	}
+}
+
+func (f *filtered) Resolution(r *event.Resolution) {
+	if !f.quiet {
+		f.sink.Resolution(r)
+	}
+}
+
+func (f *filtered) Verdict(v verdict.Verdict, about told) {
+	if !f.shows(v) {
+		return
+	}
+	if f.awaits && about.connection != nil {
+		f.story(about.connection)
+	}
+	f.sink.Verdict(v, about)
+}
+
+// story shows the events of both ends in their order.
+func (f *filtered) story(c *timeline.Connection) {
+	type line struct {
+		connection *timeline.Connection
+		event      *event.Event
+	}
+	var lines []line
+	for _, end := range []*timeline.Connection{c, c.Peer} {
+		if end == nil {
+			continue
+		}
+		for i := range end.Events {
+			lines = append(lines, line{end, &end.Events[i]})
+		}
+	}
+	slices.SortFunc(lines, func(a, b line) int { return cmp.Compare(a.event.N, b.event.N) })
+	for _, l := range lines {
+		f.event(l.connection, l.event)
+	}
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// flagError puts what is wrong with a flag into one sentence that says what to do.
+func flagError(cmd *cobra.Command, err error) error {
+	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
+		return unknownFlagError(cmd, unknown)
+	}
+	if missing, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
+		return usageErrorf("--%s needs a value", missing.GetFlag().Name)
+	}
+	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		return usageErrorf("--%s %q: %w", invalid.GetFlag().Name, invalid.GetValue(), invalid.Unwrap())
+	}
+	return usageErrorf("%w", err)
+}
+
+func unknownFlagError(cmd *cobra.Command, unknown *pflag.NotExistError) error {
+	name, path := "--"+unknown.GetSpecifiedName(), cmd.CommandPath()
+	near := nearestFlag(cmd, unknown.GetSpecifiedName())
+	if unknown.GetSpecifiedShortnames() != "" {
+		name, near = name[1:], ""
+	}
+	if near != "" {
+		return usageErrorf("%s is no flag of %s; did you mean --%s?", name, path, near)
+	}
+	return usageErrorf("%s is no flag of %s; `%s --help` lists them", name, path, path)
+}
+
+// nearestFlag is the flag of cmd whose name is nearest to name, and empty when none is near.
+func nearestFlag(cmd *cobra.Command, name string) string {
+	const far = 3
+	best, distance := "", far
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		d := editDistance(name, f.Name)
+		if strings.HasPrefix(f.Name, name) {
+			d = 1
+		}
+		if d < distance {
+			best, distance = f.Name, d
+		}
+	})
+	return best
+}
+
+// editDistance is the least number of letters to insert, delete or replace that makes b of a (Levenshtein).
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			replace := diagonal
+			if a[i] != b[j] {
+				replace++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replace, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"tcptrace/prober"
+	"tcptrace/prober/lab"
+	"tcptrace/tracer/verdict"
+)
+
+// labCommand is what the flags of lab say.
+type labCommand struct {
+	sessionFlags
+	kernel  kernelFlags
+	explain bool
+}
+
+func newLabCommand(a *app) *cobra.Command {
+	var c labCommand
+	cmd := &cobra.Command{
+		Use:   "lab [flags] [NAME]",
+		Short: "Reproduce one failure in throw-away network namespaces, trace it and explain it",
+		Long: `Build network namespaces, break one thing in them, connect, trace that and explain it. Nothing of it touches this
+host's own network, and nothing is left of it, even when it is killed. Without NAME, list the labs.`,
+		Example: `  tcptrace lab
+  tcptrace lab no-answer --explain
+  sudo tcptrace lab no-answer`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return usageErrorf("%s takes one NAME, but %q follows it; `tcptrace selftest` runs all labs", cmd.CommandPath(), args[1])
+			}
+			return nil
+		},
+		ValidArgs: labNames(),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return a.listLabs(&c.output)
+			}
+			l, err := lab.Find(args[0])
+			if err != nil {
+				return usageErrorf("%w; `tcptrace lab` lists them", err)
+			}
+			if c.explain {
+				return a.explainLab(l, &c.output)
+			}
+			return c.run(cmd.Context(), a, l)
+		},
+	}
+	c.output.addTo(cmd)
+	c.detail.addTo(cmd)
+	cmd.Flags().Var(newValue(&c.trace.Record, "FILE", nonEmpty("a file name")), "record", "also write the JSON stream to FILE, whatever is printed")
+	cmd.Flags().BoolVar(&c.explain, "explain", false, "say what the lab does, step by step, instead of running it")
+	c.kernel.addTo(cmd)
+	return cmd
+}
+
+func labNames() []string {
+	var names []string
+	for _, l := range lab.Labs() {
+		names = append(names, l.Name)
+	}
+	return names
+}
+
+// labLine is one lab as JSON, when labs are listed or run. Of one that was not run, Cause and Ok are absent.
+type labLine struct {
+	Type     string   `json:"type"`
+	Name     string   `json:"name"`
+	Summary  string   `json:"summary,omitempty"`
+	Steps    []string `json:"steps,omitempty"`
+	Expected string   `json:"expected"`
+	Cause    string   `json:"cause,omitempty"`
+	OK       *bool    `json:"ok,omitempty"`
+	Degraded bool     `json:"degraded,omitempty"`
+	Seconds  float64  `json:"seconds,omitempty"`
+}
+
+const typeLab = "lab"
+
+func (a *app) listLabs(output *outputFlags) error {
+	for _, l := range lab.Labs() {
+		if output.Format == formatJSON {
+			a.printLine(labLine{Type: typeLab, Name: l.Name, Summary: l.Summary, Expected: l.Expect})
+			continue
+		}
+		fmt.Fprintf(a.stdout, "%-26s %s\n", l.Name, l.Summary)
+	}
+	return nil
+}
+
+func (a *app) explainLab(l lab.Lab, output *outputFlags) error {
+	if output.Format == formatJSON {
+		a.printLine(labLine{Type: typeLab, Name: l.Name, Summary: l.Summary, Steps: l.Steps, Expected: l.Expect})
+		return nil
+	}
+	fmt.Fprintf(a.stdout, "%s: %s\n", l.Name, l.Summary)
+	for i, step := range l.Steps {
+		for j, line := range wrap(step, textWidth-5) {
+			lead := "     "
+			if j == 0 {
+				lead = fmt.Sprintf("%3d. ", i+1)
+			}
+			fmt.Fprintln(a.stdout, lead+line)
+		}
+	}
+	fmt.Fprintf(a.stdout, "The verdict should be %s. Run it: sudo tcptrace lab %s\n", l.Expect, l.Name)
+	return nil
+}
+
+// run builds the lab and probes it as connect would.
+func (c *labCommand) run(ctx context.Context, a *app, l lab.Lab) (err error) {
+	rec, err := c.trace.openRecorder()
+	if err != nil {
+		return err
+	}
+	if rec != nil {
+		defer func() { err = errors.Join(err, rec.Close()) }()
+	}
+	tr, err := openTracer(&c.kernel, probeTrace())
+	if err != nil {
+		return err
+	}
+	defer tr.Close()
+	network, scene, err := lab.Build(ctx, l)
+	if err != nil {
+		return noTraceErrorf("build the lab %s: %w", l.Name, err)
+	}
+	defer network.Close()
+	plan, err := planLab(scene)
+	if err != nil {
+		return err
+	}
+	m := a.describeRun()
+	m.Subject, m.Timeout = aboutProbes, plan.options.Timeout
+	m.Single = len(plan.targets) == 1 && plan.targets[0].isLiteral()
+	describeTrace(&m, tr)
+	a.noticeTrouble(tr)
+
+	judged := judge{expect: l.Expect}
+	s := a.openSession(m, &c.sessionFlags, rec)
+	s.sinks = append(s.sinks, &judged)
+	if c.output.Format == formatText && !c.detail.Quiet {
+		fmt.Fprintf(a.stdout, "lab %s: %s\n", l.Name, l.Summary)
+	}
+	interrupted := func() bool { return ctx.Err() != nil }
+	if _, err := runProbes(ctx, tr, s, &plan, interrupted); err != nil {
+		return err
+	}
+	if interrupted() {
+		return exitStatus(exitFailed)
+	}
+	return judged.report(a, l, &c.output)
+}
+
+// report says whether the lab ended as expected; the exit status does too.
+func (j *judge) report(a *app, l lab.Lab, output *outputFlags) error {
+	if !j.ok() {
+		return &exitError{status: exitFailed, err: fmt.Errorf("the lab %s should be judged %s, not %s", l.Name, l.Expect, j.said())}
+	}
+	if output.Format == formatText {
+		fmt.Fprintf(a.stdout, "  as expected: %s\n", l.Expect)
+	}
+	return nil
+}
+
+func planLab(scene *lab.Scene) (probing, error) {
+	targets, err := parseTargets(scene.Targets)
+	if err != nil {
+		return probing{}, err
+	}
+	return probing{
+		targets:  targets,
+		options:  scene.Options,
+		resolver: prober.Resolver{NetNS: scene.Client.NetNS(), Server: scene.DNS},
+		repeat:   repeatFlags{Count: 1},
+	}, nil
+}
+
+// judge is a sink that compares the final verdicts with the expected cause.
+type judge struct {
+	silent
+	expect   string
+	causes   []verdict.Cause
+	degraded bool // a verdict had doubts
+}
+
+func (j *judge) Verdict(v verdict.Verdict, about told) {
+	if about.final {
+		j.causes = append(j.causes, v.Cause)
+		j.degraded = j.degraded || len(v.Doubts) > 0
+	}
+}
+
+func (j *judge) ok() bool {
+	for _, cause := range j.causes {
+		if string(cause) != j.expect {
+			return false
+		}
+	}
+	return len(j.causes) > 0
+}
+
+func (j *judge) said() string {
+	if len(j.causes) == 0 {
+		return "nothing"
+	}
+	var words []string
+	for _, cause := range j.causes {
+		words = append(words, string(cause))
+	}
+	return strings.Join(words, ", ")
+}

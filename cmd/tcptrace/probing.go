@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"time"
+
+	"tcptrace/prober"
+	"tcptrace/tracer/event"
+	"tcptrace/tracer/host"
+)
+
+// target is one HOST:PORT.
+type target struct {
+	text string
+	host string
+	port uint16
+}
+
+// isLiteral says that the host is an address: there is nothing to look up, and nothing else to try.
+func (t *target) isLiteral() bool {
+	_, err := netip.ParseAddr(t.host)
+	return err == nil
+}
+
+func parseTargets(args []string) ([]target, error) {
+	var targets []target
+	for _, arg := range args {
+		name, port, err := prober.ParseTarget(arg)
+		if err != nil {
+			return nil, usageErrorf("%w", err)
+		}
+		targets = append(targets, target{arg, name, port})
+	}
+	return targets, nil
+}
+
+// probing is a plan: which targets to connect to, how, and how often.
+type probing struct {
+	targets  []target
+	options  prober.Options
+	resolver prober.Resolver
+	family   prober.Family
+	repeat   repeatFlags
+}
+
+// run carries the plan out and tells the feed's session about it. It returns when every connect has ended, which an
+// ended ctx hastens; its error is about a connect that could not even be tried.
+func (p *probing) run(ctx context.Context, f *feed, s *session) error {
+	var all sync.WaitGroup
+	failures := make(chan error, 1)
+	next := time.NewTimer(0)
+	defer next.Stop()
+	for run := 1; run <= p.repeat.Count; run++ {
+		select {
+		case <-next.C:
+		case <-ctx.Done():
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		next.Reset(p.repeat.Interval)
+		for _, t := range p.targets {
+			all.Go(func() {
+				if err := p.probe(ctx, t, run, f, s); err != nil {
+					select {
+					case failures <- err:
+					default: // one sentence is enough
+					}
+				}
+			})
+		}
+	}
+	all.Wait()
+	select {
+	case err := <-failures:
+		return err
+	default:
+		return nil
+	}
+}
+
+// probe looks a target up and connects to all its addresses at once.
+func (p *probing) probe(ctx context.Context, t target, run int, f *feed, s *session) error {
+	resolution := p.resolver.Resolve(ctx, t.host, p.family)
+	if ctx.Err() != nil && len(resolution.Addresses) == 0 {
+		return nil // interrupted: that says nothing about the name
+	}
+	resolution.Target = t.text
+	f.do(func() { s.handleResolution(&resolution, host.Monotonic()) })
+	var addresses sync.WaitGroup
+	errs := make([]error, len(resolution.Addresses))
+	for i, address := range resolution.Addresses {
+		addresses.Go(func() { errs[i] = p.connect(ctx, t, address, run, &resolution, f, s) })
+	}
+	addresses.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *probing) connect(ctx context.Context, t target, address netip.Addr, run int, r *event.Resolution, f *feed, s *session) error {
+	probe, err := prober.Connect(ctx, t.text, netip.AddrPortFrom(address, t.port), p.options, nil)
+	if err != nil {
+		return err
+	}
+	probe.Run = run
+	probe.Resolve = r.Took
+	f.do(func() { s.handleProbe(probe) })
+	return nil
+}

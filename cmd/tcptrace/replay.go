@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tcptrace/tracer/event"
+)
+
+func newReplayCommand(a *app) *cobra.Command {
+	var output outputFlags
+	var detail detailFlags
+	cmd := &cobra.Command{
+		Use:   "replay FILE",
+		Short: "Read a recording and print it as text",
+		Long: `Read a recording, made by --record or -o json, and print it as the run that made it did: the verdicts are computed
+anew from what it saw. The exit status is that of the recorded run. FILE may be - for standard input.`,
+		Example: `  tcptrace replay trace.json
+  tcptrace replay -v trace.json
+  ssh host tcptrace connect -o json 192.0.2.10:443 | tcptrace replay -`,
+		Args: oneArgument("the FILE of a recording"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			file, err := openRecording(a.stdin, args[0])
+			if err != nil {
+				return err
+			}
+			defer file.Close()
+			r := replay{lines: newRecordingReader(file), out: a.printer(&output, &detail, &filterFlags{}, true)}
+			status, err := r.run(cmd.Context())
+			if errors.Is(err, errCutShort) {
+				a.notice("%q ends within a line: this is what there is of it", args[0])
+				err = nil
+			}
+			if err != nil {
+				return usageErrorf("replay %q: %w", args[0], withoutPath(err))
+			}
+			return exitStatus(status)
+		},
+	}
+	output.addTo(cmd)
+	detail.addTo(cmd)
+	return cmd
+}
+
+// openRecording opens the file of that name; "-" is stdin.
+func openRecording(stdin io.Reader, name string) (io.ReadCloser, error) {
+	if name == "-" {
+		return io.NopCloser(stdin), nil
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, usageErrorf("replay %q: %w", name, withoutPath(err))
+	}
+	return file, nil
+}
+
+// replay hands a session what a recording says, in the order in which the recorded one got it.
+type replay struct {
+	lines *recordingReader
+	out   sink
+
+	session *session
+	now     time.Duration // CLOCK_MONOTONIC of the recorded host
+	sum     *summary
+	status  *int // of the recorded run
+}
+
+// run replays until the end, or until ctx ends, and gives the exit status of the recorded run; of one that was cut
+// short, that of what it saw.
+func (r *replay) run(ctx context.Context) (int, error) {
+	var err error
+	for ctx.Err() == nil && err == nil {
+		var line any
+		if line, err = r.lines.next(); err == nil {
+			err = r.handle(line)
+		}
+	}
+	cutShort := errors.Is(err, errCutShort)
+	switch {
+	case err != nil && err != io.EOF && !cutShort:
+		return 0, err
+	case r.session == nil && ctx.Err() == nil:
+		return 0, errors.New("there is nothing in it")
+	case r.session == nil:
+		return 0, nil
+	}
+	if r.sum == nil {
+		r.sum = r.session.finish(r.now, true)
+	}
+	if !cutShort {
+		err = nil
+	}
+	if r.status != nil {
+		return *r.status, err
+	}
+	return r.sum.ExitStatus, err
+}
+
+// handle takes one line.
+func (r *replay) handle(line any) error {
+	if r.session == nil {
+		return r.begin(line)
+	}
+	if end, ok := line.(summaryLine); ok {
+		r.status = end.ExitStatus
+	}
+	if r.sum != nil {
+		return nil // verdicts that followed the end: the session has given its own
+	}
+	switch line := line.(type) {
+	case meta:
+		return fmt.Errorf("line %d: another recording begins here: replay them one by one", r.lines.number)
+	case *event.Event:
+		r.now = max(r.now, line.Mono)
+		r.session.handleOrdered(line)
+	case *event.Probe:
+		r.now = max(r.now, line.StartedMono+line.Lifetime)
+		r.session.handleProbe(line)
+	case *event.Resolution:
+		r.session.handleResolution(line, r.now)
+	case lost:
+		r.session.handleLost(line)
+	case told:
+		r.now = max(r.now, line.at)
+		r.session.advance(line.at)
+	case stop:
+		r.now = max(r.now, line.Mono)
+		r.sum = r.session.finish(line.Mono, line.Interrupted)
+	}
+	return nil
+}
+
+// begin takes the first line.
+func (r *replay) begin(line any) error {
+	m, ok := line.(meta)
+	if !ok {
+		return fmt.Errorf("line %d: a recording begins with a line of type %q: this is none that can be replayed", r.lines.number, typeMeta)
+	}
+	r.session = newSession(m, nil, r.out)
+	return nil
+}

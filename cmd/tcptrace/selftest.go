@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tcptrace/prober/lab"
+	"tcptrace/tracer/event"
+	"tcptrace/tracer/host"
+)
+
+// selftestCommand is what the flags of selftest say.
+type selftestCommand struct {
+	output outputFlags
+	kernel kernelFlags
+}
+
+func newSelftestCommand(a *app) *cobra.Command {
+	var c selftestCommand
+	cmd := &cobra.Command{
+		Use:   "selftest [flags]",
+		Short: "Run every lab on this kernel and compare the verdict with the expected one",
+		Long: `Run every lab on this kernel, all at the same time, and compare each verdict with the expected one. A verdict is
+degraded when it has doubts: something that would make it certain cannot be seen here. The exit status is 1 when a
+verdict is wrong.`,
+		Example: `  sudo tcptrace selftest
+  sudo tcptrace selftest -o json`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, args []string) error { return c.run(cmd.Context(), a) },
+	}
+	c.output.addTo(cmd)
+	c.kernel.addTo(cmd)
+	return cmd
+}
+
+// trial is one lab that is being run.
+type trial struct {
+	lab     lab.Lab
+	network *lab.Network
+	plan    probing
+	session *session
+	judge   judge
+	err     error
+	took    time.Duration
+	ended   bool
+}
+
+func (c *selftestCommand) run(ctx context.Context, a *app) error {
+	tr, err := openTracer(&c.kernel, probeTrace())
+	if err != nil {
+		return err
+	}
+	defer tr.Close()
+	a.noticeTrouble(tr)
+	m := a.describeRun()
+	m.Subject = aboutProbes
+	describeTrace(&m, tr)
+
+	trials := newTrials(ctx, m)
+	defer func() {
+		for _, t := range trials {
+			t.close()
+		}
+	}()
+	router := newRouter(trials)
+	f := newFeed(tr, router)
+	for _, t := range trials {
+		go t.run(ctx, f)
+	}
+	err = f.run(context.WithoutCancel(ctx), func() bool { return allEnded(trials) })
+	if err == nil {
+		err = f.drain()
+	}
+	if err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return &exitError{status: exitFailed, err: fmt.Errorf("interrupted: not every lab came to its end")}
+	}
+	return c.report(a, trials)
+}
+
+// newTrials builds every lab. One that cannot be built fails; the others go on.
+func newTrials(ctx context.Context, m meta) []*trial {
+	var trials []*trial
+	var built sync.WaitGroup
+	for _, l := range lab.Labs() {
+		t := &trial{lab: l, judge: judge{expect: l.Expect}}
+		t.session = newSession(m, nil, &t.judge)
+		trials = append(trials, t)
+		built.Go(func() { t.build(ctx) })
+	}
+	built.Wait()
+	return trials
+}
+
+func (t *trial) build(ctx context.Context) {
+	network, scene, err := lab.Build(ctx, t.lab)
+	if err != nil {
+		t.err = fmt.Errorf("build: %w", err)
+		return
+	}
+	t.network = network
+	t.plan, t.err = planLab(scene)
+}
+
+// run probes, and ends the trial in the feed, once the kernel's view of the probes has come as well.
+func (t *trial) run(ctx context.Context, f *feed) {
+	started := time.Now()
+	if t.err == nil {
+		err := t.plan.run(ctx, f, t.session)
+		f.do(func() { t.err = err })
+	}
+	f.do(func() { t.took, t.ended = time.Since(started), true })
+}
+
+func (t *trial) close() {
+	if t.network != nil {
+		t.network.Close()
+	}
+}
+
+func allEnded(trials []*trial) bool {
+	for _, t := range trials {
+		if !t.ended || t.session.waits() {
+			return false
+		}
+	}
+	return true
+}
+
+// router shares one trace among the sessions of several labs, told apart by their network namespaces.
+type router struct {
+	sessions []*session
+	byNetNS  map[uint32]*session
+}
+
+func newRouter(trials []*trial) *router {
+	r := &router{byNetNS: make(map[uint32]*session)}
+	for _, t := range trials {
+		r.sessions = append(r.sessions, t.session)
+		if t.network == nil {
+			continue
+		}
+		for _, h := range t.network.Hosts() {
+			r.byNetNS[h.Inode()] = t.session
+		}
+	}
+	return r
+}
+
+func (r *router) handleEvent(ev *event.Event) {
+	if s := r.byNetNS[ev.NetNS]; s != nil {
+		s.handleEvent(ev)
+	}
+}
+
+func (r *router) handleLost(l lost) {
+	for _, s := range r.sessions {
+		s.handleLost(l)
+	}
+}
+
+func (r *router) advance(now time.Duration) {
+	for _, s := range r.sessions {
+		s.advance(now)
+	}
+}
+
+// report prints a table, and decides the exit status.
+func (c *selftestCommand) report(a *app, trials []*trial) error {
+	wrong := 0
+	paint := c.output.painter(a.stdout)
+	if c.output.Format == formatText {
+		fmt.Fprintf(a.stdout, "%-26s %-26s %-26s %8s\n", "lab", "expected", "verdict", "seconds")
+	}
+	for _, t := range trials {
+		t.session.finish(host.Monotonic(), false)
+		ok := t.err == nil && t.judge.ok()
+		if !ok {
+			wrong++
+		}
+		if c.output.Format == formatJSON {
+			a.printLine(labLine{Type: typeLab, Name: t.lab.Name, Expected: t.lab.Expect, Cause: t.judge.said(), OK: &ok,
+				Degraded: t.judge.degraded, Seconds: t.took.Seconds()})
+			continue
+		}
+		fmt.Fprintln(a.stdout, t.row(paint, ok))
+	}
+	if wrong > 0 {
+		return &exitError{status: exitFailed, err: fmt.Errorf("%d of %d labs were not judged as expected on this kernel", wrong, len(trials))}
+	}
+	if c.output.Format == formatText {
+		fmt.Fprintf(a.stdout, "all %d labs were judged as expected\n", len(trials))
+	}
+	return nil
+}
+
+func (t *trial) row(paint painter, ok bool) string {
+	said, how, tone := t.judge.said(), "ok", good
+	switch {
+	case t.err != nil:
+		said, how, tone = escape(t.err.Error()), "FAILED", bad
+	case !ok:
+		how, tone = "WRONG", bad
+	case t.judge.degraded:
+		how, tone = "ok, with doubts", warning
+	}
+	return fmt.Sprintf("%-26s %-26s %-26s %8.2f  %s", t.lab.Name, t.lab.Expect, said, t.took.Seconds(), paint.paint(tone, how))
+}

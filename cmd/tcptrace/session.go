@@ -1,0 +1,211 @@
+package main
+
+import (
+	"time"
+
+	"tcptrace/tracer/event"
+	"tcptrace/tracer/timeline"
+	"tcptrace/tracer/verdict"
+)
+
+// probeGrace is how long the kernel's view of a probe may lag behind the probe's own close() before the verdict does
+// without it: a round trip for the last FIN, and the settle window.
+const probeGrace = 500 * time.Millisecond
+
+// session makes verdicts of what is seen, and says both. It is the one way from events to output, live or from a
+// recording, and has no clock: the caller says what time it is. Live, every input goes to the sinks in the order in
+// which it was handled; a recording hands the same inputs back in that order, so the verdicts are the same.
+//
+// It is not safe for concurrent use.
+type session struct {
+	meta    meta
+	sinks   []sink
+	facts   verdict.Facts
+	pending timeline.Sequencer
+	tracker *timeline.Tracker
+	probes  probeJoin
+	names   nameBook
+	totals  *tally
+	shown   func(verdict.Verdict) bool
+	count   int // verdicts shown
+}
+
+// newSession starts the stream. shown tells which verdicts count for [session.verdicts]; nil means all.
+func newSession(m meta, shown func(verdict.Verdict) bool, sinks ...sink) *session {
+	s := &session{
+		meta:  m,
+		sinks: sinks,
+		facts: verdict.Facts{
+			Traced:      m.Untraced == "",
+			WhyUntraced: m.Untraced,
+			Hooks:       m.Hooks,
+			Costs:       m.Costs,
+			Lost:        make(map[event.Kind]uint64),
+		},
+		tracker: timeline.New(timeline.Config{HZ: m.HZ}),
+		probes:  newProbeJoin(),
+		names:   newNameBook(),
+		totals:  newTally(),
+		shown:   shown,
+	}
+	s.say(func(out sink) { out.Meta(m) })
+	return s
+}
+
+// handleEvent takes an event as it comes from the kernel, nearly in order. It is said by a later advance.
+func (s *session) handleEvent(ev *event.Event) { s.pending.Push(ev) }
+
+// handleOrdered takes an event that is in order already.
+func (s *session) handleOrdered(ev *event.Event) {
+	c := s.tracker.Add(ev)
+	if s.meta.Subject == aboutProbes {
+		s.probes.note(c)
+	}
+	s.totals.addEvent(ev)
+	s.say(func(out sink) { out.Event(c, ev) })
+}
+
+// handleProbe takes the outcome of a probe. Its verdict waits for the kernel's view of it, if there is one.
+func (s *session) handleProbe(p *event.Probe) {
+	s.say(func(out sink) { out.Probe(p) })
+	if !s.facts.Traced {
+		s.judgeProbe(p, nil, p.StartedMono+p.Lifetime)
+		return
+	}
+	s.probes.wait(p)
+}
+
+// handleResolution takes what became of a target's name, before the probes of its addresses.
+func (s *session) handleResolution(r *event.Resolution, now time.Duration) {
+	s.say(func(out sink) { out.Resolution(r) })
+	if s.names.open(r) {
+		return
+	}
+	s.deliver(verdict.OfName(r.Target, *r, nil), told{at: now, ofName: true, final: true})
+}
+
+// handleLost takes a count of records that the kernel side could not deliver, since the last such count.
+func (s *session) handleLost(l lost) {
+	s.facts.Lost[l.Kind] += l.Count
+	s.totals.addLost(l)
+	s.say(func(out sink) { out.Lost(l) })
+}
+
+// advance says what is ripe at the time now (CLOCK_MONOTONIC): events that nothing can overtake any more, and the
+// verdicts of connections whose story is told.
+func (s *session) advance(now time.Duration) {
+	for ev := range s.pending.Ready(now) {
+		s.handleOrdered(ev)
+	}
+	s.judgeSettled(now)
+	s.flush()
+}
+
+// waits says that probes ended whose verdict still waits for the kernel's view of them.
+func (s *session) waits() bool { return s.probes.waits() }
+
+// finish ends the stream at the time now: verdicts so far about what still lives, and the summary.
+func (s *session) finish(now time.Duration, interrupted bool) *summary {
+	for ev := range s.pending.Flush() {
+		s.handleOrdered(ev)
+	}
+	s.judgeSettled(now)
+	s.say(func(out sink) { out.Stop(stop{Mono: now, Interrupted: interrupted}) })
+	s.facts.Interrupted = interrupted
+	for _, p := range s.probes.rest() {
+		s.judgeProbe(p, s.probes.connection(p), now)
+		s.probes.forget(p)
+	}
+	for _, c := range s.untold() {
+		s.judgeConnection(c, now)
+	}
+	sum := s.totals.summary(now, interrupted)
+	s.say(func(out sink) { out.Summary(sum) })
+	s.flush()
+	return sum
+}
+
+// untold gives the connections whose story the end of the trace cuts off: what still lives, or the kernel's view of
+// probes that never told theirs, as in a recording that was cut short.
+func (s *session) untold() []*timeline.Connection {
+	if s.meta.Subject == aboutProbes {
+		return s.probes.orphans()
+	}
+	return s.tracker.OpenConnections()
+}
+
+// verdicts is how many verdicts have been given that the user asked for.
+func (s *session) verdicts() int { return s.count }
+
+func (s *session) judgeSettled(now time.Duration) {
+	before := s.totals.verdicts
+	ended := s.tracker.Settled(now)
+	for _, c := range ended {
+		switch s.meta.Subject {
+		case aboutConnections:
+			s.judgeConnection(c, now)
+			s.tracker.Forget(c.ID)
+		case aboutProbes:
+			if !s.probes.settled(c) {
+				s.tracker.Forget(c.ID)
+			}
+		}
+	}
+	for _, p := range s.probes.ripe(now) {
+		c := s.probes.connection(p)
+		s.judgeProbe(p, c, now)
+		s.probes.forget(p)
+		if c != nil {
+			s.tracker.Forget(c.ID)
+		}
+	}
+	if len(ended) > 0 && s.totals.verdicts == before {
+		// No verdict says that stories ended here, and what comes later is seen without them.
+		s.say(func(out sink) { out.Settled(now) })
+	}
+}
+
+// judgeConnection gives the verdict about a connection, unless it is the far end of another one on this host: the
+// two are one story, which the client's verdict tells.
+func (s *session) judgeConnection(c *timeline.Connection, now time.Duration) {
+	if isFarEnd(c) {
+		return
+	}
+	facts := s.facts
+	facts.Running = !c.Closed && !c.Expired
+	s.deliver(verdict.Of(c, facts), told{at: now, connection: c, final: true})
+}
+
+// judgeProbe gives the verdict about a probe, c being the kernel's view of it or nil, and the one about its name
+// when it was the last of the name's addresses.
+func (s *session) judgeProbe(p *event.Probe, c *timeline.Connection, now time.Duration) {
+	facts := s.facts
+	facts.Probe = p
+	v := verdict.Of(c, facts)
+	r, ofName, last := s.names.add(p, v)
+	s.deliver(v, told{at: now, connection: c, probe: p, final: r == nil})
+	if last {
+		s.deliver(verdict.OfName(p.Target, *r, ofName), told{at: now, ofName: true, final: true})
+	}
+}
+
+func (s *session) deliver(v verdict.Verdict, about told) {
+	if s.shown == nil || s.shown(v) {
+		s.count++
+	}
+	s.totals.addVerdict(v, about)
+	s.say(func(out sink) { out.Verdict(v, about) })
+}
+
+func (s *session) say(to func(sink)) {
+	for _, out := range s.sinks {
+		to(out)
+	}
+}
+
+func (s *session) flush() { s.say(func(out sink) { out.Flush() }) }
+
+// isFarEnd says that c is the server's end of a connection whose client is on this host too.
+func isFarEnd(c *timeline.Connection) bool {
+	return c.Role == event.RoleServer && c.Peer != nil
+}

@@ -1,0 +1,278 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"tcptrace/tracer/event"
+	"tcptrace/tracer/timeline"
+	"tcptrace/tracer/verdict"
+)
+
+// textConfig is how people want to read a session.
+type textConfig struct {
+	Painter  painter
+	Quiet    bool           // only verdicts
+	Verbose  bool           // socket details at each event
+	Replayed bool           // nobody can interrupt what is over
+	Location *time.Location // nil: local time
+}
+
+// textRenderer writes a session for people, one event a line. The line of a connection that is the only one has no
+// room for what the first line has said; with several, every line says which connection it is about.
+type textRenderer struct {
+	config  textConfig
+	out     flusher
+	meta    meta
+	ifnames map[event.ConnID]string // where SYNs left
+	widths  [labels]int             // of the label columns so far
+}
+
+// The label columns, which stand before what happened where there are several connections.
+const (
+	ownerLabel = iota
+	tupleLabel
+	labels
+)
+
+// wordsWidth is that of the longest words in forms, and farEndMark what precedes those of a probe's far end.
+const (
+	wordsWidth = 17
+	farEndMark = "peer: "
+)
+
+func newTextRenderer(out flusher, config textConfig) *textRenderer {
+	if config.Location == nil {
+		config.Location = time.Local
+	}
+	return &textRenderer{
+		config:  config,
+		out:     out,
+		ifnames: make(map[event.ConnID]string),
+		widths:  [labels]int{ownerLabel: 18, tupleLabel: 42},
+	}
+}
+
+// Meta says up front what the whole answer lacks.
+func (t *textRenderer) Meta(m meta) {
+	t.meta = m
+	if m.Untraced != "" && !t.config.Quiet {
+		t.line(t.painted(warning, escape("without the kernel's events: "+m.Untraced)))
+	}
+}
+
+// Event writes one event of connection c.
+func (t *textRenderer) Event(c *timeline.Connection, ev *event.Event) {
+	if ev.IfName != "" && ev.Kind != event.Close {
+		t.ifnames[ev.Conn] = ev.IfName
+	}
+	if t.config.Quiet || t.impliedByAnother(ev) {
+		return
+	}
+	form := forms[ev.Kind]
+	words, width := form.words, wordsWidth
+	if t.meta.Subject == aboutProbes && ev.Role == event.RoleServer {
+		words = farEndMark + words
+	}
+	if t.meta.Subject == aboutProbes {
+		width += len(farEndMark)
+	}
+	cells := append(t.label(c, ev), t.painted(form.tone, words)+pad("", width-utf8.RuneCountInString(words)))
+	cells = append(cells, t.details(form, ev)...)
+	t.line("  " + strings.TrimRight(strings.Join(cells, "  "), " "))
+	if t.config.Verbose {
+		t.verbose(ev)
+	}
+	t.interim(c, ev)
+	if ev.Kind == event.Close {
+		delete(t.ifnames, ev.Conn)
+	}
+}
+
+// impliedByAnother says that the line of another event tells this one too: a probe's SYN leaves by a device right when
+// it is sent, and where it leaves is told once, when that matters.
+func (t *textRenderer) impliedByAnother(ev *event.Event) bool {
+	return ev.Kind == event.SYNSent && t.meta.Subject == aboutProbes && !t.config.Verbose
+}
+
+// offset is when ev happened; of a probe's far end in the probe's time, so that the two read as one story.
+func (t *textRenderer) offset(c *timeline.Connection, ev *event.Event) time.Duration {
+	if t.meta.Subject == aboutProbes && isFarEnd(c) {
+		return ev.Mono - c.Peer.Started()
+	}
+	return ev.Offset
+}
+
+// label says when, and which connection a line is about where that is not clear.
+func (t *textRenderer) label(c *timeline.Connection, ev *event.Event) []string {
+	offset := t.painted(faint, fmt.Sprintf("%9s", formatOffset(t.offset(c, ev))))
+	switch {
+	case t.meta.Subject == aboutConnections:
+		clock := ev.Time.In(t.config.Location).Format("15:04:05.000000")
+		return []string{t.painted(faint, clock), offset, t.column(ownerLabel, owner(ev.Owner)), t.column(tupleLabel, tuple(ev))}
+	case !t.meta.Single:
+		return []string{offset, t.column(tupleLabel, tuple(ev))}
+	}
+	return []string{offset}
+}
+
+// column pads to the widest that this column has been, so that columns only ever move once.
+func (t *textRenderer) column(label int, s string) string {
+	s = escape(s)
+	t.widths[label] = max(t.widths[label], utf8.RuneCountInString(s))
+	return pad(s, t.widths[label])
+}
+
+func (t *textRenderer) details(form form, ev *event.Event) []string {
+	var details []string
+	if form.details != nil {
+		details = form.details(ev)
+	}
+	if ev.Kind == event.Connect && t.meta.Subject == aboutProbes {
+		var who []string
+		if t.meta.Single {
+			who = append(who, pad(escape(tuple(ev)), t.widths[tupleLabel]))
+		}
+		details = append(append(who, owner(ev.Owner)), details...)
+	}
+	if ev.Count > 1 {
+		details = append(details, fmt.Sprintf("stands for %d", ev.Count))
+	}
+	for i, d := range details {
+		details[i] = escape(d)
+	}
+	return details
+}
+
+// interim tells a person who waits for a single connection what the first lost SYN means.
+func (t *textRenderer) interim(c *timeline.Connection, ev *event.Event) {
+	if t.meta.Subject != aboutProbes || ev.Kind != event.SYNRetransmit || ev.Attempt != 1 || ev.Role == event.RoleServer {
+		return
+	}
+	line := "nothing has come back so far"
+	if name := t.ifnames[ev.Conn]; name != "" {
+		line += "; the SYNs leave by " + name
+	}
+	line += ". Still trying"
+	if until := t.until(ev); until != 0 {
+		line += " until " + ev.Time.Add(until-ev.Offset).In(t.config.Location).Format(time.TimeOnly)
+	}
+	if !t.config.Replayed {
+		line += " (^C for the verdict so far)"
+	}
+	t.line("  " + t.painted(faint, escape(line)))
+}
+
+// until is the offset at which the probe ends if nothing answers, by the kernel or by its own timeout; 0 if unknown.
+func (t *textRenderer) until(ev *event.Event) time.Duration {
+	if t.meta.Timeout != 0 && (ev.GivesUp == 0 || t.meta.Timeout < ev.GivesUp) {
+		return t.meta.Timeout
+	}
+	return ev.GivesUp
+}
+
+// Probe writes nothing: the verdict tells it.
+func (t *textRenderer) Probe(*event.Probe) {}
+
+// Resolution says which addresses a name stands for.
+func (t *textRenderer) Resolution(r *event.Resolution) {
+	if t.config.Quiet || len(r.Addresses) < 2 {
+		return
+	}
+	t.line("  " + escape(fmt.Sprintf("%s has %d addresses: %s", r.Name, len(r.Addresses), strings.Join(names(r.Addresses), ", "))))
+}
+
+// Lost says at once that the story has holes.
+func (t *textRenderer) Lost(l lost) {
+	what := counted(l.Count, "event")
+	if l.Kind != event.KindUnknown {
+		what = counted(l.Count, l.Kind.String()+" event")
+	}
+	if l.CPU >= 0 {
+		what += fmt.Sprintf(" on CPU %d", l.CPU)
+	}
+	t.line(t.painted(warning, "  ! lost "+what+": what follows from their absence is in doubt"))
+}
+
+// Settled writes nothing.
+func (t *textRenderer) Settled(time.Duration) {}
+
+// Stop writes nothing.
+func (t *textRenderer) Stop(stop) {}
+
+// Verdict writes the answer: what happened, the story before it, what to do, and what was not seen.
+func (t *textRenderer) Verdict(v verdict.Verdict, about told) {
+	mark := outcomeMarks[v.Outcome]
+	headline := mark.sign + " " + t.heading(v, about) + v.Summary
+	if v.Confidence != "" && v.Confidence != verdict.Certain {
+		headline += " (" + string(v.Confidence) + ")"
+	}
+	t.line(t.painted(mark.tone, escape(headline)))
+	for _, earlier := range v.Contributing {
+		t.wrapped("  ", contribution(earlier))
+	}
+	for _, advice := range v.Advice {
+		t.wrapped("  → ", advice)
+	}
+	for _, doubt := range v.Doubts {
+		t.wrapped("  ? ", doubt)
+	}
+}
+
+// mark is how an outcome looks before it is read.
+type mark struct {
+	sign string
+	tone tone
+}
+
+var outcomeMarks = map[verdict.Outcome]mark{
+	verdict.OutcomeConnected: {"✓", good},
+	verdict.OutcomeClosed:    {"✓", good},
+	verdict.OutcomeFailed:    {"✗", bad},
+	verdict.OutcomeOpen:      {"…", plain},
+	"":                       {"?", plain},
+}
+
+// heading says what a verdict is about, when that is not clear.
+func (t *textRenderer) heading(v verdict.Verdict, about told) string {
+	switch {
+	case about.ofName && strings.Contains(v.Summary, v.Target):
+		return ""
+	case about.ofName:
+		return v.Target + ": "
+	case t.meta.Single:
+		return ""
+	case t.meta.Subject == aboutProbes:
+		return addrPort(v.Remote) + ": "
+	case v.Owner.Known():
+		return owner(v.Owner) + " " + ends(v.Local, v.Remote) + ": "
+	}
+	return ends(v.Local, v.Remote) + ": "
+}
+
+func contribution(c verdict.Contribution) string {
+	if c.Summary != "" {
+		return c.Summary
+	}
+	return "before that: " + strings.ReplaceAll(string(c.Cause), "_", " ")
+}
+
+// wrapped writes a paragraph after lead, its lines aligned.
+func (t *textRenderer) wrapped(lead, text string) {
+	indent := strings.Repeat(" ", utf8.RuneCountInString(lead))
+	for i, line := range wrap(escape(text), textWidth-len(indent)) {
+		if i > 0 {
+			lead = indent
+		}
+		t.line(lead + line)
+	}
+}
+
+func (t *textRenderer) painted(tone tone, s string) string { return t.config.Painter.paint(tone, s) }
+
+// Flush shows what has been written so far.
+func (t *textRenderer) Flush() { t.out.Flush() }
+
+func (t *textRenderer) line(s string) { fmt.Fprintln(t.out, s) }
