@@ -1,6 +1,7 @@
 package tracer
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -15,6 +16,11 @@ import (
 	"tcptrace/tracer/event"
 	"tcptrace/tracer/host"
 )
+
+// ObjectHash is the SHA-256 of the embedded BPF object, in hexadecimal: it tells builds apart whose Go is the same.
+func ObjectHash() string {
+	return fmt.Sprintf("%x", sha256.Sum256(_BpfBytes))
+}
 
 // Options says what to trace. The zero value traces every connection of the host, by the best mechanisms there are.
 type Options struct {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"sync"
 	"syscall"
 	"time"
 
@@ -35,7 +36,7 @@ func (c *watchCommand) runWith(ctx context.Context, a *app, opts tracer.Options,
 	if err != nil {
 		return &exitError{status: exitOurs, err: err}
 	}
-	defer child.end()
+	defer child.end(0)
 	opts.FollowForks, opts.NewOnly = true, true
 	tr, err := openTracer(&c.kernel, opts)
 	if err != nil {
@@ -46,15 +47,19 @@ func (c *watchCommand) runWith(ctx context.Context, a *app, opts tracer.Options,
 		return &exitError{status: exitOurs, err: err}
 	}
 	return c.trace.within(ctx, func(ctx context.Context, interrupted func() bool) error {
+		// The trace goes on until the command has ended: what it does about its end is part of the story.
+		defer context.AfterFunc(ctx, func() {
+			if interrupted() {
+				child.end(patienceAfterInterrupt)
+			} else {
+				child.end(0)
+			}
+		})()
 		child.release()
-		defer context.AfterFunc(ctx, child.end)()
-		sum, err := c.watch(context.WithoutCancel(ctx), a, tr, rec, interrupted, child.ended)
-		if err != nil {
+		if err := c.watch(context.WithoutCancel(ctx), a, tr, rec, interrupted, child); err != nil {
 			return &exitError{status: exitOurs, err: err}
 		}
-		child.end()
-		sum.ExitStatus = child.status()
-		return exitStatus(sum.ExitStatus)
+		return exitStatus(child.status())
 	})
 }
 
@@ -82,6 +87,9 @@ type held struct {
 	gate    io.WriteCloser
 	ended   chan struct{}
 	state   *os.ProcessState // once ended
+
+	tellEnd sync.Once
+	endSeen time.Time // when over first saw it
 }
 
 // startHeld starts the child. It dies with us, however we die.
@@ -132,25 +140,52 @@ func (h *held) release() {
 
 // How long a command has to end of itself after ^C, which a terminal sends it too, and then after SIGTERM.
 const (
-	patienceBeforeTerm = time.Second
-	patienceBeforeKill = 3 * time.Second
+	patienceAfterInterrupt = time.Second
+	patienceAfterTerm      = 3 * time.Second
 )
 
-// end makes sure that the child has ended. A child that was never released ends at once.
-func (h *held) end() {
+// end makes sure that the child has ended: it waits that long for it to do so of itself, and then signals it. A child
+// that was never released ends at once.
+func (h *held) end(patience time.Duration) {
 	h.gate.Close()
 	for _, next := range []struct {
-		after  time.Duration
-		signal syscall.Signal
-	}{{patienceBeforeTerm, syscall.SIGTERM}, {patienceBeforeKill, syscall.SIGKILL}} {
+		patience time.Duration
+		signal   syscall.Signal
+	}{{patience, syscall.SIGTERM}, {patienceAfterTerm, syscall.SIGKILL}} {
 		select {
 		case <-h.ended:
 			return
-		case <-time.After(next.after):
+		case <-time.After(next.patience):
 			_ = h.process.Signal(next.signal) // it has ended when it cannot be signalled
 		}
 	}
 	<-h.ended
+}
+
+// lastWords is how long connections that are about to end have for it, when the command that made them has ended.
+const lastWords = 250 * time.Millisecond
+
+// over says whether the child's story is told: it has ended, and so have its connections, or they have had their time.
+// Without a child it never is. f is woken when that may have changed.
+func (h *held) over(f *feed, s *session) bool {
+	if h == nil {
+		return false
+	}
+	h.tellEnd.Do(func() {
+		go func() {
+			<-h.ended
+			f.wake()
+		}()
+	})
+	select {
+	case <-h.ended:
+	default:
+		return false
+	}
+	if h.endSeen.IsZero() {
+		h.endSeen = time.Now()
+	}
+	return len(s.tracker.OpenConnections()) == 0 || time.Since(h.endSeen) > lastWords
 }
 
 // status is the exit status that env(1) would have, once the child has ended.

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"tcptrace/tracer/event"
 	"tcptrace/tracer/timeline"
@@ -17,6 +18,7 @@ type filtered struct {
 	awaits    bool // show the events of a connection with its verdict, if that is shown
 	showsKind func(event.Kind) bool
 	shows     func(verdict.Verdict) bool
+	rate      rateLimit
 }
 
 // newFiltered shows on out what flags ask for.
@@ -27,6 +29,7 @@ func newFiltered(out sink, flags *filterFlags, quiet bool) *filtered {
 		awaits:    flags.Problems || len(flags.Causes) > 0,
 		showsKind: flags.showsKind,
 		shows:     flags.shows,
+		rate:      rateLimit{most: flags.MaxEvents},
 	}
 }
 
@@ -37,9 +40,45 @@ func (f *filtered) Event(c *timeline.Connection, ev *event.Event) {
 }
 
 func (f *filtered) event(c *timeline.Connection, ev *event.Event) {
-	if !f.quiet && f.showsKind(ev.Kind) {
-		f.sink.Event(c, ev)
+	if f.quiet || !f.showsKind(ev.Kind) {
+		return
 	}
+	shown, standsFor := f.rate.take(ev.Mono)
+	if !shown {
+		return
+	}
+	if standsFor > 1 {
+		sampled := *ev
+		sampled.Count = max(ev.Count, 1) + standsFor - 1
+		ev = &sampled
+	}
+	f.sink.Event(c, ev)
+}
+
+// rateLimit shows so many events of each second, and counts the others: the next one that is shown stands for them. The
+// zero value shows all.
+type rateLimit struct {
+	most   int
+	second time.Duration // the one that is being counted
+	shown  int           // of it
+	hidden int           // since the last that was shown
+}
+
+// take says whether an event at the time mono is shown, and for how many it then stands.
+func (r *rateLimit) take(mono time.Duration) (shown bool, standsFor int) {
+	if r.most == 0 {
+		return true, 1
+	}
+	if second := mono.Truncate(time.Second); second != r.second {
+		r.second, r.shown = second, 0
+	}
+	if r.shown >= r.most {
+		r.hidden++
+		return false, 0
+	}
+	r.shown++
+	standsFor, r.hidden = 1+r.hidden, 0
+	return true, standsFor
 }
 
 func (f *filtered) Probe(p *event.Probe) {

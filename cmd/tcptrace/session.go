@@ -28,6 +28,8 @@ type session struct {
 	totals  *tally
 	shown   func(verdict.Verdict) bool
 	count   int // verdicts shown
+	// status is the exit status, where something else than the verdicts decides it; nil otherwise.
+	status *int
 }
 
 // newSession starts the stream. shown tells which verdicts count for [session.verdicts]; nil means all.
@@ -120,6 +122,9 @@ func (s *session) finish(now time.Duration, interrupted bool) *summary {
 		s.judgeConnection(c, now)
 	}
 	sum := s.totals.summary(now, interrupted)
+	if s.status != nil {
+		sum.ExitStatus = *s.status
+	}
 	s.say(func(out sink) { out.Summary(sum) })
 	s.flush()
 	return sum

@@ -103,7 +103,8 @@ func (t *tally) addLost(l lost) { t.lost[l.Kind] += l.Count }
 func (t *tally) addVerdict(v verdict.Verdict, about told) {
 	t.verdicts++
 	t.causes[v.Cause]++
-	if about.final && v.Outcome == verdict.OutcomeFailed {
+	// Only what tcptrace probed itself decides its exit status; a name stands for the probes of its addresses.
+	if probed := about.probe != nil || about.ofName; probed && about.final && v.Outcome == verdict.OutcomeFailed {
 		t.failed = true
 	}
 	t.addGroup(v, about)

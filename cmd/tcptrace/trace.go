@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -50,17 +51,18 @@ func openTracer(flags *kernelFlags, opts tracer.Options) (*tracer.Tracer, error)
 	return tr, nil
 }
 
-// describeTrace adds to m how events are seen, and what it means that others are not.
+// describeTrace adds to m how events are seen, and what it means that others, or some of a kind, are not.
 func describeTrace(m *meta, tr *tracer.Tracer) {
 	m.HZ = tr.HZ()
 	m.Hooks = make(map[event.Kind]string)
 	m.Costs = make(map[event.Kind]string)
 	for _, h := range tr.Hooks() {
-		if h.Mechanism == "" {
-			m.Costs[h.Kind] = h.Missing
-			continue
+		if h.Mechanism != "" {
+			m.Hooks[h.Kind] = string(h.Mechanism)
 		}
-		m.Hooks[h.Kind] = string(h.Mechanism)
+		if cost := cmp.Or(h.Missing, h.Partial); cost != "" {
+			m.Costs[h.Kind] = cost
+		}
 	}
 }
 

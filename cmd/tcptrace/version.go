@@ -8,6 +8,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"tcptrace/tracer"
 )
 
 // build is what this program was made of. Empty means that the build did not say.
@@ -18,11 +20,12 @@ type build struct {
 	Modified bool   `json:"modified,omitempty"` // built from a work tree with changes
 	Go       string `json:"go"`
 	Platform string `json:"platform"`
+	Object   string `json:"bpf_object"` // SHA-256 of the embedded BPF object
 }
 
 // thisBuild reads what the Go linker wrote into the program.
 func thisBuild() build {
-	b := build{Type: "version", Version: "(devel)", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	b := build{Type: "version", Version: "(devel)", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Object: tracer.ObjectHash()}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return b
@@ -62,6 +65,6 @@ func printVersion(out *output, b build, f format) error {
 	if b.Modified {
 		commit += ", with changes"
 	}
-	fmt.Fprintf(out, "tcptrace %s\ncommit   %s\ngo       %s %s\n", b.Version, commit, b.Go, b.Platform)
+	fmt.Fprintf(out, "tcptrace %s\ncommit   %s\ngo       %s %s\nbpf      %s\n", b.Version, commit, b.Go, b.Platform, b.Object)
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/netip"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -89,8 +88,7 @@ func (c *watchCommand) run(ctx context.Context, a *app, args []string) (err erro
 	}
 	defer tr.Close()
 	return c.trace.within(ctx, func(ctx context.Context, interrupted func() bool) error {
-		_, err := c.watch(ctx, a, tr, rec, interrupted, nil)
-		return err
+		return c.watch(ctx, a, tr, rec, interrupted, nil)
 	})
 }
 
@@ -152,41 +150,26 @@ func (c *watchCommand) locate(f *tracer.Filter) error {
 	return nil
 }
 
-// lastWords is how long connections that are about to end have for it, when the command that made them has ended.
-const lastWords = 250 * time.Millisecond
-
 // watch feeds a session until it is to end: by ctx, after the verdicts that were asked for, or, where there is a
-// command, shortly after that has ended.
-func (c *watchCommand) watch(ctx context.Context, a *app, tr *tracer.Tracer, rec *recording, interrupted func() bool, ended <-chan struct{}) (*summary, error) {
+// child, shortly after that has ended.
+func (c *watchCommand) watch(ctx context.Context, a *app, tr *tracer.Tracer, rec *recording, interrupted func() bool, child *held) error {
 	a.noticeTrouble(tr)
 	m := a.describeRun()
 	m.Subject = aboutConnections
 	describeTrace(&m, tr)
 	s := a.openSession(m, &c.sessionFlags, rec)
 	f := newFeed(tr, s)
-	if ended != nil {
-		go func() {
-			<-ended
-			f.wake()
-		}()
-	}
-	var over time.Time
 	err := f.run(ctx, func() bool {
-		select {
-		case <-ended:
-			ended, over = nil, time.Now()
-		default:
-		}
-		switch {
-		case c.filter.Count > 0 && s.verdicts() >= c.filter.Count:
-			return true
-		case over.IsZero():
-			return false
-		}
-		return len(s.tracker.OpenConnections()) == 0 || time.Since(over) > lastWords
+		return c.filter.Count > 0 && s.verdicts() >= c.filter.Count || child.over(f, s)
 	})
 	if err == nil {
 		err = f.drain()
 	}
-	return s.finish(host.Monotonic(), interrupted()), err
+	if child != nil {
+		child.end(0)
+		status := child.status()
+		s.status = &status
+	}
+	s.finish(host.Monotonic(), interrupted())
+	return err
 }

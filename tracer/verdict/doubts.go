@@ -90,10 +90,10 @@ func (s *story) beginningDoubt() string {
 	return "it is older than the trace: what happened before was not seen"
 }
 
-// blindDoubt is about a kind of events that this kernel does not show.
+// blindDoubt is about a kind of events that this kernel does not show, or, by the hook that could be had, not all of.
 func (s *story) blindDoubt(kind event.Kind) string {
 	if s.sees(kind) {
-		return ""
+		return s.facts.Costs[kind]
 	}
 	if kind == event.Drop {
 		return "packets that this host itself dropped (firewall, rp_filter, full queues) could not be seen"

@@ -136,6 +136,12 @@ func (sc *scenario) fact(words []string) error {
 				return err
 			}
 		}
+	case "partial": // a kind, and what the hook misses of it
+		kind, err := event.ParseKind(rest[0])
+		if err != nil {
+			return err
+		}
+		sc.facts.Costs = map[event.Kind]string{kind: strings.Join(rest[1:], " ")}
 	case "untraced":
 		sc.facts.Traced, sc.facts.WhyUntraced = false, strings.Join(rest, " ")
 	case "running":

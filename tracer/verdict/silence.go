@@ -251,7 +251,7 @@ func (s *story) wouldGiveUp() string {
 // silenceRests are the kinds whose absence means silence. ETIMEDOUT itself says that no ICMP error came: one would
 // have left its own errno.
 func (s *story) silenceRests() []event.Kind {
-	rests := []event.Kind{event.Drop}
+	rests := []event.Kind{event.Drop, event.SYNRetransmit}
 	if s.errno == 0 {
 		rests = append(rests, s.icmpUnlessProbed()...)
 	}

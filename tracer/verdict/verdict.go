@@ -93,7 +93,8 @@ type Facts struct {
 	Traced      bool
 	WhyUntraced string
 	// Hooks is how each event kind is seen ("fentry", "kprobe", "tracepoint"); a kind that is missing cannot be
-	// seen on this kernel, and Costs says in a sentence what that means for verdicts.
+	// seen on this kernel. Costs says in a clause what that means for verdicts; of a kind that is seen, what the
+	// hook that could be had misses of it.
 	Hooks map[event.Kind]string
 	Costs map[event.Kind]string
 	// Lost counts the records that the kernel side could not deliver, by kind, over the whole trace.
