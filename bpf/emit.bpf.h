@@ -77,8 +77,8 @@ static void fill(struct event *e, const struct connection *c, u8 kind, u32 nth, 
 	bpf_get_current_comm(e->context_comm, COMM_LEN);
 }
 
-/* NULL: not followed, or lost and counted. */
-static struct event *begin(struct connection *c, u8 kind, u64 now_ns)
+/* A record of size bytes that begins with a filled struct event. NULL: not followed, or lost and counted. */
+static struct event *begin_sized(struct connection *c, u8 kind, u64 now_ns, u64 size)
 {
 	struct event *e;
 	u32 nth;
@@ -86,7 +86,7 @@ static struct event *begin(struct connection *c, u8 kind, u64 now_ns)
 	if (!(c->flags & FOLLOWED))
 		return NULL;
 	nth = next_nth(c);
-	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	e = bpf_ringbuf_reserve(&events, size, 0);
 	if (!e) {
 		count_lost(kind);
 		return NULL;
@@ -95,20 +95,18 @@ static struct event *begin(struct connection *c, u8 kind, u64 now_ns)
 	return e;
 }
 
+static struct event *begin(struct connection *c, u8 kind, u64 now_ns)
+{
+	return begin_sized(c, kind, now_ns, sizeof(struct event));
+}
+
 static struct event_with_settings *begin_with_settings(struct connection *c, u8 kind, u64 now_ns, struct sock *sk)
 {
 	struct event_with_settings *e;
-	u32 nth;
 
-	if (!(c->flags & FOLLOWED))
+	e = (struct event_with_settings *)begin_sized(c, kind, now_ns, sizeof(*e));
+	if (!e)
 		return NULL;
-	nth = next_nth(c);
-	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
-	if (!e) {
-		count_lost(kind);
-		return NULL;
-	}
-	fill(&e->event, c, kind, nth, now_ns);
 	e->event.flags |= EVENT_HAS_SETTINGS;
 	e->event.cookie = cookie_of(sk);
 	read_settings(&e->settings, sk);

@@ -216,18 +216,6 @@ func TestColourIsForTerminalsOnly(t *testing.T) {
 	}
 }
 
-func TestEditDistance(t *testing.T) {
-	tests := []struct {
-		a, b string
-		want int
-	}{{"", "", 0}, {"abc", "", 3}, {"", "abc", 3}, {"kitten", "sitting", 3}, {"no_anser", "no_answer", 1}, {"same", "same", 0}}
-	for _, test := range tests {
-		if got := editDistance(test.a, test.b); got != test.want {
-			t.Errorf("editDistance(%q, %q) = %d; want %d", test.a, test.b, got, test.want)
-		}
-	}
-}
-
 func TestProblemsAreWhatNobodyWanted(t *testing.T) {
 	contributing := []verdict.Contribution{{Cause: verdict.ConnectedAfterRetries}}
 	tests := []struct {

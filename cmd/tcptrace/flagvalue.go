@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/agnivade/levenshtein"
+
 	"tcptrace/tracer/event"
 )
 
@@ -153,8 +155,10 @@ func parseKind(text string) (event.Kind, error) {
 
 // noSuchName says that there is no such thing of that name, and which there is instead.
 func noSuchName(what, name string, known []string) error {
-	near := slices.MinFunc(known, func(a, b string) int { return editDistance(name, a) - editDistance(name, b) })
-	if editDistance(name, near) <= 3 {
+	near := slices.MinFunc(known, func(a, b string) int {
+		return levenshtein.ComputeDistance(name, a) - levenshtein.ComputeDistance(name, b)
+	})
+	if levenshtein.ComputeDistance(name, near) <= 3 {
 		return fmt.Errorf("there is no %s %q; did you mean %s?", what, name, near)
 	}
 	return fmt.Errorf("there is no %s %q; there are %s", what, name, strings.Join(known, ", "))

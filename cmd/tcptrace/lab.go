@@ -43,7 +43,7 @@ host's own network, and nothing is left of it, even when it is killed. Without N
 			}
 			l, err := lab.Find(args[0])
 			if err != nil {
-				return usageErrorf("%w; `tcptrace lab` lists them", err)
+				return usageErrorf("%w", noSuchName("lab", args[0], labNames()))
 			}
 			if c.explain {
 				return a.explainLab(l, &c.output)

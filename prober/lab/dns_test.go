@@ -92,14 +92,3 @@ func TestZoneSurvivesAnyMessage(t *testing.T) {
 		}
 	})
 }
-
-func TestDistanceIsAMetric(t *testing.T) {
-	word := rapid.StringMatching(`[abc]{0,6}`)
-	rapid.Check(t, func(t *rapid.T) {
-		a, b, c := word.Draw(t, "a"), word.Draw(t, "b"), word.Draw(t, "c")
-		ab, ba, bc, ac := distance(a, b), distance(b, a), distance(b, c), distance(a, c)
-		if (ab == 0) != (a == b) || ab != ba || ac > ab+bc || ab > max(len(a), len(b)) {
-			t.Fatalf("distances of %q, %q, %q: ab %d, ba %d, bc %d, ac %d", a, b, c, ab, ba, bc, ac)
-		}
-	})
-}

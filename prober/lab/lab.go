@@ -57,41 +57,5 @@ func Find(name string) (Lab, error) {
 			return l, nil
 		}
 	}
-	if meant := closest(wanted); meant != "" {
-		return Lab{}, fmt.Errorf("no lab is called %q; did you mean %s?", name, meant)
-	}
 	return Lab{}, fmt.Errorf("no lab is called %q", name)
-}
-
-// closest is the name of the lab that the fewest changes make of a misspelt name, or empty if that would change so much
-// of it that it was hardly meant.
-func closest(misspelt string) string {
-	best, fewest := "", len(misspelt)/2+1
-	for _, l := range Labs() {
-		if changes := distance(misspelt, l.Name); changes < fewest {
-			best, fewest = l.Name, changes
-		}
-	}
-	return best
-}
-
-// distance is how many bytes have to be inserted, deleted or replaced to make b of a (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1) // distances of the part of a so far to each beginning of b
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replaced := diagonal
-			if a[i] != b[j] {
-				replaced++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replaced, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -269,11 +269,8 @@ func TestFind(t *testing.T) {
 	}{
 		"no-answer":               {found: "no-answer"},
 		"no_answer":               {found: "no-answer"},
-		"no-anwser":               {err: `no lab is called "no-anwser"; did you mean no-answer?`},
-		"refuse":                  {err: `no lab is called "refuse"; did you mean refused?`},
-		"connected_after_retry":   {err: `no lab is called "connected_after_retry"; did you mean connected-after-retries?`},
+		"no-anwser":               {err: `no lab is called "no-anwser"`},
 		"":                        {err: `no lab is called ""`},
-		"something else entirely": {err: `no lab is called "something else entirely"`},
 	}
 	for name, want := range tests {
 		l, err := Find(name)

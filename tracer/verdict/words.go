@@ -56,14 +56,6 @@ func family(addr netip.Addr) string {
 	return "IPv6"
 }
 
-// synsSoFar is how many SYNs went out, by which device: "4 SYNs left this host by eth0".
-func (s *story) synsSoFar() string {
-	if device := s.device(); device != "" {
-		return fmt.Sprintf("%s left this host by %s", count(s.syns(), "SYN"), device)
-	}
-	return count(s.syns(), "SYN")
-}
-
 // after tells when something happened, and after how many SYNs if there were several: "after 340µs".
 func (s *story) after(offset time.Duration) string {
 	if s.syns() > 1 {
