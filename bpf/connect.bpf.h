@@ -54,36 +54,32 @@ static struct connection *keep(struct sock *sk, struct connection *c)
 	return bpf_map_lookup_elem(&connections, &key);
 }
 
-static struct connection *blank_connection(struct sock *sk, u8 role, u64 now_ns)
+/* c is on the caller's stack: a place that CPUs share, a softirq would use in the middle of it. */
+static void begin_connection(struct connection *c, struct sock *sk, u8 role, u64 now_ns)
 {
-	u32 zero = 0;
-	struct connection *c = bpf_map_lookup_elem(&scratch, &zero);
-
-	if (!c)
-		return NULL;
 	__builtin_memset(c, 0, sizeof(*c));
 	c->id = new_connection_id(now_ns);
 	c->role = role;
 	if (sk) {
 		c->netns = netns_of(sk);
+		c->state = BPF_CORE_READ(sk, __sk_common.skc_state);
 		read_tuple(c, sk);
 	}
-	return c;
 }
 
 /* In connect(), on the socket's way to SYN_SENT: the task is the owner's, the source port is not chosen yet. */
 static struct connection *open_client(struct sock *sk, u64 now_ns)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	struct connection *c = blank_connection(sk, ROLE_CLIENT, now_ns);
+	struct connection c;
 
-	if (!c)
+	begin_connection(&c, sk, ROLE_CLIENT, now_ns);
+	read_owner(&c.owner, task);
+	if (!owner_passes(&c.owner, task))
 		return NULL;
-	read_owner(&c->owner, task);
-	if (!owner_passes(&c->owner, task))
-		return NULL;
-	c->flags = FOLLOWED | CONNECTING;
-	return keep(sk, c);
+	c.flags = FOLLOWED | CONNECTING;
+	c.state = TCP_SYN_SENT;
+	return keep(sk, &c);
 }
 
 static void forget(struct sock *sk)
@@ -122,8 +118,10 @@ static void announce(struct sock *sk, struct connection *c, u64 now_ns)
 
 static void record_syn_sent_state(struct sock *sk, u64 now_ns)
 {
-	struct connection *c;
+	struct connection *c = connection_of(sk);
 
+	if (c && c->state == TCP_SYN_SENT)
+		return;
 	note_connect_began();
 	c = open_client(sk, now_ns);
 	if (c && modes.announce_at_state)
@@ -207,22 +205,21 @@ static void record_connect_refused_locally(struct sock *sk, const struct sockadd
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	u64 now_ns = bpf_ktime_get_ns();
-	struct connection *c = blank_connection(sk, ROLE_CLIENT, now_ns);
+	struct connection c;
 
-	if (!c)
-		return;
-	read_owner(&c->owner, task);
-	c->family = destination->family;
-	c->remote_port = bpf_ntohs(destination->port);
+	begin_connection(&c, sk, ROLE_CLIENT, now_ns);
+	read_owner(&c.owner, task);
+	c.family = destination->family;
+	c.remote_port = bpf_ntohs(destination->port);
 	if (destination->family == AF_INET6)
-		__builtin_memcpy(c->remote, destination->v6, 16);
+		__builtin_memcpy(c.remote, destination->v6, 16);
 	else
-		__builtin_memcpy(c->remote, destination->v4, 4);
-	if (!owner_passes(&c->owner, task) || !tuple_passes(c))
+		__builtin_memcpy(c.remote, destination->v4, 4);
+	if (!owner_passes(&c.owner, task) || !tuple_passes(&c))
 		return;
-	c->flags = FOLLOWED;
-	emit_error(c, -result, now_ns);
-	emit_close(c, sk, TCP_CLOSE, -result, now_ns);
+	c.flags = FOLLOWED;
+	emit_error(&c, -result, now_ns);
+	emit_close(&c, sk, TCP_CLOSE, -result, now_ns);
 }
 
 /* began: this call had brought the socket to SYN_SENT. */
@@ -250,9 +247,9 @@ static void record_syn_sent(struct sk_buff *skb, struct net_device *dev)
 	if (!c || !(c->flags & ANNOUNCED))
 		return;
 	syn = BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_retransmits) + 1;
-	if (syn <= c->syn_sent)
+	if (syn <= c->syns)
 		return;
-	c->syn_sent = syn;
+	c->syns = syn;
 
 	e = begin(c, EVENT_SYN_SENT, bpf_ktime_get_ns());
 	if (!e)

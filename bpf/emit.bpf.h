@@ -48,7 +48,8 @@ static u32 next_nth(struct connection *c)
 
 static void fill(struct event *e, const struct connection *c, u8 kind, u32 nth, u64 now_ns)
 {
-	u64 task = bpf_get_current_pid_tgid();
+	/* The one helper about the current task that every kernel gives to sockops programs too. */
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 
 	__builtin_memset(e, 0, sizeof(*e));
 	e->time_ns = now_ns;
@@ -72,13 +73,19 @@ static void fill(struct event *e, const struct connection *c, u8 kind, u32 nth, 
 		e->flags |= EVENT_VIA_LISTENER;
 	if (c->flags & PRE_EXISTING)
 		e->flags |= EVENT_PRE_EXISTING;
-	e->context_pid = task >> 32;
+	e->context_pid = BPF_CORE_READ(task, tgid);
 	e->cpu = bpf_get_smp_processor_id();
-	bpf_get_current_comm(e->context_comm, COMM_LEN);
+	BPF_CORE_READ_STR_INTO(&e->context_comm, task, comm);
 }
 
-/* A record of size bytes that begins with a filled struct event. NULL: not followed, or lost and counted. */
-static struct event *begin_sized(struct connection *c, u8 kind, u64 now_ns, u64 size)
+/*
+ * A record of size bytes that begins with a filled struct event. NULL: not followed, or lost and counted.
+ *
+ * The begin functions are inlined because the verifiers of 5.10 and 6.1 ask for it: they do not know that a record
+ * which was checked here cannot be NULL when the caller checks it again, and miss its release on that path
+ * ("Unreleased reference"). Inlined, the second check is no more.
+ */
+static __always_inline struct event *begin_sized(struct connection *c, u8 kind, u64 now_ns, u64 size)
 {
 	struct event *e;
 	u32 nth;
@@ -95,12 +102,12 @@ static struct event *begin_sized(struct connection *c, u8 kind, u64 now_ns, u64 
 	return e;
 }
 
-static struct event *begin(struct connection *c, u8 kind, u64 now_ns)
+static __always_inline struct event *begin(struct connection *c, u8 kind, u64 now_ns)
 {
 	return begin_sized(c, kind, now_ns, sizeof(struct event));
 }
 
-static struct event_with_settings *begin_with_settings(struct connection *c, u8 kind, u64 now_ns, struct sock *sk)
+static __always_inline struct event_with_settings *begin_with_settings(struct connection *c, u8 kind, u64 now_ns, struct sock *sk)
 {
 	struct event_with_settings *e;
 

@@ -39,7 +39,8 @@ typedef _Bool bool;
 
 /* include/net/tcp_states.h */
 enum {
-	TCP_ESTABLISHED = 1,
+	TCP_STATE_UNKNOWN, /* ours */
+	TCP_ESTABLISHED,
 	TCP_SYN_SENT,
 	TCP_SYN_RECV,
 	TCP_FIN_WAIT1,

@@ -58,39 +58,34 @@ static bool worth_keeping(struct connection *c, bool owner_ok)
 	return true;
 }
 
-static void read_request_tuple(struct connection *c, struct request_sock *req)
-{
-	/* A request's own end is in its sock_common as a socket's is. */
-	read_tuple(c, (struct sock *)req);
-}
-
-/* A listener took a SYN: the request exists, its SYN-ACK is about to be sent. */
+/*
+ * A listener took a SYN: the request exists, its SYN-ACK is about to be sent. A request is no socket, but has both
+ * ends in a struct sock_common as sockets do.
+ */
 static void record_syn_received(struct sock *listening, struct request_sock *req)
 {
 	struct tcp_request_sock *treq = (struct tcp_request_sock *)req;
 	u64 now_ns = bpf_ktime_get_ns();
-	struct connection *c = blank_connection(NULL, ROLE_SERVER, now_ns);
+	u64 pair = isn_pair(BPF_CORE_READ(treq, rcv_isn), BPF_CORE_READ(treq, snt_isn));
+	struct connection c;
 	struct event *e;
-	u64 pair;
 
-	if (!c)
+	if (bpf_map_lookup_elem(&requests, &pair))
 		return;
-	c->netns = netns_of((struct sock *)req);
-	c->peer_isn = BPF_CORE_READ(treq, rcv_isn);
-	c->isn = BPF_CORE_READ(treq, snt_isn);
-	read_request_tuple(c, req);
-	if (!worth_keeping(c, adopt_listener(c, listening)))
+	begin_connection(&c, (struct sock *)req, ROLE_SERVER, now_ns);
+	c.peer_isn = BPF_CORE_READ(treq, rcv_isn);
+	c.isn = BPF_CORE_READ(treq, snt_isn);
+	if (!worth_keeping(&c, adopt_listener(&c, listening)))
 		return;
-	c->flags |= ANNOUNCED;
-	e = begin(c, EVENT_SYN_RECEIVED, now_ns);
+	c.flags |= ANNOUNCED;
+	e = begin(&c, EVENT_SYN_RECEIVED, now_ns);
 	if (e) {
 		e->state = TCP_NEW_SYN_RECV;
 		e->old_state = TCP_LISTEN;
-		e->tcp_seq = c->peer_isn;
+		e->tcp_seq = c.peer_isn;
 		submit(e);
 	}
-	pair = isn_pair(c->peer_isn, c->isn);
-	bpf_map_update_elem(&requests, &pair, c, BPF_ANY);
+	bpf_map_update_elem(&requests, &pair, &c, BPF_ANY);
 }
 
 /* SYN_RECV -> ESTABLISHED: the child of a request. What was known of the request is the child's now. */
@@ -101,22 +96,21 @@ static struct connection *open_child(struct sock *sk, u64 now_ns)
 	u32 isn = BPF_CORE_READ(tp, snd_una) - 1;
 	u64 pair = isn_pair(peer_isn, isn);
 	struct connection *request = bpf_map_lookup_elem(&requests, &pair);
-	struct connection *c;
+	struct connection *kept, c;
 
 	if (request) {
-		c = keep(sk, request);
+		kept = keep(sk, request);
 		bpf_map_delete_elem(&requests, &pair);
-		return c;
+		return kept;
 	}
 	/* By SYN cookie, or the request is older than the trace: its listener cannot be told from here. */
-	c = blank_connection(sk, ROLE_SERVER, now_ns);
-	if (!c)
+	begin_connection(&c, sk, ROLE_SERVER, now_ns);
+	c.state = TCP_SYN_RECV;
+	c.peer_isn = peer_isn;
+	c.isn = isn;
+	if (!worth_keeping(&c, !(filter_dimensions & FILTER_OWNER)))
 		return NULL;
-	c->peer_isn = peer_isn;
-	c->isn = isn;
-	if (!worth_keeping(c, !(filter_dimensions & FILTER_OWNER)))
-		return NULL;
-	return keep(sk, c);
+	return keep(sk, &c);
 }
 
 /* In accept(): from here on the connection is its acceptor's. */

@@ -72,21 +72,22 @@ static bool read_segment_tuple(struct connection *c, struct sk_buff *skb, struct
 /* Nothing here answers that SYN but a RST. Told when the SYN is that of a connect we follow. */
 static void record_refusal(struct sk_buff *skb, bool has_reason, u32 reason)
 {
-	struct connection *c = blank_connection(NULL, ROLE_SERVER, bpf_ktime_get_ns());
+	struct connection c;
 	struct tcp_header tcp;
 	u32 isn;
 
-	if (!c || !skb || !read_segment_tuple(c, skb, &tcp))
+	begin_connection(&c, NULL, ROLE_SERVER, bpf_ktime_get_ns());
+	if (!skb || !read_segment_tuple(&c, skb, &tcp))
 		return;
 	if (!(tcp.flags & TCP_FLAG_SYN) || tcp.flags & TCP_FLAG_ACK)
 		return;
 	isn = bpf_ntohl(tcp.seq);
 	if (!bpf_map_lookup_elem(&initial_sequences, &isn))
 		return;
-	c->peer_isn = isn;
-	c->netns = BPF_CORE_READ(skb, dev, nd_net.net, ns.inum);
-	c->flags = FOLLOWED;
-	emit_reset_sent(c, TCP_CLOSE, has_reason, reason);
+	c.peer_isn = isn;
+	c.netns = BPF_CORE_READ(skb, dev, nd_net.net, ns.inum);
+	c.flags = FOLLOWED;
+	emit_reset_sent(&c, TCP_CLOSE, has_reason, reason);
 }
 
 /*

@@ -31,17 +31,21 @@ static void record_retransmit(struct sock *sk, int error)
 	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
 	struct connection *c;
 	struct event *e;
+	u8 attempt;
 
 	if (BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_SYN_SENT)
 		return;
 	c = connection_of(sk);
-	if (!c)
+	/* Raised before this is called: the first retry is number 1. */
+	attempt = BPF_CORE_READ(icsk, icsk_retransmits);
+	if (!c || attempt <= c->syn_retries)
 		return;
+	c->syn_retries = attempt;
 	e = begin(c, EVENT_SYN_RETRANSMIT, bpf_ktime_get_ns());
 	if (!e)
 		return;
 	e->state = TCP_SYN_SENT;
-	e->attempt = BPF_CORE_READ(icsk, icsk_retransmits);
+	e->attempt = attempt;
 	e->backoff = BPF_CORE_READ(icsk, icsk_backoff);
 	e->rto_jiffies = rto_after_syn_retry(sk, error);
 	e->tcp_seq = c->isn;
@@ -58,16 +62,18 @@ static void record_synack_retransmit(struct request_sock *req)
 	struct tcp_request_sock *treq = (struct tcp_request_sock *)req;
 	u64 pair = isn_pair(BPF_CORE_READ(treq, rcv_isn), BPF_CORE_READ(treq, snt_isn));
 	struct connection *c = bpf_map_lookup_elem(&requests, &pair);
+	/* Raised once this one is on its way: the count so far is that of the others. */
+	u8 attempt = BPF_CORE_READ(req, num_retrans) + 1;
 	struct event *e;
 
-	if (!c)
+	if (!c || attempt <= c->synack_retries)
 		return;
+	c->synack_retries = attempt;
 	e = begin(c, EVENT_SYNACK_RETRANSMIT, bpf_ktime_get_ns());
 	if (!e)
 		return;
 	e->state = TCP_NEW_SYN_RECV;
-	/* Raised once this one is on its way: the count so far is that of the others. */
-	e->attempt = BPF_CORE_READ(req, num_retrans) + 1;
+	e->attempt = attempt;
 	e->tcp_seq = c->isn;
 	submit(e);
 }

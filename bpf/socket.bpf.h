@@ -26,6 +26,10 @@ enum connection_flags {
 /*
  * A connection's id is the time and CPU of its beginning, so a struct sock that connects again gets another, and
  * no kernel address leaves the kernel.
+ *
+ * What was recorded last is kept because most programs are attached twice. The kernel does not run a program that it
+ * is running on that CPU already, so a softirq that comes in the middle of one would go unrecorded; of two copies, one
+ * is always free. Whichever comes second finds here that nothing is left to do.
  */
 struct connection {
 	u64 id;
@@ -40,8 +44,11 @@ struct connection {
 	u16 remote_port;
 	u8 role;
 	u8 flags;
-	u8 syn_sent; /* SYNs handed to a device */
-	u8 unused[7];
+	u8 state; /* after the last change that was recorded */
+	u8 syns; /* handed to a device so far */
+	u8 syn_retries; /* recorded so far */
+	u8 synack_retries; /* recorded so far */
+	u8 unused[4];
 	u8 local[16];
 	u8 remote[16];
 };
@@ -108,14 +115,6 @@ struct {
 	__type(key, u64);
 	__type(value, struct listener);
 } listeners SEC(".maps");
-
-/* A place to build a struct connection that is too large for the stack beside its callers. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, u32);
-	__type(value, struct connection);
-} scratch SEC(".maps");
 
 /* The connection of sk, even when it has just ended. */
 static struct connection *last_connection_of(struct sock *sk)

@@ -23,8 +23,9 @@ static void record_established(struct sock *sk, u8 old_state, u64 now_ns)
 
 	if (!c && old_state == TCP_SYN_RECV)
 		c = open_child(sk, now_ns);
-	if (!c)
+	if (!c || c->state == TCP_ESTABLISHED)
 		return;
+	c->state = TCP_ESTABLISHED;
 	c->established_ns = now_ns;
 	if (!c->peer_isn)
 		c->peer_isn = BPF_CORE_READ(tp, rcv_nxt) - 1;
@@ -36,15 +37,16 @@ static void record_established(struct sock *sk, u8 old_state, u64 now_ns)
 /* A socket that is older than the trace, and that the iterator did not find an owner for. */
 static struct connection *discover(struct sock *sk, u64 now_ns)
 {
-	struct connection *c;
+	struct connection c;
 
 	if (filter_dimensions & FILTER_OWNER || last_connection_of(sk))
 		return NULL;
-	c = blank_connection(sk, ROLE_UNKNOWN, now_ns);
-	if (!c || !tuple_passes(c))
+	begin_connection(&c, sk, ROLE_UNKNOWN, now_ns);
+	if (!tuple_passes(&c))
 		return NULL;
-	c->flags = FOLLOWED | ANNOUNCED | PRE_EXISTING;
-	return keep(sk, c);
+	c.state = TCP_STATE_UNKNOWN;
+	c.flags = FOLLOWED | ANNOUNCED | PRE_EXISTING;
+	return keep(sk, &c);
 }
 
 static void emit_state(struct connection *c, u8 old_state, u8 state, u64 now_ns)
@@ -99,8 +101,10 @@ static void record_other_state(struct sock *sk, u8 old_state, u8 state, u64 now_
 
 	if (!c)
 		c = discover(sk, now_ns);
-	if (c)
-		emit_state(c, old_state, state, now_ns);
+	if (!c || c->state == state)
+		return;
+	c->state = state;
+	emit_state(c, old_state, state, now_ns);
 }
 
 static void record_state(struct sock *sk, u8 old_state, u8 state)

@@ -100,7 +100,7 @@ static void remember_open_socket(struct task_struct *task, struct sock *sk)
 {
 	u64 key = (u64)sk;
 	u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
-	struct connection *c;
+	struct connection c;
 
 	if (state == TCP_LISTEN) {
 		record_listen(sk, task);
@@ -108,14 +108,12 @@ static void remember_open_socket(struct task_struct *task, struct sock *sk)
 	}
 	if (state == TCP_CLOSE)
 		return;
-	c = blank_connection(sk, state == TCP_SYN_SENT ? ROLE_CLIENT : ROLE_UNKNOWN, bpf_ktime_get_ns());
-	if (!c)
+	begin_connection(&c, sk, state == TCP_SYN_SENT ? ROLE_CLIENT : ROLE_UNKNOWN, bpf_ktime_get_ns());
+	read_owner(&c.owner, task);
+	if (!owner_passes(&c.owner, task) || !tuple_passes(&c))
 		return;
-	read_owner(&c->owner, task);
-	if (!owner_passes(&c->owner, task) || !tuple_passes(c))
-		return;
-	c->flags = FOLLOWED | ANNOUNCED | PRE_EXISTING;
-	bpf_map_update_elem(&connections, &key, c, BPF_NOEXIST);
+	c.flags = FOLLOWED | ANNOUNCED | PRE_EXISTING;
+	bpf_map_update_elem(&connections, &key, &c, BPF_NOEXIST);
 }
 
 static void record_open_file(struct task_struct *task, struct file *file)

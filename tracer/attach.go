@@ -35,10 +35,28 @@ type attacher struct {
 	cache   *btf.Cache
 	allowed []Mechanism // nil: all
 
-	programs map[string]error // every program tried; nil: attached
+	programs map[instance]error // every program tried; nil: attached
 	links    []io.Closer
+	single   map[string]*ebpf.Program // those attached once, which may miss something
 	// denied remembers that the kernel has a mechanism refused altogether, so that it is asked once.
 	denied map[Mechanism]error
+}
+
+// instance is one of the copies in which a program is attached.
+type instance struct {
+	program string
+	copy    int // from 0
+}
+
+// instances numbers the copies of programs that a way names more than once.
+func instances(programs []string) []instance {
+	copies := make(map[string]int)
+	all := make([]instance, len(programs))
+	for i, name := range programs {
+		all[i] = instance{name, copies[name]}
+		copies[name]++
+	}
+	return all
 }
 
 // choose takes the first way of h that holds.
@@ -47,7 +65,8 @@ func (a *attacher) choose(h hook) Hook {
 	for _, w := range h.ways {
 		err := a.take(w)
 		if err == nil {
-			chosen.Mechanism, chosen.Programs, chosen.Partial = w.mechanism, w.programs, w.partial
+			chosen.Mechanism, chosen.Partial = w.mechanism, w.partial
+			chosen.Programs = slices.Compact(slices.Sorted(slices.Values(w.programs)))
 			return chosen
 		}
 		refusal := fmt.Sprintf("%s: %v", w.mechanism, err)
@@ -74,10 +93,11 @@ func (a *attacher) take(w way) error {
 		}
 	}
 	before := len(a.links)
-	for i, name := range w.programs {
-		if err := a.attach(name); err != nil {
+	all := instances(w.programs)
+	for i, in := range all {
+		if err := a.attach(in); err != nil {
 			a.detachFrom(before)
-			for _, undone := range w.programs[:i] {
+			for _, undone := range all[:i] {
 				delete(a.programs, undone)
 			}
 			return err
@@ -93,29 +113,54 @@ func (a *attacher) detachFrom(first int) {
 	a.links = a.links[:first]
 }
 
-// attach loads and attaches one program, once.
-func (a *attacher) attach(name string) error {
-	if err, tried := a.programs[name]; tried {
+// attach loads and attaches one copy of a program, once.
+func (a *attacher) attach(in instance) error {
+	if err, tried := a.programs[in]; tried {
 		return err
 	}
-	err := a.attachNew(name)
-	a.programs[name] = err
+	err := a.attachNew(in)
+	a.programs[in] = err
 	return err
 }
 
-func (a *attacher) attachNew(name string) error {
-	spec := a.spec.Programs[name]
-	program, err := a.load(name)
+func (a *attacher) attachNew(in instance) error {
+	spec := a.spec.Programs[in.program]
+	program, err := a.load(in.program)
 	if err != nil {
 		return a.explain(spec, err)
 	}
-	defer program.Close() // the link keeps it
 	l, err := attachProgram(program, spec)
 	if err != nil {
+		program.Close()
 		return a.explain(spec, err)
 	}
-	a.links = append(a.links, l)
+	a.links = append(a.links, attachment{l, program})
+	if in.copy == 0 {
+		a.single[in.program] = program
+	} else {
+		delete(a.single, in.program)
+	}
 	return nil
+}
+
+// attachment is a link and the program that it runs.
+type attachment struct {
+	link    io.Closer
+	program *ebpf.Program
+}
+
+func (a attachment) Close() error { return errors.Join(a.link.Close(), a.program.Close()) }
+
+// misses is how often the kernel did not run a program because it was running one already, without another copy to
+// make up for it. Kernels before 5.12 do not count that; they skip only kprobes.
+func (a *attacher) misses() uint64 {
+	var all uint64
+	for _, program := range a.single {
+		if stats, err := program.Stats(); err == nil {
+			all += stats.RecursionMisses
+		}
+	}
+	return all
 }
 
 // load loads one program with the maps that all share.

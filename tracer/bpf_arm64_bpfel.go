@@ -49,19 +49,22 @@ type bpfConnection struct {
 		Uid    uint32
 		Comm   [16]int8
 	}
-	Nth        uint32
-	Netns      uint32
-	Isn        uint32
-	PeerIsn    uint32
-	Family     uint16
-	LocalPort  uint16
-	RemotePort uint16
-	Role       uint8
-	Flags      uint8
-	SynSent    uint8
-	Unused     [7]uint8
-	Local      [16]uint8
-	Remote     [16]uint8
+	Nth           uint32
+	Netns         uint32
+	Isn           uint32
+	PeerIsn       uint32
+	Family        uint16
+	LocalPort     uint16
+	RemotePort    uint16
+	Role          uint8
+	Flags         uint8
+	State         uint8
+	Syns          uint8
+	SynRetries    uint8
+	SynackRetries uint8
+	Unused        [4]uint8
+	Local         [16]uint8
+	Remote        [16]uint8
 }
 
 type bpfEventFlags uint32
@@ -255,7 +258,6 @@ const (
 	bpfMapNetworks                       = "networks"
 	bpfMapPorts                          = "ports"
 	bpfMapRequests                       = "requests"
-	bpfMapScratch                        = "scratch"
 	bpfMapTasks                          = "tasks"
 	bpfMapUids                           = "uids"
 	bpfProgAccept4Tracepoint             = "accept4_tracepoint"
@@ -429,7 +431,6 @@ type bpfMapSpecs struct {
 	Networks         *ebpf.MapSpec `ebpf:"networks"`
 	Ports            *ebpf.MapSpec `ebpf:"ports"`
 	Requests         *ebpf.MapSpec `ebpf:"requests"`
-	Scratch          *ebpf.MapSpec `ebpf:"scratch"`
 	Tasks            *ebpf.MapSpec `ebpf:"tasks"`
 	Uids             *ebpf.MapSpec `ebpf:"uids"`
 }
@@ -479,7 +480,6 @@ type bpfMaps struct {
 	Networks         *ebpf.Map `ebpf:"networks"`
 	Ports            *ebpf.Map `ebpf:"ports"`
 	Requests         *ebpf.Map `ebpf:"requests"`
-	Scratch          *ebpf.Map `ebpf:"scratch"`
 	Tasks            *ebpf.Map `ebpf:"tasks"`
 	Uids             *ebpf.Map `ebpf:"uids"`
 }
@@ -499,7 +499,6 @@ func (m *bpfMaps) Close() error {
 		m.Networks,
 		m.Ports,
 		m.Requests,
-		m.Scratch,
 		m.Tasks,
 		m.Uids,
 	)

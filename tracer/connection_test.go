@@ -145,13 +145,11 @@ func TestConnectThatFailsAtOnceIsSeen(t *testing.T) {
 			if _, err := dial(h, address); err == nil {
 				t.Fatal("connected")
 			}
-			events := w.until(t, h.Inode(), "an error", func(events []event.Event) bool { return has(events, event.Error, event.RoleClient) })
-			var failed []event.Event
-			for _, own := range connections(events) {
-				if own[0].Kind == event.Error {
-					failed = own
-				}
-			}
+			events := w.until(t, h.Inode(), "an error and its close", func(events []event.Event) bool {
+				failed := failedAtOnce(events)
+				return len(failed) > 0 && failed[len(failed)-1].Kind == event.Close
+			})
+			failed := failedAtOnce(events)
 			if diff := cmp.Diff([]event.Kind{event.Error, event.Close}, kinds(failed)); diff != "" {
 				t.Fatalf("the failed connect (-want +got):\n%s%s", diff, describe(events))
 			}
@@ -162,6 +160,16 @@ func TestConnectThatFailsAtOnceIsSeen(t *testing.T) {
 			}
 		})
 	}
+}
+
+// failedAtOnce is the connection that begins with an error.
+func failedAtOnce(events []event.Event) []event.Event {
+	for _, own := range connections(events) {
+		if own[0].Kind == event.Error {
+			return own
+		}
+	}
+	return nil
 }
 
 func TestSYNRetriesAreSeenWithTheirOwner(t *testing.T) {

@@ -98,7 +98,7 @@ func Open(opts Options) (*Tracer, error) {
 	}
 	t := &Tracer{shared: shared, attacher: &attacher{
 		spec: spec, shared: shared, kernel: kernel, cache: btf.NewCache(), allowed: opts.Mechanisms,
-		programs: make(map[string]error), denied: make(map[Mechanism]error),
+		programs: make(map[instance]error), single: make(map[string]*ebpf.Program), denied: make(map[Mechanism]error),
 	}}
 	if err := t.start(&opts); err != nil {
 		t.Close()
@@ -205,7 +205,7 @@ func (t *Tracer) keepHouse(opts *Options) {
 		if !h.when(opts) {
 			continue
 		}
-		if err := t.attacher.attach(h.program); err != nil {
+		if err := t.attacher.attach(instance{program: h.program}); err != nil {
 			t.trouble = append(t.trouble, fmt.Sprintf("%s: %v", h.cost, err))
 		}
 	}
@@ -298,8 +298,8 @@ func (t *Tracer) FollowTask(pid int) error {
 
 // Lost is a number of records that the kernel side could not deliver.
 type Lost struct {
-	Kind  event.Kind // KindUnknown: whole connections that found no room in the kernel's map
-	CPU   int
+	Kind  event.Kind // KindUnknown: events that no hook saw, or whole connections that found no room in the kernel's map
+	CPU   int        // -1: unknown
 	Count uint64
 }
 
@@ -317,8 +317,8 @@ func (t *Tracer) Lost() ([]Lost, error) {
 			}
 		}
 	}
-	if t.malformed > 0 {
-		all = append(all, Lost{Count: t.malformed})
+	if unseen := t.attacher.misses() + t.malformed; unseen > 0 {
+		all = append(all, Lost{CPU: -1, Count: unseen})
 	}
 	return all, nil
 }
