@@ -45,4 +45,13 @@ static u32 timeouts_so_far(struct tcp_sock *tp)
 	return BPF_CORE_READ(tp, inet_conn.icsk_retransmits);
 }
 
+/*
+ * Who counts a repeated SYN-ACK in num_retrans: tcp_rtx_synack itself, at its end, since its wrapper inet_rtx_syn_ack
+ * is gone (6.17); the wrapper before that. The pointer to it went from struct request_sock_ops in the same series.
+ */
+static bool rtx_synack_counts(void)
+{
+	return !bpf_core_field_exists(struct request_sock_ops, rtx_syn_ack);
+}
+
 #endif

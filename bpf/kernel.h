@@ -170,6 +170,10 @@ struct tcp_sock {
 	u8 keepalive_probes;
 };
 
+struct request_sock_ops {
+	void *rtx_syn_ack; /* until 6.16 */
+};
+
 struct request_sock {
 	struct sock_common __req_common;
 	u8 num_retrans;

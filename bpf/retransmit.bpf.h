@@ -57,13 +57,14 @@ static void record_retransmit(struct sock *sk, int error)
 	submit(e);
 }
 
-static void record_synack_retransmit(struct request_sock *req)
+/* returned: tcp_rtx_synack is done, and not just about to be. */
+static void record_synack_retransmit(struct request_sock *req, bool returned)
 {
 	struct tcp_request_sock *treq = (struct tcp_request_sock *)req;
 	u64 pair = isn_pair(BPF_CORE_READ(treq, rcv_isn), BPF_CORE_READ(treq, snt_isn));
 	struct connection *c = bpf_map_lookup_elem(&requests, &pair);
-	/* Raised once this one is on its way: the count so far is that of the others. */
-	u8 attempt = BPF_CORE_READ(req, num_retrans) + 1;
+	/* Raised once this one is on its way: before that, the count is that of the others. */
+	u8 attempt = BPF_CORE_READ(req, num_retrans) + !(returned && rtx_synack_counts());
 	struct event *e;
 
 	if (!c || attempt <= c->synack_retries)

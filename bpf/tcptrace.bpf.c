@@ -240,7 +240,7 @@ int BPF_KPROBE(syn_received_kprobe, struct sock *sk, struct request_sock *req)
 SEC("tp_btf/tcp_retransmit_synack")
 int BPF_PROG(synack_retransmit_tracepoint, struct sock *sk, struct request_sock *req)
 {
-	record_synack_retransmit(req);
+	record_synack_retransmit(req, false);
 	return 0;
 }
 
@@ -248,7 +248,7 @@ SEC("fexit/tcp_rtx_synack")
 int BPF_PROG(synack_retransmit_fexit, struct sock *sk, struct request_sock *req, int result)
 {
 	if (!result)
-		record_synack_retransmit(req);
+		record_synack_retransmit(req, true);
 	return 0;
 }
 
@@ -265,7 +265,7 @@ int BPF_KRETPROBE(synack_retransmit_kretprobe, int result)
 	struct frame frame;
 
 	if (leave_frame(ctx, &frame) && !result)
-		record_synack_retransmit((struct request_sock *)frame.other);
+		record_synack_retransmit((struct request_sock *)frame.other, true);
 	return 0;
 }
 

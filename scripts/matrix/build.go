@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+)
+
+// A suite is a package whose tests need a kernel.
+type suite struct {
+	pkg string // relative to the module
+	// byMechanism: what it tests depends on how events are seen, so it is run once for each mechanism; the others once
+	// for each kernel.
+	byMechanism bool
+	// once matches tests of a suite byMechanism that need be run only once for each kernel all the same: they open many
+	// tracers, which takes seconds in an emulated machine, to test what comes after the hooks.
+	once string
+}
+
+var suitesToRun = []suite{
+	{"tracer", true, "^TestFiltersAreAboutTheOwner$"},
+	{"cmd/tcptrace", true, ""},
+	{"tracer/host", false, ""},
+	{"prober", false, ""},
+	{"prober/lab", false, ""},
+}
+
+func (s suite) dir() string    { return path.Join("/src", s.pkg) }
+func (s suite) binary() string { return path.Join(s.dir(), path.Base(s.pkg)+".test") }
+
+const commandPath = "/bin/tcptrace"
+
+// packPrograms builds what the guests run, all of it static, and writes the archive that is the same for every guest.
+func packPrograms(ctx context.Context, module, cache string, suites []suite) (string, error) {
+	bin := filepath.Join(cache, "bin")
+	if err := os.MkdirAll(bin, 0o755); err != nil {
+		return "", err
+	}
+	archive := filepath.Join(cache, "programs.cpio")
+	f, err := os.Create(archive)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	w := newCPIOWriter(f)
+	add := func(target, source string, goArgs ...string) error {
+		built := filepath.Join(bin, path.Base(target))
+		if err := goTool(ctx, module, append(goArgs, "-o", built, "./"+source)...); err != nil {
+			return err
+		}
+		return w.copyFile(target, built, true)
+	}
+	errs := []error{
+		add("/init", "scripts/matrix", "build"),
+		add(commandPath, "cmd/tcptrace", "build"),
+	}
+	for _, s := range suites {
+		errs = append(errs, add(s.binary(), s.pkg, "test", "-c"),
+			w.copyTree(path.Join(s.dir(), "testdata"), filepath.Join(module, s.pkg, "testdata")))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return "", err
+	}
+	packSystem(w)
+	return archive, w.close()
+}
+
+// packSystem adds what programs expect to find in any system.
+func packSystem(w *cpioWriter) {
+	w.link("/sbin/modprobe", "/init")
+	w.file("/etc/hosts", false, []byte("127.0.0.1 localhost guest\n::1 localhost\n"))
+	w.file("/etc/resolv.conf", false, []byte("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n"))
+	w.file("/etc/passwd", false, []byte("root:x:0:0:root:/root:/bin/false\nnobody:x:65534:65534:nobody:/:/bin/false\n"))
+	w.file("/etc/group", false, []byte("root:x:0:\nnogroup:x:65534:\n"))
+	w.dir("/root")
+	w.link("/dev/fd", "/proc/self/fd")
+}
+
+func goTool(ctx context.Context, module string, args ...string) error {
+	flags := []string{args[0], "-trimpath", "-ldflags=-s -w"}
+	cmd := exec.CommandContext(ctx, "go", append(flags, args[1:]...)...)
+	cmd.Dir = module
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOFLAGS=")
+	if _, err := output(cmd); err != nil {
+		return fmt.Errorf("build %s: %w", args[len(args)-1], err)
+	}
+	return nil
+}
+
+// moduleRoot is the directory of go.mod.
+func moduleRoot(ctx context.Context) (string, error) {
+	out, err := output(exec.CommandContext(ctx, "go", "env", "GOMOD"))
+	if err != nil {
+		return "", err
+	}
+	mod := filepath.Clean(string(out[:max(0, len(out)-1)]))
+	if filepath.Base(mod) != "go.mod" {
+		return "", errors.New("run this inside the module")
+	}
+	return filepath.Dir(mod), nil
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// conclude prints what failed, the tables and the closing line, and gives the exit status.
+func conclude(out io.Writer, boots []boot) int {
+	for _, b := range boots {
+		describeFailures(out, b)
+	}
+	printHooks(out, boots)
+	fmt.Fprintln(out)
+	printResults(out, boots)
+	passed, failed := 0, 0
+	for _, b := range boots {
+		passed += b.passed()
+		failed += len(b.failures())
+		if b.err != nil || !b.done {
+			failed++
+		}
+	}
+	fmt.Fprintf(out, "\n%d passed, %d failed\n", passed, failed)
+	if failed > 0 {
+		return 1
+	}
+	return 0
+}
+
+// describeFailures tells a guest that died from tests that failed.
+func describeFailures(out io.Writer, b boot) {
+	if b.err != nil {
+		fmt.Fprintf(out, "\n%s could not be run: %v\n", b.guest.name(), b.err)
+		return
+	}
+	for _, f := range b.failures() {
+		fmt.Fprintf(out, "\n%s: %s %s (all of it: %s)\n%s\n", b.guest.name(), strings.TrimSpace(f.step.step.Name+" "+f.test), f.why, f.log, testOutput(f))
+	}
+	if b.done {
+		return
+	}
+	at := "before its first step"
+	for _, s := range slices.Backward(b.steps) {
+		if len(s.output) > 0 || s.ended {
+			at = "in or after " + s.step.Name
+			break
+		}
+	}
+	how := "died"
+	if b.hung {
+		how = "hung"
+	}
+	fmt.Fprintf(out, "\n%s: the guest %s, %s, after %s. Its console (%s) ends with:\n", b.guest.name(), how, at,
+		b.took.Round(time.Second), b.console())
+	console, err := os.ReadFile(b.console())
+	if err != nil {
+		fmt.Fprintln(out, err)
+		return
+	}
+	fmt.Fprintln(out, lastLines(console, 40))
+}
+
+// printHooks prints which mechanism each hook takes when none is forced, kernel by kernel.
+func printHooks(out io.Writer, boots []boot) {
+	var kernels []string
+	var kinds []string
+	taken := make(map[[2]string]string)
+	for _, b := range boots {
+		hooks := b.hooks("")
+		if len(hooks) == 0 {
+			continue
+		}
+		kernels = append(kernels, b.guest.image.release)
+		for _, h := range hooks {
+			if !slices.Contains(kinds, h.Kind) {
+				kinds = append(kinds, h.Kind)
+			}
+			taken[[2]string{h.Kind, b.guest.image.release}] = h.taken()
+		}
+	}
+	if len(kernels) == 0 {
+		return
+	}
+	fmt.Fprint(out, "\nThe mechanism that each hook takes by itself (* sees less than another would; - is not seen):\n\n")
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "event\t%s\n", strings.Join(kernels, "\t"))
+	for _, kind := range kinds {
+		fmt.Fprint(w, kind)
+		for _, kernel := range kernels {
+			fmt.Fprintf(w, "\t%s", taken[[2]string{kind, kernel}])
+		}
+		fmt.Fprintln(w)
+	}
+	w.Flush()
+}
+
+func printResults(out io.Writer, boots []boot) {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "kernel\tmechanism\tresult\thooks\tpassed\tfailed\ttime\tremarks")
+	for _, b := range boots {
+		hooks := b.hooks(b.guest.mechanism)
+		seen := 0
+		for _, h := range hooks {
+			if h.Mechanism != "" {
+				seen++
+			}
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d/%d\t%d\t%d\t%s\t%s\n", b.guest.image.release, b.guest.mechanism, b.result(), seen, len(hooks),
+			b.passed(), len(b.failures()), b.took.Round(time.Second), strings.Join(b.remarks(hooks), "; "))
+	}
+	w.Flush()
+}
+
+func (b *boot) remarks(hooks []hookLine) []string {
+	var all []string
+	if b.retried {
+		all = append(all, "second boot: the first died")
+	}
+	if less := lessened(hooks); less != "" {
+		all = append(all, less)
+	}
+	if labs := b.degradedLabs(b.guest.mechanism); len(labs) > 0 {
+		all = append(all, "verdicts with doubts: "+strings.Join(labs, " "))
+	}
+	return all
+}

@@ -1,0 +1,62 @@
+package main
+
+import "time"
+
+// Names of the steps that are no package's tests.
+const (
+	doctorStep   = "doctor"
+	selftestStep = "selftest"
+)
+
+// guests are all boots: each kernel with each mechanism. What does not depend on the mechanism is done in the first one
+// of each kernel.
+func (s *settings) guests(images []kernelImage) []guest {
+	var all []guest
+	for _, image := range images {
+		for i, mechanism := range s.mechanisms {
+			all = append(all, guest{image, mechanism, s.steps(mechanism, i == 0)})
+		}
+	}
+	return all
+}
+
+func (s *settings) steps(mechanism string, first bool) []step {
+	var steps []step
+	if s.run == "" {
+		if first {
+			steps = append(steps, commandStep(doctorStep, ""), commandStep(selftestStep, ""))
+		}
+		steps = append(steps, commandStep(doctorStep, mechanism), commandStep(selftestStep, mechanism))
+	}
+	for _, suite := range s.chosenSuites() {
+		if suite.byMechanism || first {
+			steps = append(steps, s.testStep(suite, mechanism, first))
+		}
+	}
+	return steps
+}
+
+// commandStep runs a command of tcptrace; its own exit status says whether all is well.
+func commandStep(name, mechanism string) step {
+	return step{Name: name, Mechanism: mechanism, Args: []string{commandPath, name, "-o", "json"}, Dir: "/",
+		Env: environment(mechanism), Timeout: 2 * time.Minute}
+}
+
+func (s *settings) testStep(suite suite, mechanism string, first bool) step {
+	args := []string{suite.binary(), "-test.v", "-test.short", "-test.timeout=0"}
+	if s.run != "" {
+		args = append(args, "-test.run="+s.run)
+	} else if suite.once != "" && !first {
+		args = append(args, "-test.skip="+suite.once)
+	}
+	return step{Name: suite.pkg, Mechanism: mechanism, Args: args, Dir: suite.dir(), Env: environment(mechanism), Timeout: 5 * time.Minute}
+}
+
+// environment makes tests that could be skipped fail, and restricts the mechanisms.
+func environment(mechanism string) []string {
+	env := []string{"TCPTRACE_KERNEL_TESTS=1"}
+	if mechanism != "" {
+		env = append(env, "TCPTRACE_MECHANISMS="+mechanism)
+	}
+	return env
+}
