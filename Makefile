@@ -20,10 +20,11 @@ $(BINARY): $(SOURCES)
 demo: build
 	@./$(BINARY) lab no-answer
 
-# Every test that this kernel and this user allow; what had to be skipped, and why, is said at the end.
+# Every test that this kernel and this user allow; what had to be skipped, and why, is said at the end. One package
+# after the other, because some of them measure times.
 test:
 	$(GO) vet ./...
-	$(GO) test -json -timeout 170s ./... | $(GO) run ./scripts/testreport
+	$(GO) test -p 1 -json -timeout 170s ./... | $(GO) run ./scripts/testreport
 
 install: build
 	install -D -m 0755 $(BINARY) $(DESTDIR)/usr/local/bin/$(BINARY)

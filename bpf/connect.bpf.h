@@ -5,8 +5,13 @@
 #ifndef TCPTRACE_CONNECT_H
 #define TCPTRACE_CONNECT_H
 
-/* Set by user space before anything is attached, according to the hooks that could be had. */
+/* Set by user space once the hooks are attached, according to those that could be had. */
 struct hook_modes {
+	/*
+	 * All hooks are there. A connection that begins before would be seen by only some of them, and misjudged; it is
+	 * left to be discovered as older than the trace.
+	 */
+	u8 armed;
 	u8 announce_at_state; /* nothing sees tcp_connect: the state change must do, without the source port */
 	u8 errors_follow; /* connect()'s own errors are seen, so a close may wait for its errno */
 };
@@ -41,11 +46,18 @@ static void note_connect_began(void)
 		call->began = 1;
 }
 
-/* Keeps c, whose owner and tuple were read, as the connection of sk. */
+/*
+ * Keeps c, whose owner and tuple were read, as the connection of sk. If the last one never ended, its end was missed:
+ * there are kernels that run no BPF program on top of certain tasks, those of a micro-VM's supervisor for one, so that
+ * a softirq that interrupts such a task goes unseen though ftrace shows it.
+ */
 static struct connection *keep(struct sock *sk, struct connection *c)
 {
+	struct connection *last = connection_of(sk);
 	u64 key = (u64)sk;
 
+	if (last && last->flags & FOLLOWED)
+		count_lost(EVENT_CLOSE);
 	if (bpf_map_update_elem(&connections, &key, c, BPF_ANY)) {
 		if (c->flags & FOLLOWED)
 			count_lost(LOST_CONNECTION);
@@ -73,6 +85,8 @@ static struct connection *open_client(struct sock *sk, u64 now_ns)
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct connection c;
 
+	if (!modes.armed)
+		return NULL;
 	begin_connection(&c, sk, ROLE_CLIENT, now_ns);
 	read_owner(&c.owner, task);
 	if (!owner_passes(&c.owner, task))
@@ -89,21 +103,29 @@ static void forget(struct sock *sk)
 	bpf_map_delete_elem(&connections, &key);
 }
 
+/* Whether c passes the filter, which can be said once its tuple is complete. */
+static bool passes_at_last(struct sock *sk, struct connection *c)
+{
+	if (c->flags & ANNOUNCED)
+		return true;
+	read_tuple(c, sk);
+	if (!tuple_passes(c)) {
+		forget(sk);
+		return false;
+	}
+	c->flags |= ANNOUNCED;
+	return true;
+}
+
 /* With the tuple complete: the first SYN is about to be sent. */
 static void announce(struct sock *sk, struct connection *c, u64 now_ns)
 {
 	struct event_with_settings *e;
 
-	if (c->flags & ANNOUNCED)
+	if (c->flags & ANNOUNCED || !passes_at_last(sk, c))
 		return;
-	read_tuple(c, sk);
-	if (!tuple_passes(c)) {
-		forget(sk);
-		return;
-	}
 	/* Taken before tcp_connect_init, where the SYN consumes it. */
 	c->isn = BPF_CORE_READ((struct tcp_sock *)sk, write_seq);
-	c->flags |= ANNOUNCED;
 	if (c->isn)
 		bpf_map_update_elem(&initial_sequences, &c->isn, &c->id, BPF_ANY);
 
@@ -192,6 +214,8 @@ static void record_connect_result(struct sock *sk, int result)
 	c->flags &= ~CONNECTING;
 	if (!is_failure(result) || BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_CLOSE)
 		return;
+	if (!passes_at_last(sk, c))
+		return;
 	emit_error(c, -result, now_ns);
 	emit_close(c, sk, TCP_SYN_SENT, -result, now_ns);
 	c->flags |= ENDED;
@@ -207,6 +231,8 @@ static void record_connect_refused_locally(struct sock *sk, const struct sockadd
 	u64 now_ns = bpf_ktime_get_ns();
 	struct connection c;
 
+	if (!modes.armed)
+		return;
 	begin_connection(&c, sk, ROLE_CLIENT, now_ns);
 	read_owner(&c.owner, task);
 	c.family = destination->family;

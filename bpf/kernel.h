@@ -26,6 +26,7 @@ typedef _Bool bool;
 #define AF_INET 2
 #define AF_INET6 10
 #define IPPROTO_TCP 6
+#define IPPROTO_MPTCP 262
 
 #define EINTR 4
 #define ENOBUFS 105
@@ -168,6 +169,10 @@ struct tcp_sock {
 	unsigned int keepalive_time;
 	unsigned int keepalive_intvl;
 	u8 keepalive_probes;
+};
+
+struct mptcp_sock {
+	struct sock *first;
 };
 
 struct request_sock_ops {

@@ -70,7 +70,7 @@ static void record_syn_received(struct sock *listening, struct request_sock *req
 	struct connection c;
 	struct event *e;
 
-	if (bpf_map_lookup_elem(&requests, &pair))
+	if (!modes.armed || bpf_map_lookup_elem(&requests, &pair))
 		return;
 	begin_connection(&c, (struct sock *)req, ROLE_SERVER, now_ns);
 	c.peer_isn = BPF_CORE_READ(treq, rcv_isn);
@@ -103,6 +103,8 @@ static struct connection *open_child(struct sock *sk, u64 now_ns)
 		bpf_map_delete_elem(&requests, &pair);
 		return kept;
 	}
+	if (!modes.armed)
+		return NULL;
 	/* By SYN cookie, or the request is older than the trace: its listener cannot be told from here. */
 	begin_connection(&c, sk, ROLE_SERVER, now_ns);
 	c.state = TCP_SYN_RECV;

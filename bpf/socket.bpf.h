@@ -180,12 +180,14 @@ static void read_tuple(struct connection *c, struct sock *sk)
 {
 	struct sock_common *common = &sk->__sk_common;
 	u16 local_port = BPF_CORE_READ(common, skc_num);
+	u16 remote_port = bpf_ntohs(BPF_CORE_READ(common, skc_dport));
 
 	c->family = BPF_CORE_READ(common, skc_family);
-	c->remote_port = bpf_ntohs(BPF_CORE_READ(common, skc_dport));
-	/* 0 before a port is chosen and again at CLOSE: what was known stays. */
+	/* 0 before it is known, and again at CLOSE: what was known stays. */
 	if (local_port)
 		c->local_port = local_port;
+	if (remote_port)
+		c->remote_port = remote_port;
 	if (c->family == AF_INET6) {
 		BPF_CORE_READ_INTO(&c->local, common, skc_v6_rcv_saddr.in6_u.u6_addr8);
 		BPF_CORE_READ_INTO(&c->remote, common, skc_v6_daddr.in6_u.u6_addr8);

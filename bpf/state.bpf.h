@@ -23,7 +23,7 @@ static void record_established(struct sock *sk, u8 old_state, u64 now_ns)
 
 	if (!c && old_state == TCP_SYN_RECV)
 		c = open_child(sk, now_ns);
-	if (!c || c->state == TCP_ESTABLISHED)
+	if (!c || c->state == TCP_ESTABLISHED || !passes_at_last(sk, c))
 		return;
 	c->state = TCP_ESTABLISHED;
 	c->established_ns = now_ns;
@@ -39,7 +39,7 @@ static struct connection *discover(struct sock *sk, u64 now_ns)
 {
 	struct connection c;
 
-	if (filter_dimensions & FILTER_OWNER || last_connection_of(sk))
+	if (!modes.armed || filter_dimensions & FILTER_OWNER || last_connection_of(sk))
 		return NULL;
 	begin_connection(&c, sk, ROLE_UNKNOWN, now_ns);
 	if (!tuple_passes(&c))
@@ -89,6 +89,8 @@ static void record_close(struct sock *sk, u8 old_state, u64 now_ns)
 		return;
 	/* connect() is about to fail with an errno that the socket never had: wait for it. */
 	if (modes.errors_follow && !error && c->flags & CONNECTING && old_state == TCP_SYN_SENT)
+		return;
+	if (!passes_at_last(sk, c))
 		return;
 	note_time_wait(c, sk, old_state, now_ns);
 	emit_close(c, sk, old_state, error, now_ns);

@@ -19,11 +19,24 @@ static struct sock *sock_of_file(struct file *file)
 	return socket ? BPF_CORE_READ(socket, sk) : NULL;
 }
 
-static bool is_inet(struct sock *sk)
+/*
+ * The TCP socket that sk is, or stands for: an MPTCP socket, which Go's listeners are unless told otherwise, does its
+ * work by a first one of plain TCP. NULL for any other kind.
+ */
+static struct sock *tcp_sock_behind(struct sock *sk)
 {
-	u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	u16 family;
 
-	return family == AF_INET || family == AF_INET6;
+	if (!sk)
+		return NULL;
+	family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	if (family != AF_INET && family != AF_INET6)
+		return NULL;
+	if (is_tcp(sk))
+		return sk;
+	if (bpf_core_type_exists(struct mptcp_sock) && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_MPTCP)
+		return BPF_CORE_READ((struct mptcp_sock *)sk, first);
+	return NULL;
 }
 
 /* The TCP socket behind a descriptor of the current task, or NULL. */
@@ -33,13 +46,11 @@ static struct sock *tcp_sock_of_fd(u32 fd)
 	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
 	struct file **files = BPF_CORE_READ(table, fd);
 	struct file *file = NULL;
-	struct sock *sk;
 
 	if (fd >= BPF_CORE_READ(table, max_fds))
 		return NULL;
 	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
-	sk = sock_of_file(file);
-	return sk && is_inet(sk) && is_tcp(sk) ? sk : NULL;
+	return tcp_sock_behind(sock_of_file(file));
 }
 
 static void record_connect_call(struct syscall_enter *call)
@@ -100,8 +111,12 @@ static void remember_open_socket(struct task_struct *task, struct sock *sk)
 {
 	u64 key = (u64)sk;
 	u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
-	struct connection c;
+	struct connection c, *known = last_connection_of(sk);
 
+	if (known && !known->owner.pid) {
+		read_owner(&known->owner, task);
+		return;
+	}
 	if (state == TCP_LISTEN) {
 		record_listen(sk, task);
 		return;
@@ -122,8 +137,8 @@ static void record_open_file(struct task_struct *task, struct file *file)
 
 	if (!task || !file)
 		return;
-	sk = sock_of_file(file);
-	if (sk && is_inet(sk) && is_tcp(sk))
+	sk = tcp_sock_behind(sock_of_file(file));
+	if (sk)
 		remember_open_socket(task, sk);
 }
 

@@ -195,6 +195,7 @@ type bpfFrame struct {
 
 type bpfHookModes struct {
 	_               structs.HostLayout
+	Armed           uint8
 	AnnounceAtState uint8
 	ErrorsFollow    uint8
 }

@@ -29,7 +29,7 @@ var hooks = []hook{
 		kind: event.Connect,
 		ways: []way{
 			{Fentry, programs(bpfProgConnectFentry), nil, ""},
-			{Kprobe, programs(bpfProgConnectKprobe), nil, ""},
+			{Kprobe, programs(bpfProgConnectKprobe), nil, kprobesSkip},
 			{Tracepoint, programs(bpfProgHandshakeSockops), nil, ""},
 			{Tracepoint, twice(bpfProgStateTracepoint), nil,
 				"a connection's source port and first sequence number are unknown until its handshake completes"},
@@ -41,7 +41,7 @@ var hooks = []hook{
 		ways: []way{
 			{Tracepoint, twice(bpfProgSynSentTracepoint), nil, ""},
 			{Fentry, twice(bpfProgSynSentFentry), nil, ""},
-			{Kprobe, programs(bpfProgSynSentKprobe), nil, ""},
+			{Kprobe, programs(bpfProgSynSentKprobe), nil, kprobesSkip},
 		},
 		cost: "it is not known whether the SYN left this host, or by which device",
 	},
@@ -49,7 +49,7 @@ var hooks = []hook{
 		kind: event.SYNReceived,
 		ways: []way{
 			{Fentry, twice(bpfProgSynReceivedFentry), nil, ""},
-			{Kprobe, programs(bpfProgSynReceivedKprobe), nil, ""},
+			{Kprobe, programs(bpfProgSynReceivedKprobe), nil, kprobesSkip},
 			{Tracepoint, programs(bpfProgHandshakeSockops), nil, ""},
 		},
 		cost: "a server's connection is seen only when its handshake is complete",
@@ -58,7 +58,7 @@ var hooks = []hook{
 		kind: event.SYNRetransmit,
 		ways: []way{
 			{Fentry, twice(bpfProgSynRetransmitFexit), nil, ""},
-			{Kprobe, programs(bpfProgSynRetransmitKprobe, bpfProgSynRetransmitKretprobe), nil, ""},
+			{Kprobe, programs(bpfProgSynRetransmitKprobe, bpfProgSynRetransmitKretprobe), nil, kprobesSkip},
 			{Tracepoint, twice(bpfProgSynRetransmitTracepointResult), requirements(tracepointHas("tcp_retransmit_skb", 3)), ""},
 			{Tracepoint, twice(bpfProgSynRetransmitTracepoint), nil,
 				"a SYN retry that this host itself refused to send is not seen"},
@@ -70,7 +70,7 @@ var hooks = []hook{
 		ways: []way{
 			{Tracepoint, twice(bpfProgSynackRetransmitTracepoint), nil, ""},
 			{Fentry, twice(bpfProgSynackRetransmitFexit), nil, ""},
-			{Kprobe, programs(bpfProgSynackRetransmitKprobe, bpfProgSynackRetransmitKretprobe), nil, ""},
+			{Kprobe, programs(bpfProgSynackRetransmitKprobe, bpfProgSynackRetransmitKretprobe), nil, kprobesSkip},
 		},
 		cost: "a server's repeated SYN-ACKs are not seen",
 	},
@@ -84,7 +84,7 @@ var hooks = []hook{
 		ways: []way{
 			{Fentry, programs(bpfProgAcceptFexit), requirements(functionHas("inet_csk_accept", 2)), ""},
 			{Fentry, programs(bpfProgAcceptFexit4args), requirements(functionHas("inet_csk_accept", 4)), ""},
-			{Kprobe, programs(bpfProgAcceptKretprobe), nil, ""},
+			{Kprobe, programs(bpfProgAcceptKretprobe), nil, kprobesSkip},
 			{Tracepoint, programs(bpfProgAcceptTracepoint, bpfProgAccept4Tracepoint), nil,
 				"connections accepted through io_uring keep their listener's owner"},
 		},
@@ -102,7 +102,7 @@ var hooks = []hook{
 			{Fentry, programs(bpfProgResetSentV4Fentry, bpfProgResetSentV6Fentry, bpfProgResetSentActiveFentry), nil,
 				"the kernel's reason for a RST is not known"},
 			{Kprobe, programs(bpfProgResetSentV4Kprobe, bpfProgResetSentV6Kprobe, bpfProgResetSentActiveKprobe), nil,
-				"the kernel's reason for a RST is not known"},
+				"the kernel's reason for a RST is not known, and " + kprobesSkip},
 			{Tracepoint, programs(bpfProgResetSentTracepoint), nil,
 				"a RST that answers a segment for no socket is not seen, and the kernel's reason for the others is not known"},
 		},
@@ -113,7 +113,7 @@ var hooks = []hook{
 		ways: []way{
 			{Tracepoint, programs(bpfProgResetReceivedTracepoint), nil, ""},
 			{Fentry, programs(bpfProgResetReceivedFentry), nil, ""},
-			{Kprobe, programs(bpfProgResetReceivedKprobe), nil, ""},
+			{Kprobe, programs(bpfProgResetReceivedKprobe), nil, kprobesSkip},
 		},
 		cost: "a RST from the peer is not told from other errors",
 	},
@@ -121,7 +121,7 @@ var hooks = []hook{
 		kind: event.Error,
 		ways: []way{
 			{Fentry, programs(bpfProgErrorV4Fexit, bpfProgErrorV6Fexit), nil, ""},
-			{Kprobe, programs(bpfProgErrorV4Kprobe, bpfProgErrorV4Kretprobe, bpfProgErrorV6Kprobe, bpfProgErrorV6Kretprobe), nil, ""},
+			{Kprobe, programs(bpfProgErrorV4Kprobe, bpfProgErrorV4Kretprobe, bpfProgErrorV6Kprobe, bpfProgErrorV6Kretprobe), nil, kprobesSkip},
 			{Tracepoint, programs(bpfProgErrorEnterTracepoint, bpfProgErrorExitTracepoint), nil,
 				"a connect that fails at once is not seen when it was made through io_uring or by a Fast Open send"},
 		},
@@ -134,24 +134,28 @@ var hooks = []hook{
 	},
 }
 
+// kprobesSkip is what all kprobes miss: trace_call_bpf runs one BPF program of this kind a CPU at a time.
+const kprobesSkip = "what happens on a CPU in the middle of another probe is not seen (it is counted as lost since Linux 5.12)"
+
 // stateWays see every change of state; three kinds of event come from them.
 var stateWays = []way{
 	{Tracepoint, twice(bpfProgStateTracepoint), nil, ""},
 	{Fentry, twice(bpfProgStateFentry, bpfProgListenFentry), nil, ""},
-	{Kprobe, programs(bpfProgStateKprobe, bpfProgListenKprobe), nil, ""},
+	{Kprobe, programs(bpfProgStateKprobe, bpfProgListenKprobe), nil, kprobesSkip},
 }
 
 // housekeeping programs see no event of their own, so no mechanism is chosen for them. cost says what goes wrong
 // without them.
 var housekeeping = []struct {
 	program string
+	copies  int // see twice
 	cost    string
 	when    func(*Options) bool
 }{
-	{bpfProgDestroyTracepoint, "connections whose end is missed take up room until tcptrace ends", always},
-	{bpfProgForkTracepoint, "a command's children are not followed", (*Options).followsForks},
-	{bpfProgExitTracepoint, "a process that gets the number of one that ended may be taken for it", (*Options).followsForks},
-	{bpfProgOpenFilesIterator, "sockets older than the trace have no owner", (*Options).wantsOlderSockets},
+	{bpfProgDestroyTracepoint, 2, "connections whose end is missed take up room until tcptrace ends", always},
+	{bpfProgForkTracepoint, 1, "a command's children are not followed", (*Options).followsForks},
+	{bpfProgExitTracepoint, 1, "a process that gets the number of one that ended may be taken for it", (*Options).followsForks},
+	{bpfProgOpenFilesIterator, 1, "sockets older than the trace have no owner", (*Options).wantsOlderSockets},
 }
 
 func always(*Options) bool { return true }

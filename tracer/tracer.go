@@ -34,7 +34,7 @@ type Options struct {
 	// NewOnly leaves out sockets that are older than the trace.
 	NewOnly bool
 
-	// RingBytes is the size of the ring buffer, rounded up to a power of two and whole pages; 0 means 16 MiB.
+	// RingBytes is the size of the ring buffer, rounded up to a power of two and whole pages; 0 means 64 MiB.
 	RingBytes int
 	// MaxConnections is how many can be followed at a time; 0 means 65,536. What finds no room is counted as lost.
 	MaxConnections int
@@ -50,8 +50,12 @@ func (o *Options) wantsOlderSockets() bool { return !o.NewOnly }
 // ErrPrivilege says that this process may not trace.
 var ErrPrivilege = errors.New("tracing needs root, or the capabilities CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN: run it with sudo")
 
-// ErrNothing says that the kernel lets nothing be traced, though the privilege is there.
-var ErrNothing = errors.New("this kernel lets no program see its TCP connections: `tcptrace doctor` says what it refuses")
+// A NothingError says that the kernel lets nothing be traced, though the privilege is there.
+type NothingError struct{ Hooks []Hook }
+
+func (e *NothingError) Error() string {
+	return "this kernel lets no program see its TCP connections: `tcptrace doctor` says what it refuses"
+}
 
 // Tracer is a running trace. Its methods may not be called at the same time, but for [Tracer.Close].
 type Tracer struct {
@@ -68,7 +72,7 @@ type Tracer struct {
 
 // Open starts a trace. When it returns, everything that happens from then on is seen; the caller closes it.
 //
-// The error is [ErrPrivilege], [ErrNoBTF] or [ErrNothing] where one of these is the reason.
+// The error is [ErrPrivilege], [ErrNoBTF] or a [*NothingError] where one of these is the reason.
 func Open(opts Options) (*Tracer, error) {
 	if err := checkPrivilege(); err != nil {
 		return nil, err
@@ -125,10 +129,13 @@ func configure(spec *ebpf.CollectionSpec, opts *Options) error {
 	return nil
 }
 
+// defaultRing holds the events of some 20,000 connections that come faster than anyone reads.
+const defaultRing = 64 << 20
+
 // ringSize is what the kernel accepts as the size of a ring buffer: a power of two, and whole pages.
 func ringSize(wanted int) uint32 {
 	if wanted <= 0 {
-		return 16 << 20
+		return defaultRing
 	}
 	size := os.Getpagesize()
 	for size < wanted && size < 1<<30 {
@@ -151,7 +158,7 @@ func (t *Tracer) start(opts *Options) error {
 		t.attachAll(opts)
 	}
 	if t.Mechanism(event.StateChange) == "" {
-		return ErrNothing
+		return &NothingError{t.hooks}
 	}
 	if err := t.setModes(); err != nil {
 		return err
@@ -171,9 +178,10 @@ func (t *Tracer) attachAll(opts *Options) {
 	}
 }
 
-// setModes tells the kernel side which of its hooks could be had.
+// setModes tells the kernel side which of its hooks could be had, and that they are all there.
 func (t *Tracer) setModes() error {
 	modes := bpfHookModes{
+		Armed:           1,
 		AnnounceAtState: flag(t.announcedByState()),
 		ErrorsFollow:    flag(t.Mechanism(event.Error) != ""),
 	}
@@ -205,8 +213,11 @@ func (t *Tracer) keepHouse(opts *Options) {
 		if !h.when(opts) {
 			continue
 		}
-		if err := t.attacher.attach(instance{program: h.program}); err != nil {
-			t.trouble = append(t.trouble, fmt.Sprintf("%s: %v", h.cost, err))
+		for copy := range h.copies {
+			if err := t.attacher.attach(instance{h.program, copy}); err != nil {
+				t.trouble = append(t.trouble, fmt.Sprintf("%s: %v", h.cost, err))
+				break
+			}
 		}
 	}
 }
@@ -270,6 +281,9 @@ var ErrFlushed = ringbuf.ErrFlushed
 // Flush wakes a [Tracer.Read] that waits; it returns [ErrFlushed] once it has read all that there was. It may be
 // called while Read waits.
 func (t *Tracer) Flush() error { return t.reader.Flush() }
+
+// Pending says whether there is more to read at once.
+func (t *Tracer) Pending() bool { return t.reader.AvailableBytes() > 0 }
 
 // Read waits for the next event and fills ev with it. Events of different CPUs may be microseconds out of order.
 //

@@ -18,7 +18,7 @@ func TestRingSizeIsOneThatTheKernelTakes(t *testing.T) {
 		wanted int
 		want   uint32
 	}{
-		{0, 16 << 20}, {1, page}, {int(page), page}, {int(page) + 1, 2 * page}, {1 << 20, 1 << 20}, {1<<20 + 1, 2 << 20},
+		{0, 64 << 20}, {1, page}, {int(page), page}, {int(page) + 1, 2 * page}, {1 << 20, 1 << 20}, {1<<20 + 1, 2 << 20},
 	} {
 		if got := ringSize(test.wanted); got != test.want {
 			t.Errorf("ringSize(%d) = %d, want %d", test.wanted, got, test.want)

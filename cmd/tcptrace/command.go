@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"tcptrace/tracer"
 )
@@ -205,6 +206,11 @@ func newHeldCommand() *cobra.Command {
 		DisableFlagParsing: true,
 		Args:               cobra.MinimumNArgs(2),
 		RunE: func(_ *cobra.Command, args []string) error {
+			// What became of the parent is told to a thread, and exec keeps only the one that calls it.
+			runtime.LockOSThread()
+			if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+				return &exitError{status: exitOurs, err: fmt.Errorf("end with tcptrace: %w", err)}
+			}
 			gate := os.NewFile(3, "gate")
 			var word [1]byte
 			if _, err := gate.Read(word[:]); err != nil {

@@ -44,22 +44,21 @@ func (c *doctorCommand) run(a *app) error {
 			fmt.Fprintf(a.stdout, "%-10s %s\n", f.name, escape(f.value))
 		}
 	}
+	d := diagnosis{app: a, paint: c.output.painter(a.stdout), format: c.output.Format}
 	tr, err := openTracer(&c.kernel, tracer.Options{Packets: true, FollowForks: true})
+	if nothing, ok := errors.AsType[*tracer.NothingError](err); ok {
+		d.hooks(nothing.Hooks)
+		return noTraceErrorf("this kernel lets no program see its TCP connections")
+	}
 	if err != nil {
 		return err
 	}
 	defer tr.Close()
-	d := diagnosis{app: a, paint: c.output.painter(a.stdout)}
-	say := d.text
-	if c.output.Format == formatJSON {
-		say = d.line
-	} else {
-		fmt.Fprintf(a.stdout, "%-10s %d ticks a second\n\n%-18s %-11s %s\n", "timers", tr.HZ(), "event", "seen by", "programs")
+	if d.format == formatText {
+		fmt.Fprintf(a.stdout, "%-10s %d ticks a second\n", "timers", tr.HZ())
 	}
-	for _, h := range tr.Hooks() {
-		say(h)
-	}
-	d.conclude(tr, c.output.Format)
+	d.hooks(tr.Hooks())
+	a.noticeTrouble(tr)
 	return nil
 }
 
@@ -96,8 +95,28 @@ type hookLine struct {
 
 // diagnosis says hooks, one after the other.
 type diagnosis struct {
-	app   *app
-	paint painter
+	app    *app
+	paint  painter
+	format format
+}
+
+// hooks says them all, and how many of them see something.
+func (d *diagnosis) hooks(all []tracer.Hook) {
+	say, seen := d.text, 0
+	if d.format == formatJSON {
+		say = d.line
+	} else {
+		fmt.Fprintf(d.app.stdout, "\n%-18s %-11s %s\n", "event", "seen by", "programs")
+	}
+	for _, h := range all {
+		say(h)
+		if h.Mechanism != "" {
+			seen++
+		}
+	}
+	if d.format == formatText {
+		fmt.Fprintf(d.app.stdout, "\n%d of %d kinds of events can be seen on this kernel\n", seen, len(all))
+	}
 }
 
 func (d *diagnosis) line(h tracer.Hook) {
@@ -130,21 +149,4 @@ func (d *diagnosis) note(text string) {
 		}
 		fmt.Fprintln(d.app.stdout, lead+d.paint.paint(faint, line))
 	}
-}
-
-// conclude says what is amiss beyond single hooks.
-func (d *diagnosis) conclude(tr *tracer.Tracer, format format) {
-	for _, trouble := range tr.Trouble() {
-		d.app.notice("%s", trouble)
-	}
-	if format != formatText {
-		return
-	}
-	seen := 0
-	for _, h := range tr.Hooks() {
-		if h.Mechanism != "" {
-			seen++
-		}
-	}
-	fmt.Fprintf(d.app.stdout, "\n%d of %d kinds of events can be seen on this kernel\n", seen, len(tr.Hooks()))
 }

@@ -22,7 +22,7 @@ type kernelFlags struct {
 func (f *kernelFlags) addTo(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.Var(newValue(&f.BTF, "FILE", nonEmpty("a file name")), "btf", "types of the running kernel, where it has none itself (as BTFHub ships them)")
-	flags.Var(newValue(&f.RingBytes, "N", parseBetween("a size", 1, 1<<30)), "ring-bytes", "size of the ring buffer that events come through (default 16 MiB)")
+	flags.Var(newValue(&f.RingBytes, "N", parseBetween("a size", 1, 1<<30)), "ring-bytes", "size of the ring buffer that events come through (default 64 MiB)")
 	flags.Var(newValue(&f.MaxConnections, "N", parseBetween("a count", 1, 1<<24)), "max-connections", "how many connections can be followed at a time (default 65536)")
 }
 
