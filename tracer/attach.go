@@ -38,6 +38,7 @@ type attacher struct {
 	programs map[instance]error // every program tried; nil: attached
 	links    []io.Closer
 	single   map[string]*ebpf.Program // those attached once, which may miss something
+	missed   uint64                   // by those that are detached
 	// denied remembers that the kernel has a mechanism refused altogether, so that it is asked once.
 	denied map[Mechanism]error
 }
@@ -154,7 +155,7 @@ func (a attachment) Close() error { return errors.Join(a.link.Close(), a.program
 // misses is how often the kernel did not run a program because it was running one already, without another copy to
 // make up for it. Kernels before 5.12 do not count that; they skip only kprobes.
 func (a *attacher) misses() uint64 {
-	var all uint64
+	all := a.missed
 	for _, program := range a.single {
 		if stats, err := program.Stats(); err == nil {
 			all += stats.RecursionMisses
@@ -260,6 +261,7 @@ func kprobesBuilt() bool {
 
 // close detaches everything. Each link waits for the kernel's grace period, so they wait together.
 func (a *attacher) close() error {
+	a.missed, a.single = a.misses(), nil
 	errs := make([]error, len(a.links))
 	var all sync.WaitGroup
 	for i, l := range a.links {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -57,7 +58,8 @@ func (e *NothingError) Error() string {
 	return "this kernel lets no program see its TCP connections: `tcptrace doctor` says what it refuses"
 }
 
-// Tracer is a running trace. Its methods may not be called at the same time, but for [Tracer.Close].
+// Tracer is a running trace. [Tracer.Read] and [Tracer.Pending] belong to one goroutine; the other methods may be called
+// meanwhile by another.
 type Tracer struct {
 	attacher  *attacher
 	shared    *ebpf.Collection
@@ -67,7 +69,7 @@ type Tracer struct {
 	hooks     []Hook
 	trouble   []string
 	hz        int
-	malformed uint64
+	malformed atomic.Uint64
 }
 
 // Open starts a trace. When it returns, everything that happens from then on is seen; the caller closes it.
@@ -298,7 +300,7 @@ func (t *Tracer) Read(ev *event.Event) error {
 			return nil
 		}
 		// Only a kernel side of another build could write such a record; it counts as lost.
-		t.malformed++
+		t.malformed.Add(1)
 	}
 }
 
@@ -331,7 +333,7 @@ func (t *Tracer) Lost() ([]Lost, error) {
 			}
 		}
 	}
-	if unseen := t.attacher.misses() + t.malformed; unseen > 0 {
+	if unseen := t.attacher.misses() + t.malformed.Load(); unseen > 0 {
 		all = append(all, Lost{CPU: -1, Count: unseen})
 	}
 	return all, nil

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"os"
 	"time"
 
 	"tcptrace/tracer"
@@ -19,13 +18,17 @@ type consumer interface {
 }
 
 // feed brings what the kernel says into sessions, and runs, in between, what others have to say to them: a session
-// is not safe for concurrent use.
+// is not safe for concurrent use. Reading goes on while sessions judge and print, so that the ring gets empty even
+// when the output is slow.
 type feed struct {
 	tracer *tracer.Tracer // nil: there is no trace, only jobs
 	to     consumer
 	jobs   chan func()
 
-	quietSince time.Time // when the last event came
+	batches chan []*event.Event // closed when there is nothing more to read; nil without a trace
+	failure error               // why reading ended, once batches is closed
+
+	lastEvent  time.Time
 	lostChecks time.Time
 	lost       map[lostKey]uint64 // what was told so far
 }
@@ -35,37 +38,79 @@ type lostKey struct {
 	cpu  int
 }
 
+const (
+	// batch is how many events are taken before what they mean is said.
+	batch = 512
+	// backlog is how many batches wait for a session that is slower than the kernel. More wait in the ring.
+	backlog = 64
+)
+
+// newFeed starts to read.
 func newFeed(tr *tracer.Tracer, to consumer) *feed {
-	return &feed{tracer: tr, to: to, jobs: make(chan func(), 64), lost: make(map[lostKey]uint64)}
+	f := &feed{tracer: tr, to: to, jobs: make(chan func(), 64), lost: make(map[lostKey]uint64)}
+	if tr != nil {
+		f.batches = make(chan []*event.Event, backlog)
+		go f.read()
+	}
+	return f
+}
+
+// read takes events until the trace is flushed, which drain does, or closed.
+func (f *feed) read() {
+	defer close(f.batches)
+	for {
+		events := make([]*event.Event, 0, batch)
+		for len(events) == 0 || len(events) < batch && f.tracer.Pending() {
+			ev := new(event.Event)
+			if err := f.tracer.Read(ev); err != nil {
+				f.batches <- events
+				f.failure = err
+				return
+			}
+			events = append(events, ev)
+		}
+		f.batches <- events
+	}
 }
 
 // do runs job between events, soon. It may be called from any goroutine as long as the feed runs.
-func (f *feed) do(job func()) {
-	f.jobs <- job
-	f.wake()
-}
+func (f *feed) do(job func()) { f.jobs <- job }
 
+// wake has run ask done again.
 func (f *feed) wake() {
-	if f.tracer != nil {
-		// It fails only when the tracer is closed, and then nobody waits.
-		_ = f.tracer.Flush()
-		return
-	}
 	select {
 	case f.jobs <- func() {}:
-	default: // there are jobs, which wake it as well
+	default: // the jobs that fill it wake run as well
 	}
 }
 
 // run feeds until done says so, or ctx ends. done is asked after every batch of events and every job.
 func (f *feed) run(ctx context.Context, done func() bool) error {
-	defer context.AfterFunc(ctx, f.wake)()
+	f.to.advance(host.Monotonic()) // shows what is known already
 	for ctx.Err() == nil && !done() {
-		if err := f.step(); err != nil {
-			return err
+		select {
+		case <-ctx.Done():
+		case job := <-f.jobs:
+			job()
+			f.lastEvent = time.Now()
+		case events, ok := <-f.batches:
+			if !ok {
+				return f.failure
+			}
+			f.take(events)
+		case <-time.After(f.tick()):
 		}
+		f.checkLost(lostEvery)
+		f.to.advance(host.Monotonic())
 	}
 	return nil
+}
+
+func (f *feed) take(events []*event.Event) {
+	for _, ev := range events {
+		f.to.handleEvent(ev)
+	}
+	f.lastEvent = time.Now()
 }
 
 // The rhythm of a feed: while events come, and shortly after, verdicts ripen; then there is little to wait for.
@@ -74,67 +119,13 @@ const (
 	idleTick  = time.Second
 	busyAfter = 250 * time.Millisecond
 	lostEvery = 500 * time.Millisecond
-	// batch is how many events are taken before what they mean is said.
-	batch = 512
 )
 
 func (f *feed) tick() time.Duration {
-	if time.Since(f.quietSince) < busyAfter {
+	if time.Since(f.lastEvent) < busyAfter {
 		return busyTick
 	}
 	return idleTick
-}
-
-// step takes what there is, or waits a tick for it, and says what follows.
-func (f *feed) step() error {
-	var err error
-	if f.tracer != nil {
-		err = f.readBatch()
-	} else {
-		f.awaitJob()
-	}
-	f.runJobs()
-	f.checkLost(lostEvery)
-	f.to.advance(host.Monotonic())
-	return err
-}
-
-func (f *feed) readBatch() error {
-	f.tracer.SetDeadline(time.Now().Add(f.tick()))
-	for range batch {
-		ev := new(event.Event)
-		switch err := f.tracer.Read(ev); {
-		case err == nil:
-			f.to.handleEvent(ev)
-		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, tracer.ErrFlushed):
-			return nil
-		default:
-			return err
-		}
-		f.quietSince = time.Now()
-	}
-	return nil
-}
-
-func (f *feed) awaitJob() {
-	select {
-	case job := <-f.jobs:
-		job()
-		f.quietSince = time.Now()
-	case <-time.After(f.tick()):
-	}
-}
-
-func (f *feed) runJobs() {
-	for {
-		select {
-		case job := <-f.jobs:
-			job()
-			f.quietSince = time.Now()
-		default:
-			return
-		}
-	}
 }
 
 // checkLost tells what was lost since it last did, unless that was less than every ago.
@@ -156,30 +147,26 @@ func (f *feed) checkLost(every time.Duration) {
 	}
 }
 
-// drain ends the trace and takes what it had recorded. A session is finished after that.
+// drain ends the trace and takes what it had recorded, and the jobs that there are. A session is finished after that.
 func (f *feed) drain() error {
-	f.runJobs()
+	for len(f.jobs) > 0 {
+		(<-f.jobs)()
+	}
 	if f.tracer == nil {
 		return nil
 	}
 	if err := f.tracer.Detach(); err != nil {
 		return err
 	}
-	f.tracer.SetDeadline(time.Time{})
 	if err := f.tracer.Flush(); err != nil {
 		return err
 	}
-	for {
-		ev := new(event.Event)
-		err := f.tracer.Read(ev)
-		if errors.Is(err, tracer.ErrFlushed) {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		f.to.handleEvent(ev)
+	for events := range f.batches {
+		f.take(events)
 	}
 	f.checkLost(0)
+	if !errors.Is(f.failure, tracer.ErrFlushed) {
+		return f.failure
+	}
 	return nil
 }

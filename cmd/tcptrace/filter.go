@@ -19,6 +19,8 @@ type filtered struct {
 	showsKind func(event.Kind) bool
 	shows     func(verdict.Verdict) bool
 	rate      rateLimit
+	limit     int // show no more verdicts than these; 0: all
+	shown     int // verdicts
 }
 
 // newFiltered shows on out what flags ask for.
@@ -30,8 +32,12 @@ func newFiltered(out sink, flags *filterFlags, quiet bool) *filtered {
 		showsKind: flags.showsKind,
 		shows:     flags.shows,
 		rate:      rateLimit{most: flags.MaxEvents},
+		limit:     flags.Count,
 	}
 }
+
+// full says that as many verdicts were shown as were asked for.
+func (f *filtered) full() bool { return f.limit > 0 && f.shown >= f.limit }
 
 func (f *filtered) Event(c *timeline.Connection, ev *event.Event) {
 	if !f.awaits {
@@ -40,7 +46,7 @@ func (f *filtered) Event(c *timeline.Connection, ev *event.Event) {
 }
 
 func (f *filtered) event(c *timeline.Connection, ev *event.Event) {
-	if f.quiet || !f.showsKind(ev.Kind) {
+	if f.quiet || f.full() || !f.showsKind(ev.Kind) {
 		return
 	}
 	shown, standsFor := f.rate.take(ev.Mono)
@@ -94,9 +100,10 @@ func (f *filtered) Resolution(r *event.Resolution) {
 }
 
 func (f *filtered) Verdict(v verdict.Verdict, about told) {
-	if !f.shows(v) {
+	if f.full() || !f.shows(v) {
 		return
 	}
+	f.shown++
 	if f.awaits && about.connection != nil {
 		f.story(about.connection)
 	}

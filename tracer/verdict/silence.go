@@ -97,6 +97,20 @@ var silenceRules = []rule{
 		advice: silenceAdvice,
 	},
 	{
+		cause:      NoAnswer,
+		match:      func(s *story) bool { return s.client() && s.inProgress && s.facts.Interrupted },
+		outcome:    OutcomeOpen,
+		confidence: Possible,
+		endedBy:    (*story).whoInterrupted,
+		shows:      handshakeKinds,
+		rests:      (*story).silenceRests,
+		doubts:     say("the first retry of the SYN was not even due: an answer may just take its time"),
+		summary: func(s *story) string {
+			return fmt.Sprintf("no answer so far: 1 SYN%s %s ago, nothing has come back%s", s.leaving(), duration(s.end), s.wouldGiveUp())
+		},
+		advice: silenceAdvice,
+	},
+	{
 		cause:   StillOpen,
 		match:   func(s *story) bool { return s.inProgress },
 		outcome: OutcomeOpen,
