@@ -109,7 +109,8 @@ func TestNothingIsLostInTenThousandConnections(t *testing.T) {
 	for deadline := time.Now().Add(patience); !closed(2*n)(events) && time.Now().Before(deadline); {
 		events = append(events, drain(t, tr, h.Inode())...)
 	}
-	expectNoLoss(t, tr, n)
+	unseen := unseen(tr, n)
+	expectNoLoss(t, tr, unseen)
 	clients, whole := 0, 0
 	for _, own := range connections(events) {
 		if own[0].Role != event.RoleClient {
@@ -122,24 +123,30 @@ func TestNothingIsLostInTenThousandConnections(t *testing.T) {
 			t.Errorf("numbered, and not delivered:\n%s", describe(own))
 		}
 	}
-	if clients < n-unseen(n) || whole < n-unseen(n) {
+	if clients < n-unseen || whole < n-unseen {
 		t.Errorf("%d of %d connects seen, %d of them whole", clients, n, whole)
 	}
 }
 
 // unseen is how many of n connections may go unseen, or their ends, without any fault of ours: kernels that keep BPF
-// programs away from certain tasks hide what interrupts those.
-func unseen(n int) int { return n / 500 }
+// programs away from certain tasks hide what interrupts those, and a kprobe is skipped in the middle of another.
+func unseen(tr *tracer.Tracer, n int) int {
+	if tr.Mechanism(event.Close) == tracer.Kprobe {
+		return n / 20
+	}
+	return n / 500
+}
 
 // expectNoLoss allows only for ends that were missed in this way.
-func expectNoLoss(t *testing.T, tr *tracer.Tracer, n int) {
+func expectNoLoss(t *testing.T, tr *tracer.Tracer, unseen int) {
 	t.Helper()
 	lost, err := tr.Lost()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, l := range lost {
-		if l.Kind != event.Close || l.Count > uint64(unseen(n)) {
+		// Those of unknown kind are what the kernel says that it did not call us for.
+		if l.Kind != event.Close && l.Kind != event.KindUnknown || l.Count > uint64(unseen) {
 			t.Errorf("lost %d of %s on CPU %d", l.Count, l.Kind, l.CPU)
 		}
 	}
