@@ -7,14 +7,14 @@ export CGO_ENABLED = 0
 BINARY = tcptrace
 SOURCES = $(shell find bpf cmd prober tracer -name '*.go' -o -name '*.o') go.mod go.sum
 
-.PHONY: all build demo test test-root install generate check-generated lint fuzz bench clean
+.PHONY: all build demo test test-kernels install generate check-generated lint fuzz clean
 
 all: build
 
 build: $(BINARY)
 
 $(BINARY): $(SOURCES)
-	$(GO) build -trimpath -o $@ ./cmd/tcptrace
+	$(GO) build -trimpath -buildvcs=auto -o $@ ./cmd/tcptrace
 
 # The main thing, in ten seconds: a connect that nobody answers, in throw-away network namespaces.
 demo: build
@@ -25,6 +25,11 @@ demo: build
 test:
 	$(GO) vet ./...
 	$(GO) test -p 1 -json -timeout 170s ./... | $(GO) run ./scripts/testreport
+
+# The kernel tests and all labs on Debian's kernels 5.10, 6.1, 6.12 and 7.x, in emulated guests, by each mechanism.
+# KERNELS=6.1,7 and RUN=TestName choose some of it. What it downloads is kept in .cache.
+test-kernels:
+	$(GO) run ./scripts/matrix $(if $(KERNELS),-kernels $(KERNELS)) $(if $(RUN),-run '$(RUN)')
 
 install: build
 	install -D -m 0755 $(BINARY) $(DESTDIR)/usr/local/bin/$(BINARY)

@@ -267,10 +267,10 @@ func TestFind(t *testing.T) {
 		found string
 		err   string
 	}{
-		"no-answer":               {found: "no-answer"},
-		"no_answer":               {found: "no-answer"},
-		"no-anwser":               {err: `no lab is called "no-anwser"`},
-		"":                        {err: `no lab is called ""`},
+		"no-answer": {found: "no-answer"},
+		"no_answer": {found: "no-answer"},
+		"no-anwser": {err: `no lab is called "no-anwser"`},
+		"":          {err: `no lab is called ""`},
 	}
 	for name, want := range tests {
 		l, err := Find(name)

@@ -36,8 +36,8 @@ type line struct {
 }
 
 type report struct {
-	output                  map[test][]string
-	skipped                 []string // a test and its reason
+	output                map[test][]string
+	skipped               []string // a test and its reason
 	passed, failed, skips int
 }
 
