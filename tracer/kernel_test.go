@@ -24,6 +24,9 @@ import (
 // test needs all of it.
 const patience = 20 * time.Second
 
+// aSecond is the least that a timer of one second takes: it counts jiffies, of which the first has begun already.
+const aSecond = time.Second - 10*time.Millisecond
+
 // open starts a trace of its own for a test that needs other options than the shared one.
 func open(t *testing.T, opts tracer.Options) *tracer.Tracer {
 	t.Helper()
