@@ -98,7 +98,7 @@ var silenceRules = []rule{
 	},
 	{
 		cause:      NoAnswer,
-		match:      func(s *story) bool { return s.client() && s.inProgress && s.facts.Interrupted },
+		match:      func(s *story) bool { return s.client() && s.inProgress && (s.facts.Interrupted || s.interrupted()) },
 		outcome:    OutcomeOpen,
 		confidence: Possible,
 		endedBy:    (*story).whoInterrupted,
