@@ -9,14 +9,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
 // apt is a package manager with lists, cache and sources of its own: what it fetches is unpacked below the cache
 // and never installed, and the machine's own state stays as it is.
 type apt struct {
-	dir     string
-	sources string
+	dir          string
+	sources      string
+	architecture string // of the packages; empty: of this machine
 }
 
 // keyring holds the keys by which the distribution signs its archives.
@@ -90,7 +92,11 @@ func newApt(dir string, m mirror, suites ...string) (*apt, error) {
 }
 
 func (a *apt) command(ctx context.Context, tool string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, tool, append([]string{
+	var foreign []string
+	if a.architecture != "" {
+		foreign = []string{"-o", "APT::Architecture=" + a.architecture, "-o", "APT::Architectures=" + a.architecture}
+	}
+	cmd := exec.CommandContext(ctx, tool, slices.Concat(foreign, []string{
 		"-o", "Dir::Etc::SourceList=" + a.sources,
 		"-o", "Dir::Etc::SourceParts=/dev/null",
 		"-o", "Dir::State::Lists=" + filepath.Join(a.dir, "lists"),
@@ -101,7 +107,7 @@ func (a *apt) command(ctx context.Context, tool string, args ...string) *exec.Cm
 		"-o", "Acquire::Languages=none",
 		"-o", "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false",
 		"-o", "Acquire::Retries=3",
-	}, args...)...)
+	}, args)...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")
 	return cmd
 }

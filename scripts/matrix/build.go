@@ -19,14 +19,17 @@ type suite struct {
 	// once matches tests of a suite byMechanism that need be run only once for each kernel all the same: they open many
 	// tracers, which takes seconds in an emulated machine, to test what comes after the hooks.
 	once string
+	// together is a test of a suite byMechanism that needs all mechanisms at a time: it is run once for each kernel, with
+	// none forced.
+	together string
 }
 
 var suitesToRun = []suite{
-	{"tracer", true, "^TestFiltersAreAboutTheOwner$"},
-	{"cmd/tcptrace", true, ""},
-	{"tracer/host", false, ""},
-	{"prober", false, ""},
-	{"prober/lab", false, ""},
+	{"tracer", true, "^TestFiltersAreAboutTheOwner$", "TestMechanismsSeeTheSame"},
+	{"cmd/tcptrace", true, "", ""},
+	{"tracer/host", false, "", ""},
+	{"prober", false, "", ""},
+	{"prober/lab", false, "", ""},
 }
 
 func (s suite) dir() string    { return path.Join("/src", s.pkg) }

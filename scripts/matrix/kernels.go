@@ -43,12 +43,12 @@ func fetchKernels(ctx context.Context, cache string, lines []string, refresh boo
 	if len(missing) == 0 {
 		return images, nil
 	}
-	archive, err := kernelArchive(ctx, cache)
+	archive, err := kernelArchive(ctx, cache, amd64)
 	if err != nil {
 		return nil, err
 	}
 	for _, i := range missing {
-		if err := archive.fetch(ctx, cache, lines[i]); err != nil {
+		if err := archive.fetch(ctx, kernelDir(cache, lines[i]), lines[i]); err != nil {
 			return nil, fmt.Errorf("fetch a kernel of line %s: %w", lines[i], err)
 		}
 		if images[i], err = findKernel(cache, lines[i]); err != nil {
@@ -58,29 +58,30 @@ func fetchKernels(ctx context.Context, cache string, lines []string, refresh boo
 	return images, nil
 }
 
-// An archive is where kernels come from; complaint is what its update said.
+// An archive is where kernels of an architecture come from; complaint is what its update said.
 type archive struct {
 	*apt
 	complaint error
 }
 
-func kernelArchive(ctx context.Context, cache string) (*archive, error) {
+func kernelArchive(ctx context.Context, cache, architecture string) (*archive, error) {
 	m, err := findMirror(ctx)
 	if err != nil {
 		return nil, err
 	}
-	a, err := newApt(filepath.Join(cache, "apt-kernels"), m, suites...)
+	a, err := newApt(filepath.Join(cache, "apt-kernels-"+architecture), m, suites...)
 	if err != nil {
 		return nil, err
 	}
+	a.architecture = architecture
 	return &archive{apt: a, complaint: a.update(ctx)}, nil
 }
 
-// fetch unpacks the newest kernel of a line that the mirror really has: its lists may name packages that have been
-// moved away.
-func (a *archive) fetch(ctx context.Context, cache, line string) error {
+// fetch unpacks into dir the newest kernel of a line that the mirror really has: its lists may name packages that have
+// been moved away.
+func (a *archive) fetch(ctx context.Context, dir, line string) error {
 	// The image of later lines is in linux-binary, and a package linux-image without content requires it.
-	names, err := a.search(ctx, `^linux-(image|binary)-`+regexp.QuoteMeta(line)+`\..*-cloud-amd64(-unsigned)?$`)
+	names, err := a.search(ctx, `^linux-(image|binary)-`+regexp.QuoteMeta(line)+`\..*-cloud-`+a.architecture+`(-unsigned)?$`)
 	if err != nil {
 		return err
 	}
@@ -90,7 +91,7 @@ func (a *archive) fetch(ctx context.Context, cache, line string) error {
 	slices.SortFunc(names, func(a, b string) int { return comparePackages(b, a) })
 	var refusals []error
 	for _, pkg := range names {
-		err := a.unpackKernel(ctx, kernelDir(cache, line), pkg)
+		err := a.unpackKernel(ctx, dir, pkg)
 		if err == nil {
 			return nil
 		}
@@ -171,7 +172,7 @@ func findKernel(cache, line string) (kernelImage, error) {
 		return kernelImage{}, err
 	}
 	image := kernelImage{line: line, pkg: string(pkg)}
-	if image.vmlinuz, err = one(dir, "boot/vmlinuz-*", "usr/lib/modules/*/vmlinuz", "lib/modules/*/vmlinuz"); err != nil {
+	if image.vmlinuz, err = findImage(dir); err != nil {
 		return image, err
 	}
 	kernel, err := one(dir, "lib/modules/*/kernel", "usr/lib/modules/*/kernel")
@@ -181,6 +182,10 @@ func findKernel(cache, line string) (kernelImage, error) {
 	image.modules = filepath.Dir(kernel)
 	image.release = filepath.Base(image.modules)
 	return image, nil
+}
+
+func findImage(dir string) (string, error) {
+	return one(dir, "boot/vmlinuz-*", "usr/lib/modules/*/vmlinuz", "lib/modules/*/vmlinuz")
 }
 
 // one is the first file below dir that one of the patterns matches.

@@ -94,36 +94,58 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "matrix:", err)
 		return 2
 	}
-	boots, err := s.bootAll(ctx, stdout)
+	boots, checks, err := s.runAll(ctx, stdout)
 	if err != nil {
 		fmt.Fprintln(stderr, "matrix:", err)
 		return 2
 	}
-	return conclude(stdout, boots)
+	return conclude(stdout, boots, checks)
 }
 
-// bootAll fetches what is needed and runs every guest, some at a time.
-func (s *settings) bootAll(ctx context.Context, stdout io.Writer) ([]boot, error) {
+// runAll fetches what is needed, tries the objects on the kernels' types, and boots the guests.
+func (s *settings) runAll(ctx context.Context, stdout io.Writer) ([]boot, []relocationCheck, error) {
 	module, err := moduleRoot(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	cache := filepath.Join(module, ".cache", "matrix")
 	if err := os.MkdirAll(cache, 0o755); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	emulator, err := fetchQEMU(ctx, cache)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	images, err := fetchKernels(ctx, cache, s.kernels, s.refresh)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	fmt.Fprintf(stdout, "QEMU %s\n", emulator.version)
 	for _, image := range images {
 		fmt.Fprintf(stdout, "%-5s is %s\n", image.line, image.pkg)
 	}
+	checks, err := s.relocations(ctx, module, cache, emulator, images)
+	if err != nil {
+		return nil, nil, err
+	}
+	boots, err := s.bootAll(ctx, module, cache, emulator, images, stdout)
+	return boots, checks, err
+}
+
+// relocations are checked unless single tests are asked for.
+func (s *settings) relocations(ctx context.Context, module, cache string, emulator *qemu, images []kernelImage) ([]relocationCheck, error) {
+	if s.run != "" {
+		return nil, nil
+	}
+	types, err := fetchTypes(ctx, emulator, cache, images, s.kernels, s.refresh)
+	if err != nil {
+		return nil, err
+	}
+	return checkRelocations(module, types)
+}
+
+// bootAll runs every guest, some at a time.
+func (s *settings) bootAll(ctx context.Context, module, cache string, emulator *qemu, images []kernelImage, stdout io.Writer) ([]boot, error) {
 	programs, err := packPrograms(ctx, module, cache, s.chosenSuites())
 	if err != nil {
 		return nil, err

@@ -80,7 +80,7 @@ func TestResultOfAGuest(t *testing.T) {
 			t.Errorf("%s: %s, want %s", name, got, test.result)
 		}
 		var out strings.Builder
-		if got := conclude(&out, []boot{test.boot}); got != test.status {
+		if got := conclude(&out, []boot{test.boot}, nil); got != test.status {
 			t.Errorf("%s: exit status %d, want %d:\n%s", name, got, test.status, out.String())
 		}
 	}
@@ -89,7 +89,7 @@ func TestResultOfAGuest(t *testing.T) {
 func TestConclusionEndsWithACount(t *testing.T) {
 	var out strings.Builder
 	conclude(&out, []boot{bootOf(t, []step{{Name: "tracer"}}, "",
-		message{Text: "--- PASS: TestA (0s)\n--- FAIL: TestB (0s)\n    why\n--- PASS: TestC (0s)\n"}, message{Ended: true, Status: 1}, message{AllDone: true})})
+		message{Text: "--- PASS: TestA (0s)\n--- FAIL: TestB (0s)\n    why\n--- PASS: TestC (0s)\n"}, message{Ended: true, Status: 1}, message{AllDone: true})}, nil)
 	if !strings.HasSuffix(out.String(), "\n2 passed, 1 failed\n") {
 		t.Errorf("it ends with:\n%s", out.String())
 	}

@@ -19,7 +19,8 @@ type qemu struct {
 // fetchQEMU takes the backports' QEMU 10: the 7.2 of Debian 12 crashes guests under TCG.
 func fetchQEMU(ctx context.Context, cache string) (*qemu, error) {
 	q := &qemu{root: filepath.Join(cache, "qemu")}
-	if _, err := os.Stat(q.root); err != nil {
+	// What was added last to the tools tells a cache that has them all.
+	if _, err := os.Stat(filepath.Join(q.root, "usr/bin/lz4")); err != nil {
 		if err := q.fetch(ctx, cache); err != nil {
 			return nil, fmt.Errorf("fetch QEMU: %w", err)
 		}
@@ -51,11 +52,14 @@ func (q *qemu) fetch(ctx context.Context, cache string) error {
 	if err := os.MkdirAll(fresh, 0o755); err != nil {
 		return err
 	}
-	// seabios is the guest's firmware; xz unpacks modules.
-	if err := a.downloadWithDependencies(ctx, fresh, backports, "qemu-system-x86", "seabios", "xz-utils"); err != nil {
+	// seabios is the guest's firmware; xz unpacks modules, zstd and lz4 kernels.
+	if err := a.downloadWithDependencies(ctx, fresh, backports, "qemu-system-x86", "seabios", "xz-utils", "zstd", "lz4"); err != nil {
 		if complaint != nil {
 			return fmt.Errorf("%w (before that: %w)", err, complaint)
 		}
+		return err
+	}
+	if err := os.RemoveAll(q.root); err != nil {
 		return err
 	}
 	return os.Rename(fresh, q.root)

@@ -11,14 +11,23 @@ import (
 )
 
 // conclude prints what failed, the tables and the closing line, and gives the exit status.
-func conclude(out io.Writer, boots []boot) int {
+func conclude(out io.Writer, boots []boot, checks []relocationCheck) int {
+	for _, c := range checks {
+		c.describeFailures(out)
+	}
 	for _, b := range boots {
 		describeFailures(out, b)
 	}
 	printHooks(out, boots)
 	fmt.Fprintln(out)
-	printResults(out, boots)
+	printResults(out, boots, checks)
 	passed, failed := 0, 0
+	for _, c := range checks { // each is one, however many relocations it tried
+		if len(c.failures) == 0 {
+			passed++
+		}
+		failed += len(c.failures)
+	}
 	for _, b := range boots {
 		passed += b.passed()
 		failed += len(b.failures())
@@ -100,7 +109,7 @@ func printHooks(out io.Writer, boots []boot) {
 	w.Flush()
 }
 
-func printResults(out io.Writer, boots []boot) {
+func printResults(out io.Writer, boots []boot, checks []relocationCheck) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "kernel\tmechanism\tresult\thooks\tpassed\tfailed\ttime\tremarks")
 	for _, b := range boots {
@@ -113,6 +122,10 @@ func printResults(out io.Writer, boots []boot) {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d/%d\t%d\t%d\t%s\t%s\n", b.guest.image.release, b.guest.mechanism, b.result(), seen, len(hooks),
 			b.passed(), len(b.failures()), b.took.Round(time.Second), strings.Join(b.remarks(hooks), "; "))
+	}
+	for _, c := range checks {
+		fmt.Fprintf(w, "%s\trelocations\t%s\t\t%d\t%d\t%s\t%s\n", c.types.release, c.result(), c.passed(), len(c.failures),
+			c.took.Round(time.Second/10), c.remark())
 	}
 	w.Flush()
 }

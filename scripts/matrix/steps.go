@@ -1,6 +1,10 @@
 package main
 
-import "time"
+import (
+	"regexp"
+	"strings"
+	"time"
+)
 
 // Names of the steps that are no package's tests.
 const (
@@ -30,10 +34,32 @@ func (s *settings) steps(mechanism string, first bool) []step {
 	}
 	for _, suite := range s.chosenSuites() {
 		if suite.byMechanism || first {
-			steps = append(steps, s.testStep(suite, mechanism, first))
+			steps = append(steps, s.testStep(suite, mechanism, s.run, s.skipped(suite, first)...))
+		}
+		if first && suite.together != "" && s.wants(suite.together) {
+			steps = append(steps, s.testStep(suite, "", "^"+suite.together+"$"))
 		}
 	}
 	return steps
+}
+
+// skipped are the tests of a suite that a step with a mechanism leaves out.
+func (s *settings) skipped(suite suite, first bool) []string {
+	var tests []string
+	if suite.once != "" && !first && s.run == "" {
+		tests = append(tests, suite.once)
+	}
+	if suite.together != "" {
+		tests = append(tests, "^"+suite.together+"$")
+	}
+	return tests
+}
+
+// wants says whether the expression for the tests to run matches that one.
+func (s *settings) wants(test string) bool {
+	expression, _, _ := strings.Cut(s.run, "/")
+	matches, err := regexp.MatchString(expression, test)
+	return matches && err == nil
 }
 
 // commandStep runs a command of tcptrace; its own exit status says whether all is well.
@@ -42,12 +68,13 @@ func commandStep(name, mechanism string) step {
 		Env: environment(mechanism), Timeout: 2 * time.Minute}
 }
 
-func (s *settings) testStep(suite suite, mechanism string, first bool) step {
+func (s *settings) testStep(suite suite, mechanism, run string, skip ...string) step {
 	args := []string{suite.binary(), "-test.v", "-test.short", "-test.timeout=0"}
-	if s.run != "" {
-		args = append(args, "-test.run="+s.run)
-	} else if suite.once != "" && !first {
-		args = append(args, "-test.skip="+suite.once)
+	if run != "" {
+		args = append(args, "-test.run="+run)
+	}
+	if len(skip) > 0 {
+		args = append(args, "-test.skip="+strings.Join(skip, "|"))
 	}
 	return step{Name: suite.pkg, Mechanism: mechanism, Args: args, Dir: suite.dir(), Env: environment(mechanism), Timeout: 5 * time.Minute}
 }
