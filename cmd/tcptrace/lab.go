@@ -154,15 +154,15 @@ func (c *labCommand) run(ctx context.Context, a *app, l lab.Lab) (err error) {
 	if interrupted() {
 		return exitStatus(exitFailed)
 	}
-	return judged.report(a, l, &c.output)
+	return judged.report(a, l, c.output.Format == formatText && !c.detail.Quiet)
 }
 
-// report says whether the lab ended as expected; the exit status does too.
-func (j *judge) report(a *app, l lab.Lab, output *outputFlags) error {
+// report says whether the lab ended as expected, when that is not so or when people want to read it.
+func (j *judge) report(a *app, l lab.Lab, aloud bool) error {
 	if !j.ok() {
 		return &exitError{status: exitFailed, err: fmt.Errorf("the lab %s should be judged %s, not %s", l.Name, l.Expect, j.said())}
 	}
-	if output.Format == formatText {
+	if aloud {
 		fmt.Fprintf(a.stdout, "  as expected: %s\n", l.Expect)
 	}
 	return nil
