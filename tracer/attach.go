@@ -191,6 +191,8 @@ func attachProgram(program *ebpf.Program, spec *ebpf.ProgramSpec) (io.Closer, er
 			return runIterator(program)
 		}
 		return link.AttachTracing(link.TracingOptions{Program: program, AttachType: spec.AttachType})
+	case ebpf.RawTracepoint:
+		return link.AttachRawTracepoint(link.RawTracepointOptions{Name: spec.AttachTo, Program: program})
 	case ebpf.Kprobe:
 		if strings.HasPrefix(spec.SectionName, "kretprobe/") {
 			return link.Kretprobe(spec.AttachTo, program, nil)
@@ -228,6 +230,8 @@ func runIterator(program *ebpf.Program) (io.Closer, error) {
 func (a *attacher) explain(spec *ebpf.ProgramSpec, err error) error {
 	target := spec.AttachTo
 	switch {
+	case spec.Type == ebpf.Tracing && !a.kernel.describesItself:
+		return errOnlyFromFile
 	case spec.Type == ebpf.Tracing && spec.AttachType != ebpf.AttachTraceRawTp && errors.Is(err, os.ErrPermission):
 		err = errors.New("the kernel refuses fentry and fexit programs (EPERM)")
 		if spec.AttachType == ebpf.AttachTraceFEntry || spec.AttachType == ebpf.AttachTraceFExit {

@@ -6,16 +6,26 @@ import (
 	"os"
 	"strings"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 )
 
 // ErrNoBTF says that the kernel does not describe its own types, without which no field can be found.
-var ErrNoBTF = errors.New("this kernel has no BTF (/sys/kernel/btf/vmlinux): give one made for it with --btf FILE, or " +
+var ErrNoBTF = errors.New("this kernel has no BTF (" + ownTypes + "): give one made for it with --btf FILE, or " +
 	"use a kernel built with CONFIG_DEBUG_INFO_BTF")
+
+// ownTypes is where a kernel describes its types itself.
+const ownTypes = "/sys/kernel/btf/vmlinux"
+
+// errOnlyFromFile says that a file cannot stand in for the kernel's own types: the kernel looks up in its own what a
+// program of this sort is to be attached to (check_attach_btf_id in kernel/bpf/verifier.c).
+var errOnlyFromFile = errors.New("that needs BTF of the kernel's own, for which a file cannot stand in")
 
 // kernel is what the running kernel says of itself.
 type kernel struct {
 	types *btf.Spec
+	// describesItself says that the kernel has BTF of its own, and not just a file made for it.
+	describesItself bool
 }
 
 // loadKernel reads the kernel's BTF, from file where that is not empty.
@@ -25,7 +35,7 @@ func loadKernel(file string) (*kernel, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read BTF from %s: %w", file, err)
 		}
-		return &kernel{types}, nil
+		return &kernel{types, describesItself()}, nil
 	}
 	types, err := btf.LoadKernelSpec()
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, btf.ErrNotSupported) {
@@ -34,15 +44,40 @@ func loadKernel(file string) (*kernel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the kernel's BTF: %w", err)
 	}
-	return &kernel{types}, nil
+	return &kernel{types, describesItself()}, nil
 }
 
-// DescribeBTF says in a clause where the kernel's types come from.
-func DescribeBTF() string {
-	if _, err := loadKernel(""); err != nil {
+func describesItself() bool {
+	_, err := os.Stat(ownTypes)
+	return err == nil
+}
+
+// DescribeBTF says in a clause where the kernel's types come from; file is that of [Options].BTF.
+func DescribeBTF(file string) string {
+	k, err := loadKernel(file)
+	switch {
+	case err != nil:
 		return err.Error()
+	case file != "" && !k.describesItself:
+		return "from " + file + "; the kernel has none of its own (BTF)"
+	case file != "":
+		return "from " + file
 	}
 	return "the kernel describes its own (BTF)"
+}
+
+// adapt makes programs of what this kernel can attach. A program for a tracepoint gets the same arguments whether it
+// is attached by the tracepoint's type or, as kernels without BTF of their own need it, by its name: only the verifier
+// knows less of them then, and ours read the kernel's memory by helpers that do not need more.
+func (k *kernel) adapt(programs map[string]*ebpf.ProgramSpec) {
+	if k.describesItself {
+		return
+	}
+	for _, program := range programs {
+		if program.Type == ebpf.Tracing && program.AttachType == ebpf.AttachTraceRawTp {
+			program.Type, program.AttachType = ebpf.RawTracepoint, ebpf.AttachNone
+		}
+	}
 }
 
 // A requirement is a fact of the kernel that a way needs. It says why not, or nil.

@@ -90,6 +90,7 @@ func Open(opts Options) (*Tracer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the embedded programs: %w", err)
 	}
+	kernel.adapt(spec.Programs)
 	if err := configure(spec, &opts); err != nil {
 		return nil, err
 	}
@@ -235,24 +236,12 @@ func (t *Tracer) newDecoder() decoder {
 	}
 	hz, err := host.HZ()
 	if err != nil {
-		hz, err = t.measureHZ()
-	}
-	if err != nil {
 		t.trouble = append(t.trouble, fmt.Sprintf("the length of a jiffy is unknown, and with it every timer: %v", err))
 		return d
 	}
 	t.hz = hz
 	d.jiffy = time.Second / time.Duration(hz)
 	return d
-}
-
-func (t *Tracer) measureHZ() (int, error) {
-	program, err := t.attacher.load(bpfProgReadClock)
-	if err != nil {
-		return 0, err
-	}
-	defer program.Close()
-	return measureHZ(program, t.shared.Variables[bpfVarClock])
 }
 
 // HZ is how many jiffies a second has, and 0 where that could not be known.

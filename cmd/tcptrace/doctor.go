@@ -40,7 +40,7 @@ type finding struct{ name, value string }
 
 func (c *doctorCommand) run(a *app) error {
 	if c.output.Format == formatText {
-		for _, f := range findings() {
+		for _, f := range findings(c.kernel.BTF) {
 			fmt.Fprintf(a.stdout, "%-10s %s\n", f.name, escape(f.value))
 		}
 	}
@@ -62,8 +62,8 @@ func (c *doctorCommand) run(a *app) error {
 	return nil
 }
 
-// findings are facts that need no privilege.
-func findings() []finding {
+// findings are facts that need no privilege. btf is the file that kernelFlags name.
+func findings(btf string) []finding {
 	release, err := host.Release()
 	if err != nil {
 		release = err.Error()
@@ -76,7 +76,7 @@ func findings() []finding {
 	}
 	return []finding{
 		{"kernel", release + " " + runtime.GOARCH},
-		{"types", tracer.DescribeBTF()},
+		{"types", tracer.DescribeBTF(btf)},
 		{"privilege", tracer.DescribePrivilege()},
 		{"cgroups", cgroups},
 	}

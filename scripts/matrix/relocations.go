@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -55,10 +56,22 @@ func relocateProgram(program *ebpf.ProgramSpec, kernel *btf.Spec) (count relocat
 		case !used[at[i]]:
 			count.dead++
 		default:
-			failures = append(failures, fmt.Errorf("%s: instruction %d uses what the kernel has not got: %s", program.Name, at[i], relocation))
+			failures = append(failures, fmt.Errorf("%s: instruction %d uses what the kernel has not got: %s, at or near: %s",
+				program.Name, at[i], relocation, sourceOf(program.Instructions[:at[i]+1])))
 		}
 	}
 	return count, failures
+}
+
+// sourceOf is the line of C that the last of these instructions comes from, as far as the compiler kept their order:
+// only the first of a line has it.
+func sourceOf(instructions asm.Instructions) string {
+	for i := range slices.Backward(instructions) {
+		if source := instructions[i].Source(); source != nil {
+			return strings.TrimSpace(source.String())
+		}
+	}
+	return "unknown line"
 }
 
 // poisoned says whether a relocation found nothing: it makes an instruction of that which the verifier refuses.
