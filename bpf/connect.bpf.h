@@ -138,6 +138,19 @@ static void announce(struct sock *sk, struct connection *c, u64 now_ns)
 	submit(e);
 }
 
+/*
+ * Announced by its change of state, a connection had no source port yet and no sequence number. It has both once its
+ * SYN is made: until that is acknowledged, snd_una is the SYN's own number.
+ */
+static void learn_late_tuple(struct connection *c, struct sock *sk)
+{
+	if (c->isn || BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_SYN_SENT)
+		return;
+	read_tuple(c, sk);
+	c->isn = BPF_CORE_READ((struct tcp_sock *)sk, snd_una);
+	bpf_map_update_elem(&initial_sequences, &c->isn, &c->id, BPF_ANY);
+}
+
 static void record_syn_sent_state(struct sock *sk, u64 now_ns)
 {
 	struct connection *c = connection_of(sk);
@@ -276,6 +289,7 @@ static void record_syn_sent(struct sk_buff *skb, struct net_device *dev)
 	if (syn <= c->syns)
 		return;
 	c->syns = syn;
+	learn_late_tuple(c, sk);
 
 	e = begin(c, EVENT_SYN_SENT, bpf_ktime_get_ns());
 	if (!e)

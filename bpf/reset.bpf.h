@@ -12,6 +12,7 @@ static void record_reset_received(struct sock *sk)
 
 	if (!c)
 		return;
+	learn_late_tuple(c, sk);
 	e = begin(c, EVENT_RESET_RECEIVED, bpf_ktime_get_ns());
 	if (!e)
 		return;

@@ -41,6 +41,7 @@ static void record_retransmit(struct sock *sk, int error)
 	if (!c || attempt <= c->syn_retries)
 		return;
 	c->syn_retries = attempt;
+	learn_late_tuple(c, sk);
 	e = begin(c, EVENT_SYN_RETRANSMIT, bpf_ktime_get_ns());
 	if (!e)
 		return;

@@ -27,6 +27,8 @@ static void record_established(struct sock *sk, u8 old_state, u64 now_ns)
 		return;
 	c->state = TCP_ESTABLISHED;
 	c->established_ns = now_ns;
+	if (!c->local_port)
+		read_tuple(c, sk);
 	if (!c->peer_isn)
 		c->peer_isn = BPF_CORE_READ(tp, rcv_nxt) - 1;
 	if (!c->isn)

@@ -453,19 +453,3 @@ int open_files_iterator(struct bpf_iter__task_file *ctx)
 	record_open_file(ctx->task, ctx->file);
 	return 0;
 }
-
-/* Two readings of both clocks give the length of a jiffy; run by user space where the kernel's config is not readable. */
-struct clock_reading {
-	u64 jiffies;
-	u64 time_ns;
-};
-
-struct clock_reading clock;
-
-SEC("raw_tp")
-int read_clock(void *ctx)
-{
-	clock.time_ns = bpf_ktime_get_ns();
-	clock.jiffies = bpf_jiffies64();
-	return 0;
-}

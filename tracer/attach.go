@@ -36,7 +36,7 @@ type attacher struct {
 	allowed []Mechanism // nil: all
 
 	programs map[instance]error // every program tried; nil: attached
-	links    []io.Closer
+	links    []attachment
 	single   map[string]*ebpf.Program // those attached once, which may miss something
 	missed   uint64                   // by those that are detached
 	// denied remembers that the kernel has a mechanism refused altogether, so that it is asked once.
@@ -152,14 +152,31 @@ type attachment struct {
 
 func (a attachment) Close() error { return errors.Join(a.link.Close(), a.program.Close()) }
 
+// skipped is how often the kernel came by a kprobe while its CPU was busy with another, and passed on: the program was
+// not even about to run (kprobe_ftrace_handler counts nmissed, of which a link tells since 6.7).
+func (a attachment) skipped() uint64 {
+	l, ok := a.link.(link.Link)
+	if !ok {
+		return 0
+	}
+	info, err := l.Info()
+	if err != nil || info.PerfEvent() == nil || info.PerfEvent().Kprobe() == nil {
+		return 0
+	}
+	return info.PerfEvent().Kprobe().Missed
+}
+
 // misses is how often the kernel did not run a program because it was running one already, without another copy to
-// make up for it. Kernels before 5.12 do not count that; they skip only kprobes.
+// make up for it. Kernels do not count that before 5.12, when they skip only kprobes; nor those before 6.7.
 func (a *attacher) misses() uint64 {
 	all := a.missed
 	for _, program := range a.single {
 		if stats, err := program.Stats(); err == nil {
 			all += stats.RecursionMisses
 		}
+	}
+	for _, l := range a.links {
+		all += l.skipped()
 	}
 	return all
 }

@@ -13,12 +13,6 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-type bpfClockReading struct {
-	_       structs.HostLayout
-	Jiffies uint64
-	TimeNs  uint64
-}
-
 type bpfCommKey struct {
 	_    structs.HostLayout
 	Comm [16]int8
@@ -283,7 +277,6 @@ const (
 	bpfProgListenFentry                  = "listen_fentry"
 	bpfProgListenKprobe                  = "listen_kprobe"
 	bpfProgOpenFilesIterator             = "open_files_iterator"
-	bpfProgReadClock                     = "read_clock"
 	bpfProgResetReceivedFentry           = "reset_received_fentry"
 	bpfProgResetReceivedKprobe           = "reset_received_kprobe"
 	bpfProgResetReceivedTracepoint       = "reset_received_tracepoint"
@@ -312,7 +305,6 @@ const (
 	bpfProgSynackRetransmitKprobe        = "synack_retransmit_kprobe"
 	bpfProgSynackRetransmitKretprobe     = "synack_retransmit_kretprobe"
 	bpfProgSynackRetransmitTracepoint    = "synack_retransmit_tracepoint"
-	bpfVarClock                          = "clock"
 	bpfVarExported                       = "exported"
 	bpfVarFilterDimensions               = "filter_dimensions"
 	bpfVarFilterFamily                   = "filter_family"
@@ -384,7 +376,6 @@ type bpfProgramSpecs struct {
 	ListenFentry                  *ebpf.ProgramSpec `ebpf:"listen_fentry"`
 	ListenKprobe                  *ebpf.ProgramSpec `ebpf:"listen_kprobe"`
 	OpenFilesIterator             *ebpf.ProgramSpec `ebpf:"open_files_iterator"`
-	ReadClock                     *ebpf.ProgramSpec `ebpf:"read_clock"`
 	ResetReceivedFentry           *ebpf.ProgramSpec `ebpf:"reset_received_fentry"`
 	ResetReceivedKprobe           *ebpf.ProgramSpec `ebpf:"reset_received_kprobe"`
 	ResetReceivedTracepoint       *ebpf.ProgramSpec `ebpf:"reset_received_tracepoint"`
@@ -440,7 +431,6 @@ type bpfMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfVariableSpecs struct {
-	Clock            *ebpf.VariableSpec `ebpf:"clock"`
 	Exported         *ebpf.VariableSpec `ebpf:"exported"`
 	FilterDimensions *ebpf.VariableSpec `ebpf:"filter_dimensions"`
 	FilterFamily     *ebpf.VariableSpec `ebpf:"filter_family"`
@@ -509,7 +499,6 @@ func (m *bpfMaps) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfVariables struct {
-	Clock            *ebpf.Variable `ebpf:"clock"`
 	Exported         *ebpf.Variable `ebpf:"exported"`
 	FilterDimensions *ebpf.Variable `ebpf:"filter_dimensions"`
 	FilterFamily     *ebpf.Variable `ebpf:"filter_family"`
@@ -543,7 +532,6 @@ type bpfPrograms struct {
 	ListenFentry                  *ebpf.Program `ebpf:"listen_fentry"`
 	ListenKprobe                  *ebpf.Program `ebpf:"listen_kprobe"`
 	OpenFilesIterator             *ebpf.Program `ebpf:"open_files_iterator"`
-	ReadClock                     *ebpf.Program `ebpf:"read_clock"`
 	ResetReceivedFentry           *ebpf.Program `ebpf:"reset_received_fentry"`
 	ResetReceivedKprobe           *ebpf.Program `ebpf:"reset_received_kprobe"`
 	ResetReceivedTracepoint       *ebpf.Program `ebpf:"reset_received_tracepoint"`
@@ -598,7 +586,6 @@ func (p *bpfPrograms) Close() error {
 		p.ListenFentry,
 		p.ListenKprobe,
 		p.OpenFilesIterator,
-		p.ReadClock,
 		p.ResetReceivedFentry,
 		p.ResetReceivedKprobe,
 		p.ResetReceivedTracepoint,

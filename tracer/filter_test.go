@@ -207,6 +207,10 @@ func TestFiltersAreAboutTheOwner(t *testing.T) {
 		{"name and another port", tracer.Filter{Comms: []string{dialerComm}, Ports: []uint16{otherPort}}, false, false},
 	}
 	for _, test := range tests {
+		// An emulated machine takes seconds to attach each: there, those that let one end pass and the other not.
+		if testing.Short() && test.client == test.server {
+			continue
+		}
 		t.Run(test.name, func(t *testing.T) {
 			s := newStranger(t, h, l.Addr().String(), inside)
 			tr := open(t, tracer.Options{Filter: test.filter, NewOnly: len(test.filter.PIDs) == 0 && len(test.filter.UIDs) == 0})

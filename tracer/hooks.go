@@ -28,11 +28,11 @@ var hooks = []hook{
 	{
 		kind: event.Connect,
 		ways: []way{
-			{Fentry, programs(bpfProgConnectFentry), nil, ""},
+			{Fentry, twice(bpfProgConnectFentry), nil, ""},
 			{Kprobe, programs(bpfProgConnectKprobe), nil, kprobesSkip},
 			{Tracepoint, programs(bpfProgHandshakeSockops), nil, ""},
 			{Tracepoint, twice(bpfProgStateTracepoint), nil,
-				"a connection's source port and first sequence number are unknown until its handshake completes"},
+				"a connection's source port and first sequence number are not known at its connect, but only later"},
 		},
 		cost: "connections are not seen to begin, so the verdict has no schedule to compare with",
 	},
@@ -134,8 +134,9 @@ var hooks = []hook{
 	},
 }
 
-// kprobesSkip is what all kprobes miss: trace_call_bpf runs one BPF program of this kind a CPU at a time.
-const kprobesSkip = "what happens on a CPU in the middle of another probe is not seen (it is counted as lost since Linux 5.12)"
+// kprobesSkip is what all kprobes miss: a CPU that comes by one in the middle of another passes on (kprobe_running), and
+// trace_call_bpf runs one BPF program of this kind a CPU at a time.
+const kprobesSkip = "what happens on a CPU in the middle of another probe is not seen (it is counted as lost since Linux 6.7)"
 
 // stateWays see every change of state; three kinds of event come from them.
 var stateWays = []way{
@@ -163,9 +164,10 @@ func always(*Options) bool { return true }
 func programs(names ...string) []string { return names }
 
 // twice attaches each program a second time. The kernel skips a program that it is running already on that CPU
-// (prog->active, since 5.12), so a softirq that interrupts it would go unseen; of two copies, one is always free. Their
-// handlers see by the connection whether the other has done the work. It is for hooks that both processes and softirqs
-// come by; kprobes gain nothing, as there all programs of a CPU share one such mark.
+// (prog->active, since 5.12), so a softirq that interrupts it would go unseen, and on preemptible kernels another process
+// that takes the CPU from the first; of two copies, one is all but always free. Their handlers see by the connection
+// whether the other has done the work. It is for hooks that softirqs come by, and for connect, without which nothing
+// else of a connection is understood; kprobes gain nothing, as there all programs of a CPU share one such mark.
 func twice(names ...string) []string { return append(names, names...) }
 
 func requirements(all ...requirement) []requirement { return all }

@@ -19,9 +19,9 @@ func embedded(t *testing.T) *ebpf.CollectionSpec {
 	return spec
 }
 
-// programsInUse are those that a hook, the housekeeping or the clock names.
+// programsInUse are those that a hook or the housekeeping names.
 func programsInUse() map[string]bool {
-	used := map[string]bool{bpfProgReadClock: true}
+	used := make(map[string]bool)
 	for _, h := range hooks {
 		for _, w := range h.ways {
 			for _, p := range w.programs {

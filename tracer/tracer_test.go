@@ -62,17 +62,6 @@ func TestMayTrace(t *testing.T) {
 	}
 }
 
-func TestNearestHZ(t *testing.T) {
-	for _, hz := range []int{100, 250, 300, 1000} {
-		for _, error := range []int{-1, 0, 1} { // a tick more or less, by where the reading falls
-			ticks := uint64(hz*120/1000 + error)
-			if got := nearestHZ(ticks, 120*time.Millisecond); got != hz {
-				t.Errorf("%d ticks in 120 ms: HZ %d, want %d", ticks, got, hz)
-			}
-		}
-	}
-}
-
 func TestNetworkKeyHoldsIPv4AsMapped(t *testing.T) {
 	got := networkKey(netip.MustParsePrefix("192.0.2.77/24")).(bpfNetworkKey)
 	want := bpfNetworkKey{PrefixBits: 120, Address: netip.MustParseAddr("::ffff:192.0.2.0").As16()}

@@ -1,14 +1,11 @@
 package host
 
 import (
-	"bytes"
-	"compress/gzip"
 	"errors"
-	"io"
 	"io/fs"
-	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 )
 
 func TestSysctlIsReadAsNumber(t *testing.T) {
@@ -47,41 +44,20 @@ func TestSysctlOfThisKernel(t *testing.T) {
 	}
 }
 
-func TestConfigHZ(t *testing.T) {
-	tests := []struct {
-		name, config string
-		want         int
-	}{
-		{"usual", "CONFIG_HZ_250=y\n# CONFIG_HZ_1000 is not set\nCONFIG_HZ=250\nCONFIG_SCHED_HRTICK=y\n", 250},
-		{"last line without its end", "CONFIG_HZ=1000", 1000},
-		{"not there", "CONFIG_NET=y\n", 0},
-		{"no number", "CONFIG_HZ=fast\n", 0},
-		{"not positive", "CONFIG_HZ=0\n", 0},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			hz, err := configHZ(strings.NewReader(test.config))
-			if hz != test.want || (err == nil) != (test.want != 0) {
-				t.Errorf("configHZ = %d, %v; want %d", hz, err, test.want)
-			}
-		})
+func TestTicksPerSecondOfEveryHZ(t *testing.T) {
+	for hz := 1; hz <= 1200; hz++ {
+		tick := (time.Second + time.Duration(hz/2)) / time.Duration(hz) // TICK_NSEC
+		if got, err := ticksPerSecond(tick); got != hz || err != nil {
+			t.Errorf("a tick of %s: %d, %v; want %d", tick, got, err, hz)
+		}
 	}
 }
 
-func TestConfigIsReadCompressed(t *testing.T) {
-	var file bytes.Buffer
-	z := gzip.NewWriter(&file)
-	io.WriteString(z, "CONFIG_HZ=300\n")
-	z.Close()
-	config, err := gunzip(io.NopCloser(&file))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if hz, err := configHZ(config); hz != 300 || err != nil {
-		t.Errorf("configHZ = %d, %v; want 300", hz, err)
-	}
-	if _, err := gunzip(io.NopCloser(strings.NewReader("CONFIG_HZ=300\n"))); err == nil {
-		t.Error("plain text passed as compressed")
+func TestImpossibleTickIsRefused(t *testing.T) {
+	for _, tick := range []time.Duration{-1, 0, 2 * time.Second} {
+		if hz, err := ticksPerSecond(tick); err == nil {
+			t.Errorf("a tick of %s: %d; want an error", tick, hz)
+		}
 	}
 }
 
