@@ -24,7 +24,7 @@
 //   - schedule: the kernel's timers, predicted
 //   - verdict: why a connection went as it did
 //
-// Package host reads what concerns the whole host: sysctls, cgroups, the kernel's configuration.
+// Package host reads what concerns the whole host: sysctls, cgroups, clocks.
 //
 // # Adding an event kind
 //
