@@ -39,7 +39,11 @@ static void count_lost(u32 kind)
 		__sync_fetch_and_add(count, 1);
 }
 
-/* Advances even when the record is lost, so that a gap in user space is a known gap. */
+/*
+ * Advances even when the record is lost, so that a gap in user space is a known gap. An accept, which has no lock of the
+ * socket's, may get the same number as what a softirq records on another CPU at that very moment: 5.10 has no atomic
+ * fetch. So gaps are found by counting the records, and not by looking for a number.
+ */
 static u32 next_nth(struct connection *c)
 {
 	__sync_fetch_and_add(&c->nth, 1);
