@@ -177,16 +177,12 @@ func failedAtOnce(events []event.Event) []event.Event {
 }
 
 func TestSYNRetriesAreSeenWithTheirOwner(t *testing.T) {
-	w := watch(t)
-	network, scene := build(t, "no-answer")
-	defer network.Close()
-	start := time.Now()
-	if _, err := dialTimeout(scene, 1500*time.Millisecond); err == nil {
-		t.Fatal("connected")
+	client := connectInSilence(t)
+	if !has(client, event.SYNRetransmit, event.RoleClient) {
+		// There are kernels that hide what a softirq does on top of certain tasks (see unseen): hardly twice in a row.
+		t.Log("no retry was seen: once more")
+		client = connectInSilence(t)
 	}
-	t.Logf("gave up after %s", time.Since(start))
-	events := w.until(t, scene.Client.Inode(), "a closed connection", closed(1))
-	client := of(t, events, event.RoleClient)
 	expectWhole(t, client, os.Getpid())
 	want := []event.Kind{event.Connect, event.SYNSent, event.SYNSent, event.SYNRetransmit, event.Close}
 	if diff := cmp.Diff(want, kinds(client)); diff != "" {
@@ -200,6 +196,18 @@ func TestSYNRetriesAreSeenWithTheirOwner(t *testing.T) {
 	if after := retry.Mono - client[0].Mono; after < aSecond || after > time.Second+500*time.Millisecond {
 		t.Errorf("first retry after %s, want 1s and the wheel's rounding", after)
 	}
+}
+
+// connectInSilence gives the events of a connect that is given up after its first retry.
+func connectInSilence(t *testing.T) []event.Event {
+	t.Helper()
+	w := watch(t)
+	network, scene := build(t, "no-answer")
+	defer network.Close()
+	if _, err := dialTimeout(scene, 1500*time.Millisecond); err == nil {
+		t.Fatal("connected")
+	}
+	return of(t, w.until(t, scene.Client.Inode(), "a closed connection", closed(1)), event.RoleClient)
 }
 
 func build(t *testing.T, name string) (*lab.Network, *lab.Scene) {

@@ -13,6 +13,27 @@ import (
 
 // TestSYNACKRetriesBelongToTheirRequest has a client that sends one SYN and goes: nobody acknowledges the SYN-ACK.
 func TestSYNACKRetriesBelongToTheirRequest(t *testing.T) {
+	own := leaveSYNACKUnanswered(t)
+	if own[1].Attempt != 1 {
+		// As for SYNs (see connectInSilence): the first may have been hidden.
+		t.Log("the first retry was not seen: once more")
+		own = leaveSYNACKUnanswered(t)
+	}
+	first, again := own[0], own[1]
+	if first.Kind != event.SYNReceived || again.Kind != event.SYNACKRetransmit || again.Conn != first.Conn {
+		t.Fatalf("the request's events:\n%s", describe(own))
+	}
+	if again.Attempt != 1 || again.Nth != 2 || again.Owner.Via != "listener" {
+		t.Errorf("attempt %d, number %d, owner via %q", again.Attempt, again.Nth, again.Owner.Via)
+	}
+	if after := again.Mono - first.Mono; after < aSecond || after > 1500*time.Millisecond {
+		t.Errorf("repeated after %s, want 1s and the wheel's rounding", after)
+	}
+}
+
+// leaveSYNACKUnanswered gives the events of a request up to the first retry of its SYN-ACK that is seen.
+func leaveSYNACKUnanswered(t *testing.T) []event.Event {
+	t.Helper()
 	w := watch(t)
 	network := new(lab.Network)
 	defer network.Close()
@@ -43,17 +64,7 @@ func TestSYNACKRetriesBelongToTheirRequest(t *testing.T) {
 	events := w.until(t, server.Inode(), "a second SYN-ACK", func(events []event.Event) bool {
 		return has(events, event.SYNACKRetransmit, event.RoleServer)
 	})
-	own := of(t, events, event.RoleServer)
-	first, again := own[0], own[1]
-	if first.Kind != event.SYNReceived || again.Kind != event.SYNACKRetransmit || again.Conn != first.Conn {
-		t.Fatalf("the request's events:\n%s", describe(own))
-	}
-	if again.Attempt != 1 || again.Nth != 2 || again.Owner.Via != "listener" {
-		t.Errorf("attempt %d, number %d, owner via %q", again.Attempt, again.Nth, again.Owner.Via)
-	}
-	if after := again.Mono - first.Mono; after < aSecond || after > 1500*time.Millisecond {
-		t.Errorf("repeated after %s, want 1s and the wheel's rounding", after)
-	}
+	return of(t, events, event.RoleServer)
 }
 
 func sendOneSYN(port int) error {
