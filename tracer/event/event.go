@@ -61,6 +61,10 @@ type Event struct {
 	GivesUp   time.Duration // offset at which the kernel ends it if nothing answers; timeline
 	RTO       time.Duration // the retransmission timer after this event
 	Backoff   int           // icsk_backoff
+	Idle      time.Duration // since the peer's last segment: on probes, what keepalive counts from; also on close
+	// Elapsed is what the kernel holds against its limit of time: since the first retransmission of the data
+	// (retransmit), or since the first window probe (window_probe).
+	Elapsed time.Duration
 
 	Options *Options // what rules this socket's life: on connect, established and options_changed
 	Sysctls *Sysctls // the same, of the socket's own network namespace
@@ -90,6 +94,8 @@ type Event struct {
 	// Retransmits and ProbesOut are icsk_retransmits and icsk_probes_out at close: which timer was running.
 	Retransmits int
 	ProbesOut   int
+
+	Traffic *Traffic // close: what the connection carried
 
 	// PreExisting says that the connection is older than the trace.
 	PreExisting bool
@@ -132,6 +138,21 @@ type ICMP struct {
 type Queue struct {
 	Len int `json:"len"`
 	Max int `json:"max"`
+}
+
+// Traffic is what a connection carried, as its struct tcp_sock counted it. All sizes are bytes of data: SYN and FIN do
+// not count.
+type Traffic struct {
+	BytesSent     int64 // with retransmissions
+	BytesAcked    int64
+	BytesReceived int64
+	Retransmits   int // segments sent again, in its whole life (total_retrans)
+
+	Unacked int // sent, but not acknowledged (snd_nxt - snd_una)
+	Unsent  int // written by the application, but never sent (write_seq - snd_nxt)
+	Unread  int // received, but not read by the application (rcv_nxt - copied_seq)
+
+	SendWindow int // the peer's last window (snd_wnd)
 }
 
 // Options are the socket's own settings. Zero means "not set: the sysctl rules", as in the kernel.

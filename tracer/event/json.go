@@ -36,6 +36,8 @@ var eventObject = jsonline.Object[Event]{
 	jsonline.Millis("late_ms", func(e *Event) *time.Duration { return &e.Late }),
 	jsonline.Millis("rto_ms", func(e *Event) *time.Duration { return &e.RTO }),
 	jsonline.Int("backoff", func(e *Event) *int { return &e.Backoff }),
+	jsonline.Millis("idle_ms", func(e *Event) *time.Duration { return &e.Idle }),
+	jsonline.Millis("elapsed_ms", func(e *Event) *time.Duration { return &e.Elapsed }),
 	jsonline.Millis("next_due_ms", func(e *Event) *time.Duration { return &e.NextDue }),
 	jsonline.Millis("gives_up_ms", func(e *Event) *time.Duration { return &e.GivesUp }),
 
@@ -62,6 +64,7 @@ var eventObject = jsonline.Object[Event]{
 	jsonline.Uint("total", func(e *Event) *uint32 { return &e.Total }),
 	jsonline.Int("retransmits", func(e *Event) *int { return &e.Retransmits }),
 	jsonline.Int("probes_out", func(e *Event) *int { return &e.ProbesOut }),
+	jsonline.Optional("traffic", func(e *Event) **Traffic { return &e.Traffic }),
 	jsonline.Bool("pre_existing", func(e *Event) *bool { return &e.PreExisting }),
 }
 

@@ -122,3 +122,24 @@ func (s Sysctls) MarshalJSON() ([]byte, error) { return s.AppendJSON(nil), nil }
 
 // UnmarshalJSON reads what MarshalJSON wrote; its errors name the key.
 func (s *Sysctls) UnmarshalJSON(text []byte) error { return sysctlsObject.Unmarshal(text, s) }
+
+// Of what a connection carried, nothing is as much a fact as a number.
+var trafficObject = jsonline.Object[Traffic]{
+	jsonline.Int("bytes_sent", func(t *Traffic) *int64 { return &t.BytesSent }).Always(),
+	jsonline.Int("bytes_acked", func(t *Traffic) *int64 { return &t.BytesAcked }).Always(),
+	jsonline.Int("bytes_received", func(t *Traffic) *int64 { return &t.BytesReceived }).Always(),
+	jsonline.Int("retransmits", func(t *Traffic) *int { return &t.Retransmits }).Always(),
+	jsonline.Int("unacked_bytes", func(t *Traffic) *int { return &t.Unacked }).Always(),
+	jsonline.Int("unsent_bytes", func(t *Traffic) *int { return &t.Unsent }).Always(),
+	jsonline.Int("unread_bytes", func(t *Traffic) *int { return &t.Unread }).Always(),
+	jsonline.Int("send_window_bytes", func(t *Traffic) *int { return &t.SendWindow }).Always(),
+}
+
+// AppendJSON adds the traffic as an object.
+func (t *Traffic) AppendJSON(dst []byte) []byte { return trafficObject.Append(dst, t, "") }
+
+// MarshalJSON is [Traffic.AppendJSON]; it never fails.
+func (t Traffic) MarshalJSON() ([]byte, error) { return t.AppendJSON(nil), nil }
+
+// UnmarshalJSON reads what MarshalJSON wrote; its errors name the key.
+func (t *Traffic) UnmarshalJSON(text []byte) error { return trafficObject.Unmarshal(text, t) }

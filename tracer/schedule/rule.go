@@ -15,10 +15,12 @@ const (
 	RuleTimeModel
 	// RuleUserTimeout: TCP_USER_TIMEOUT is over.
 	RuleUserTimeout
+	// RuleOrphan: the application has closed it, and an orphan is given fewer tries (tcp_orphan_retries).
+	RuleOrphan
 	rules
 )
 
-var ruleNames = [rules]string{"", "count", "time_model", "user_timeout"}
+var ruleNames = [rules]string{"", "count", "time_model", "user_timeout", "orphan"}
 
 // String is the rule's name in every output, and empty for the zero Rule.
 func (r Rule) String() string {
