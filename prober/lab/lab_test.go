@@ -114,8 +114,12 @@ func TestBuildAndCloseLeaveNothing(t *testing.T) {
 	}
 	cycle(Labs()[0]) // what the runtime and libraries open once
 	before := resources(t)
-	for _, l := range Labs() {
-		for range 3 {
+	labs, times := Labs(), 3
+	if testing.Short() { // an emulated machine takes a second for each; what it is made of is the same in all
+		labs, times = labs[:3], 1
+	}
+	for _, l := range labs {
+		for range times {
 			cycle(l)
 		}
 	}

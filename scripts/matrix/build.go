@@ -24,11 +24,18 @@ type suite struct {
 	together string
 }
 
+// testsOfTheRest open tracers of their own for what comes after the hooks.
+const testsOfTheRest = "^(" +
+	"TestFiltersAreAboutTheOwner|TestPeerOfAFollowedConnectIsFollowed|TestChildrenAreFollowed|" +
+	"TestSourcePortIsToldLaterWithoutCgroup2|TestConnectionsWithoutRoomAreCounted|TestOwnerIsDescribed|" +
+	"TestSocketOlderThanTheTraceHasItsOwner|TestTypesFromAFileStandInForTheKernelsOwn" +
+	")$"
+
 // suitesToRun are the kernel's tests. Those of cmd/tcptrace are not among them: they are about the command line, with
 // programs that a guest has not got, and with times that an emulated machine cannot keep. What the command makes of each
 // kernel's events is shown by selftest.
 var suitesToRun = []suite{
-	{"tracer", true, "^(TestFiltersAreAboutTheOwner|TestSourcePortIsToldLaterWithoutCgroup2)$", "TestMechanismsSeeTheSame"},
+	{"tracer", true, testsOfTheRest, "TestMechanismsSeeTheSame"},
 	{"tracer/host", false, "", ""},
 	{"prober", false, "", ""},
 	{"prober/lab", false, "", ""},

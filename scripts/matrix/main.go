@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -157,7 +158,11 @@ func (s *settings) bootAll(ctx context.Context, module, cache string, emulator *
 			return nil, err
 		}
 	}
-	return r.runAll(ctx, guests, s.parallel, stdout), ctx.Err()
+	boots := r.runAll(ctx, guests, s.parallel, stdout)
+	slices.SortStableFunc(boots, func(a, b boot) int {
+		return slices.Index(s.kernels, a.guest.image.line) - slices.Index(s.kernels, b.guest.image.line)
+	})
+	return boots, ctx.Err()
 }
 
 // runAll runs the guests in order, some at a time, and says of each when it has ended.

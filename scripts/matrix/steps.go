@@ -13,11 +13,11 @@ const (
 )
 
 // guests are all boots: each kernel with each mechanism. What does not depend on the mechanism is done in the first one
-// of each kernel.
+// of each kernel; these come first, as they take the longest.
 func (s *settings) guests(images []kernelImage) []guest {
 	var all []guest
-	for _, image := range images {
-		for i, mechanism := range s.mechanisms {
+	for i, mechanism := range s.mechanisms {
+		for _, image := range images {
 			all = append(all, guest{image, mechanism, s.steps(mechanism, i == 0)})
 		}
 	}
