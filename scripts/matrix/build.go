@@ -46,13 +46,34 @@ func (s suite) binary() string { return path.Join(s.dir(), path.Base(s.pkg)+".te
 
 const commandPath = "/bin/tcptrace"
 
-// packPrograms builds what the guests run, all of it static, and writes the archive that is the same for every guest.
-func packPrograms(ctx context.Context, module, cache string, suites []suite) (string, error) {
-	bin := filepath.Join(cache, "bin")
+// packAllPrograms gives the archive of each architecture that the images are for. Only the first has the tests.
+func packAllPrograms(ctx context.Context, module, cache string, images []kernelImage, suites []suite) (map[string]string, error) {
+	archives := make(map[string]string)
+	for _, image := range images {
+		architecture := image.architecture
+		if archives[architecture] != "" {
+			continue
+		}
+		if architecture != amd64 {
+			suites = nil
+		}
+		archive, err := packPrograms(ctx, module, cache, architecture, suites)
+		if err != nil {
+			return nil, err
+		}
+		archives[architecture] = archive
+	}
+	return archives, nil
+}
+
+// packPrograms builds what the guests run, all of it static, and writes the archive that is the same for every guest of
+// an architecture.
+func packPrograms(ctx context.Context, module, cache, architecture string, suites []suite) (string, error) {
+	bin := filepath.Join(cache, "bin", architecture)
 	if err := os.MkdirAll(bin, 0o755); err != nil {
 		return "", err
 	}
-	archive := filepath.Join(cache, "programs.cpio")
+	archive := filepath.Join(cache, "programs-"+architecture+".cpio")
 	f, err := os.Create(archive)
 	if err != nil {
 		return "", err
@@ -61,7 +82,7 @@ func packPrograms(ctx context.Context, module, cache string, suites []suite) (st
 	w := newCPIOWriter(f)
 	add := func(target, source string, goArgs ...string) error {
 		built := filepath.Join(bin, path.Base(target))
-		if err := goTool(ctx, module, append(goArgs, "-o", built, "./"+source)...); err != nil {
+		if err := goTool(ctx, module, architecture, append(goArgs, "-o", built, "./"+source)...); err != nil {
 			return err
 		}
 		return w.copyFile(target, built, true)
@@ -92,11 +113,11 @@ func packSystem(w *cpioWriter) {
 	w.link("/dev/fd", "/proc/self/fd")
 }
 
-func goTool(ctx context.Context, module string, args ...string) error {
+func goTool(ctx context.Context, module, architecture string, args ...string) error {
 	flags := []string{args[0], "-trimpath", "-ldflags=-s -w"}
 	cmd := exec.CommandContext(ctx, "go", append(flags, args[1:]...)...)
 	cmd.Dir = module
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOFLAGS=")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+architecture, "GOFLAGS=")
 	if _, err := output(cmd); err != nil {
 		return fmt.Errorf("build %s: %w", args[len(args)-1], err)
 	}

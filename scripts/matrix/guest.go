@@ -7,7 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -15,8 +15,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The serial lines: the first is the kernel's console, the second carries messages.
-const resultsDevice = "/dev/ttyS1"
+// resultsDevice is the serial line that carries messages: the second of a PC, whose first is the kernel's console. An
+// arm64 machine has its console on a line of another kind, so there the first of this kind is free.
+func resultsDevice() string {
+	if runtime.GOARCH == arm64 {
+		return "/dev/ttyS0"
+	}
+	return "/dev/ttyS1"
+}
 
 // runInit is the guest's process 1. It makes the world that programs expect, and then leaves the work to a child: it
 // has to reap whatever loses its parent.
@@ -192,12 +198,13 @@ type reporter struct {
 }
 
 func newReporter() (*reporter, error) {
-	out, err := os.OpenFile(filepath.Clean(resultsDevice), os.O_RDWR, 0)
+	device := resultsDevice()
+	out, err := os.OpenFile(device, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
 	if err := makeRaw(int(out.Fd())); err != nil {
-		return nil, fmt.Errorf("make %s raw: %w", resultsDevice, err)
+		return nil, fmt.Errorf("make %s raw: %w", device, err)
 	}
 	return &reporter{out: out}, nil
 }

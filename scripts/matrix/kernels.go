@@ -15,11 +15,13 @@ import (
 
 // A kernelImage is a kernel of the distribution, unpacked.
 type kernelImage struct {
-	line    string // what was asked for: 6.1, or 7
-	pkg     string
-	vmlinuz string
-	modules string // the directory of its modules
-	release string
+	line         string // what was asked for: 6.1, or 7
+	architecture string
+	dir          string // where it was unpacked
+	pkg          string
+	vmlinuz      string
+	modules      string // the directory of its modules
+	release      string
 }
 
 // suites are where kernels of all lines are found: a release keeps its line for good, and the newest comes to sid first.
@@ -33,7 +35,7 @@ func fetchKernels(ctx context.Context, cache string, lines []string, refresh boo
 	images := make([]kernelImage, len(lines))
 	var missing []int
 	for i, line := range lines {
-		image, err := findKernel(cache, line)
+		image, err := findKernel(kernelDir(cache, line), line, amd64)
 		if err != nil || refresh {
 			missing = append(missing, i)
 			continue
@@ -51,7 +53,7 @@ func fetchKernels(ctx context.Context, cache string, lines []string, refresh boo
 		if err := archive.fetch(ctx, kernelDir(cache, lines[i]), lines[i]); err != nil {
 			return nil, fmt.Errorf("fetch a kernel of line %s: %w", lines[i], err)
 		}
-		if images[i], err = findKernel(cache, lines[i]); err != nil {
+		if images[i], err = findKernel(kernelDir(cache, lines[i]), lines[i], amd64); err != nil {
 			return nil, err
 		}
 	}
@@ -165,13 +167,12 @@ func compareReleases(a, b string) int {
 }
 
 // findKernel looks at what was unpacked: image and modules have moved twice.
-func findKernel(cache, line string) (kernelImage, error) {
-	dir := kernelDir(cache, line)
+func findKernel(dir, line, architecture string) (kernelImage, error) {
 	pkg, err := os.ReadFile(filepath.Join(dir, "package"))
 	if err != nil {
 		return kernelImage{}, err
 	}
-	image := kernelImage{line: line, pkg: string(pkg)}
+	image := kernelImage{line: line, architecture: architecture, dir: dir, pkg: string(pkg)}
 	if image.vmlinuz, err = findImage(dir); err != nil {
 		return image, err
 	}

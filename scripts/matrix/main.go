@@ -129,6 +129,13 @@ func (s *settings) runAll(ctx context.Context, stdout io.Writer) ([]boot, []relo
 	if err != nil {
 		return nil, nil, err
 	}
+	if s.run == "" && slices.Contains(s.kernels, arm64Line) {
+		image, err := findKernel(arm64Dir(cache, arm64Line), arm64Line, arm64)
+		if err != nil {
+			return nil, nil, err
+		}
+		images = append(images, image)
+	}
 	boots, err := s.bootAll(ctx, module, cache, emulator, images, stdout)
 	return boots, checks, err
 }
@@ -147,14 +154,14 @@ func (s *settings) relocations(ctx context.Context, module, cache string, emulat
 
 // bootAll runs every guest, some at a time.
 func (s *settings) bootAll(ctx context.Context, module, cache string, emulator *qemu, images []kernelImage, stdout io.Writer) ([]boot, error) {
-	programs, err := packPrograms(ctx, module, cache, s.chosenSuites())
+	programs, err := packAllPrograms(ctx, module, cache, images, s.chosenSuites())
 	if err != nil {
 		return nil, err
 	}
 	r := runner{qemu: emulator, cache: cache, programs: programs, cpus: s.cpus, kvm: s.kvm, patience: s.patience}
 	guests := s.guests(images)
 	for _, image := range images { // guests of one kernel share its modules
-		if _, err := packModules(ctx, emulator, image, cache); err != nil {
+		if _, err := packModules(ctx, emulator, image); err != nil {
 			return nil, err
 		}
 	}

@@ -34,8 +34,8 @@ type moduleFile struct {
 }
 
 // packModules writes the archive of a kernel's modules, or finds the one of an earlier run.
-func packModules(ctx context.Context, q *qemu, image kernelImage, cache string) (string, error) {
-	archive := filepath.Join(kernelDir(cache, image.line), "modules.cpio")
+func packModules(ctx context.Context, q *qemu, image kernelImage) (string, error) {
+	archive := filepath.Join(image.dir, "modules.cpio")
 	if _, err := os.Stat(archive); err == nil {
 		return archive, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 )
@@ -20,7 +21,7 @@ type qemu struct {
 func fetchQEMU(ctx context.Context, cache string) (*qemu, error) {
 	q := &qemu{root: filepath.Join(cache, "qemu")}
 	// What was added last to the tools tells a cache that has them all.
-	if _, err := os.Stat(filepath.Join(q.root, "usr/bin/lz4")); err != nil {
+	if _, err := os.Stat(filepath.Join(q.root, "usr/bin/qemu-system-aarch64")); err != nil {
 		if err := q.fetch(ctx, cache); err != nil {
 			return nil, fmt.Errorf("fetch QEMU: %w", err)
 		}
@@ -53,7 +54,7 @@ func (q *qemu) fetch(ctx context.Context, cache string) error {
 		return err
 	}
 	// seabios is the guest's firmware; xz unpacks modules, zstd and lz4 kernels.
-	if err := a.downloadWithDependencies(ctx, fresh, backports, "qemu-system-x86", "seabios", "xz-utils", "zstd", "lz4"); err != nil {
+	if err := a.downloadWithDependencies(ctx, fresh, backports, "qemu-system-x86", "seabios", "qemu-system-arm", "xz-utils", "zstd", "lz4"); err != nil {
 		if complaint != nil {
 			return fmt.Errorf("%w (before that: %w)", err, complaint)
 		}
@@ -76,6 +77,7 @@ func (q *qemu) tool(ctx context.Context, name string, args ...string) *exec.Cmd 
 
 // A machine is what QEMU is to be.
 type machine struct {
+	architecture      string
 	kernel, initramfs string
 	console, results  string // files for what the kernel and the guest's init say
 	cpus, megabytes   int
@@ -84,17 +86,32 @@ type machine struct {
 	kvm bool
 }
 
+// boards are what is emulated of each architecture.
+var boards = map[string]struct{ emulator, board, cpu, console string }{
+	amd64: {"qemu-system-x86_64", "pc", "max", "ttyS0"},
+	// Signing pointers as real hardware does would take most of the time.
+	arm64: {"qemu-system-aarch64", "virt", "max,pauth-impdef=on", "ttyAMA0"},
+}
+
 // boot is the command that runs a machine until its kernel reboots or panics. Its own exit status says nothing.
 func (q *qemu) boot(ctx context.Context, m machine) *exec.Cmd {
 	accelerator := "tcg,thread=multi,tb-size=256"
-	if m.kvm {
+	if m.kvm && m.architecture == runtime.GOARCH {
 		accelerator = "kvm"
 	}
-	return q.tool(ctx, "qemu-system-x86_64",
-		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-M", "pc", "-cpu", "max", "-accel", accelerator,
+	b := boards[m.architecture]
+	args := []string{
+		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-M", b.board, "-cpu", b.cpu, "-accel", accelerator,
 		"-L", filepath.Join(q.root, "usr/share/qemu"), "-L", filepath.Join(q.root, "usr/share/seabios"),
 		"-smp", strconv.Itoa(m.cpus), "-m", strconv.Itoa(m.megabytes),
 		"-kernel", m.kernel, "-initrd", m.initramfs,
-		"-append", "console=ttyS0 panic=-1 quiet loglevel=4 mitigations=off",
-		"-serial", "file:"+m.console, "-serial", "file:"+m.results)
+		"-append", "console=" + b.console + " panic=-1 quiet loglevel=4 mitigations=off",
+		"-serial", "file:" + m.console,
+	}
+	if m.architecture == arm64 { // that board has one serial line of its own
+		args = append(args, "-chardev", "file,id=results,path="+m.results, "-device", "pci-serial,chardev=results")
+	} else {
+		args = append(args, "-serial", "file:"+m.results)
+	}
+	return q.tool(ctx, b.emulator, args...)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -120,7 +121,7 @@ func printResults(out io.Writer, boots []boot, checks []relocationCheck) {
 				seen++
 			}
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d/%d\t%d\t%d\t%s\t%s\n", b.guest.image.release, b.guest.mechanism, b.result(), seen, len(hooks),
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d/%d\t%d\t%d\t%s\t%s\n", b.guest.image.release, cmp.Or(b.guest.mechanism, "best"), b.result(), seen, len(hooks),
 			b.passed(), len(b.failures()), b.took.Round(time.Second), strings.Join(b.remarks(hooks), "; "))
 	}
 	for _, c := range checks {

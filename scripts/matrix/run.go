@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,11 +16,11 @@ import (
 // A guest is one boot: a kernel and the steps to do on it.
 type guest struct {
 	image     kernelImage
-	mechanism string
+	mechanism string // that is forced; empty: none
 	steps     []step
 }
 
-func (g guest) name() string { return g.image.line + "-" + g.mechanism }
+func (g guest) name() string { return g.image.line + "-" + cmp.Or(g.mechanism, g.image.architecture) }
 
 // A boot is how a guest went.
 type boot struct {
@@ -45,7 +46,7 @@ type stepResult struct {
 type runner struct {
 	qemu     *qemu
 	cache    string
-	programs string // archive
+	programs map[string]string // the archive of each architecture
 	cpus     int
 	kvm      bool
 	patience time.Duration // for one guest
@@ -81,7 +82,7 @@ func (r *runner) start(ctx context.Context, b *boot) error {
 	if err := errors.Join(os.RemoveAll(b.dir), os.MkdirAll(b.dir, 0o755)); err != nil {
 		return err
 	}
-	m := machine{kernel: b.guest.image.vmlinuz, initramfs: filepath.Join(b.dir, "initramfs"), console: b.console(),
+	m := machine{architecture: b.guest.image.architecture, kernel: b.guest.image.vmlinuz, initramfs: filepath.Join(b.dir, "initramfs"), console: b.console(),
 		results: filepath.Join(b.dir, "messages"), cpus: r.cpus, megabytes: 1024, kvm: r.kvm}
 	if err := r.packGuest(ctx, m.initramfs, b.guest); err != nil {
 		return err
@@ -127,7 +128,7 @@ func (b *boot) keepOutputs() error {
 
 // packGuest puts modules, programs and the plan together.
 func (r *runner) packGuest(ctx context.Context, initramfs string, g guest) error {
-	modules, err := packModules(ctx, r.qemu, g.image, r.cache)
+	modules, err := packModules(ctx, r.qemu, g.image)
 	if err != nil {
 		return fmt.Errorf("pack the modules of %s: %w", g.image.release, err)
 	}
@@ -136,7 +137,7 @@ func (r *runner) packGuest(ctx context.Context, initramfs string, g guest) error
 	if err := writePlan(planFile, plan{Steps: g.steps}); err != nil {
 		return err
 	}
-	return concatenate(initramfs, modules, r.programs, planFile)
+	return concatenate(initramfs, modules, r.programs[g.image.architecture], planFile)
 }
 
 func writePlan(file string, p plan) error {

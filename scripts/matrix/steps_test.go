@@ -12,7 +12,7 @@ func TestComparisonOfMechanismsIsRunOnceAndUnforced(t *testing.T) {
 	for _, run := range []string{"", "Mechanisms", test + "/compare"} {
 		s := settings{kernels: list{"6.1"}, mechanisms: list{"fentry", "kprobe"}, suites: list{"tracer"}, run: run}
 		runs := 0
-		for _, guest := range s.guests([]kernelImage{{line: "6.1"}}) {
+		for _, guest := range s.guests([]kernelImage{{line: "6.1", architecture: amd64}}) {
 			for _, step := range guest.steps {
 				if step.Name != "tracer" {
 					continue

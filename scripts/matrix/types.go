@@ -21,16 +21,15 @@ type typesFile struct {
 	path         string
 }
 
-// fetchTypes gives the types of the newest kernel of each line: of those that are booted, and of those for arm64, which
-// are only read.
+// fetchTypes gives the types of the newest kernel of each line, for amd64 and for arm64.
 func fetchTypes(ctx context.Context, q *qemu, cache string, booted []kernelImage, lines []string, refresh bool) ([]typesFile, error) {
 	var all []typesFile
 	for _, image := range booted {
-		file := filepath.Join(kernelDir(cache, image.line), typesName)
+		file := filepath.Join(image.dir, typesName)
 		if err := takeTypes(ctx, q, image.vmlinuz, file); err != nil {
 			return nil, err
 		}
-		all = append(all, typesFile{amd64, image.release, file})
+		all = append(all, typesFile{image.architecture, image.release, file})
 	}
 	var archive *archive
 	for _, line := range lines {
@@ -53,10 +52,19 @@ func fetchTypes(ctx context.Context, q *qemu, cache string, booted []kernelImage
 
 const typesName = "btf"
 
-// arm64Dir has the types and the package's name alone.
+// arm64Line is the line whose kernel for arm64 is booted, too: the first of the distribution's whose ftrace takes
+// fentry programs there.
+const arm64Line = "6.12"
+
+// arm64Dir has the types and the package's name alone, unless the kernel is booted, too.
 func arm64Dir(cache, line string) string { return kernelDir(cache, line+"-arm64") }
 
 func findArm64Types(cache, line string) (typesFile, error) {
+	if line == arm64Line {
+		if _, err := findKernel(arm64Dir(cache, line), line, arm64); err != nil {
+			return typesFile{}, err
+		}
+	}
 	dir := arm64Dir(cache, line)
 	pkg, err := os.ReadFile(filepath.Join(dir, "package"))
 	if err != nil {
@@ -67,7 +75,7 @@ func findArm64Types(cache, line string) (typesFile, error) {
 	return types, err
 }
 
-// fetchArm64Types keeps nothing of the package but the types, a hundredth of it.
+// fetchArm64Types keeps nothing of the package but the types, a hundredth of it, unless it is one to boot.
 func (a *archive) fetchArm64Types(ctx context.Context, q *qemu, cache, line string) (typesFile, error) {
 	unpacked := arm64Dir(cache, line) + ".unpacked"
 	if err := a.fetch(ctx, unpacked, line); err != nil {
@@ -78,6 +86,15 @@ func (a *archive) fetchArm64Types(ctx context.Context, q *qemu, cache, line stri
 		return typesFile{}, err
 	}
 	dir := arm64Dir(cache, line)
+	if line == arm64Line {
+		if err := takeTypes(ctx, q, image, filepath.Join(unpacked, typesName)); err != nil {
+			return typesFile{}, err
+		}
+		if err := errors.Join(os.RemoveAll(dir), os.Rename(unpacked, dir)); err != nil {
+			return typesFile{}, err
+		}
+		return findArm64Types(cache, line)
+	}
 	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755)); err != nil {
 		return typesFile{}, err
 	}
