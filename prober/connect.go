@@ -21,12 +21,12 @@ const (
 
 // Connect makes one TCP connection and tells how it went. A connection that fails is a result; an error means that
 // there was not even a try: an option that the kernel refuses, no file descriptor, a source that is not ours, or a ctx
-// that was done before.
+// that was done before; or that a [Set] or a [Call] among the steps failed.
 //
 // target is only passed on. An IPv4-mapped remote is reached by IPv4. onSocket, unless nil, is called with the socket's
 // cookie before connect(), when no packet has left yet. Connect ends when the kernel decides, or with
-// [event.Probe.GaveUp] by opts.Timeout or ctx, and has closed its socket then. With something to send or expect,
-// GaveUp can come on top of Connected: then the exchange was cut short.
+// [event.Probe.GaveUp] by opts.Timeout or ctx, and has closed its socket then. With something to do on the
+// connection, GaveUp can come on top of Connected: then that was cut short.
 //
 // Resolve and Run of the result are left to the caller.
 func Connect(ctx context.Context, target string, remote netip.AddrPort, opts Options, onSocket func(cookie uint64)) (*event.Probe, error) {
@@ -106,12 +106,10 @@ type probe struct {
 func (p *probe) run(ctx context.Context, sockaddr unix.Sockaddr) error {
 	pending := p.start(sockaddr)
 	p.result.Local = p.local(p.result.Remote.Addr())
-	if p.opts.Timeout > 0 {
-		if err := p.file.SetDeadline(p.result.Started.Add(p.opts.Timeout)); err != nil {
-			return fmt.Errorf("set the timeout: %w", err)
-		}
+	if err := p.limit(ctx, time.Time{}); err != nil {
+		return fmt.Errorf("set the timeout: %w", err)
 	}
-	// The deadline above is set by now, so that it cannot replace this one, which has no error unless the file is closed.
+	// It has no error unless the file is closed.
 	stop := context.AfterFunc(ctx, func() { _ = p.file.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 
@@ -121,13 +119,56 @@ func (p *probe) run(ctx context.Context, sockaddr unix.Sockaddr) error {
 		}
 	}
 	p.result.Connect = time.Since(p.result.Started)
-	if p.result.Connected && p.opts.exchanges() {
-		if err := p.exchange(ctx); err != nil {
+	if p.result.Connected {
+		if err := p.use(ctx); err != nil {
 			return err
 		}
 	}
 	p.finish()
 	return nil
+}
+
+// use does on the established connection what the options ask for.
+func (p *probe) use(ctx context.Context) error {
+	if !p.opts.exchanges() && len(p.opts.Then) == 0 {
+		return nil
+	}
+	if err := p.queueErrors(false); err != nil {
+		return err
+	}
+	if p.opts.exchanges() {
+		// With Fast Open a part was sent by the SYN.
+		if err := p.exchange(ctx, Exchange{p.opts.Send[p.result.BytesSent:], p.opts.Expect}); err != nil {
+			return err
+		}
+	}
+	if len(p.opts.Then) == 0 {
+		return nil
+	}
+	if p.exchanged() {
+		if err := p.perform(ctx); err != nil {
+			return err
+		}
+	}
+	if p.state() == event.StateClose {
+		p.tryWrite()
+	}
+	return nil
+}
+
+// limit replaces the deadline of all waiting by at, or by that of the whole probe where that comes first or at is zero.
+func (p *probe) limit(ctx context.Context, at time.Time) error {
+	if p.opts.Timeout > 0 {
+		end := p.result.Started.Add(p.opts.Timeout)
+		if at.IsZero() || end.Before(at) {
+			at = end
+		}
+	}
+	// Once ctx has ended there is to be no more waiting. Its own call may have come just before this one.
+	if err := p.file.SetDeadline(at); err != nil || ctx.Err() == nil {
+		return err
+	}
+	return p.file.SetDeadline(time.Unix(1, 0))
 }
 
 // start calls connect() and says whether the outcome is still to come.

@@ -13,16 +13,22 @@ import (
 	"tcptrace/tracer/event"
 )
 
-// exchange sends and awaits what the options ask for, on the established connection. An error means that the Go
-// runtime could not wait; what went wrong on the connection is in the result.
-func (p *probe) exchange(ctx context.Context) error {
-	if err := p.queueErrors(false); err != nil {
+// exchange sends and awaits what it is asked to, on the established connection. An error means that the Go runtime could
+// not wait; what went wrong on the connection is in the result.
+func (p *probe) exchange(ctx context.Context, e Exchange) error {
+	p.result.ExchangeErrno, p.result.Expected, p.result.ExpectMet = 0, string(e.Expect), false
+	if len(e.Expect) == 0 {
+		return p.cutShort(ctx, p.deliver(e.Send))
+	}
+	if err := p.cutShort(ctx, p.converse(e)); err != nil {
 		return err
 	}
-	if len(p.opts.Expect) == 0 {
-		return p.cutShort(ctx, p.deliver())
-	}
-	return p.cutShort(ctx, p.converse())
+	return p.limit(ctx, time.Time{}) // conversing has ended the sender by a deadline
+}
+
+// exchanged says whether the last exchange was all that it should be.
+func (p *probe) exchanged() bool {
+	return p.result.ExchangeErrno == 0 && p.result.GaveUp == "" && (p.result.Expected == "" || p.result.ExpectMet)
 }
 
 // cutShort turns the passing of the deadline into a result.
@@ -35,11 +41,11 @@ func (p *probe) cutShort(ctx context.Context, err error) error {
 }
 
 // deliver sends, and waits until the peer's kernel has acknowledged everything or the connection has died.
-func (p *probe) deliver() error {
+func (p *probe) deliver(data []byte) error {
 	if err := p.reportAcks(); err != nil {
 		return err
 	}
-	sent, errno, err := p.sendAll(p.opts.Send[p.result.BytesSent:])
+	sent, errno, err := p.sendAll(data)
 	p.result.BytesSent += sent
 	p.result.ExchangeErrno = errno
 	if err != nil || errno != 0 {
@@ -76,7 +82,7 @@ func (p *probe) delivered() bool {
 
 // converse sends while it reads, as a peer may answer before it has read all and would block otherwise. It ends as
 // soon as what was expected is there, or can no longer come.
-func (p *probe) converse() error {
+func (p *probe) converse(e Exchange) error {
 	type outcome struct {
 		sent  int64
 		errno event.Errno
@@ -84,10 +90,10 @@ func (p *probe) converse() error {
 	}
 	sender := make(chan outcome, 1)
 	go func() {
-		sent, errno, err := p.sendAll(p.opts.Send[p.result.BytesSent:])
+		sent, errno, err := p.sendAll(e.Send)
 		sender <- outcome{sent, errno, err}
 	}()
-	errno, readErr := p.receive()
+	errno, readErr := p.receive(e.Expect)
 
 	// A sender that still waits is no longer needed.
 	if err := p.file.SetWriteDeadline(time.Unix(1, 0)); err != nil {
@@ -133,9 +139,8 @@ func (p *probe) send(data []byte) (int, error) {
 }
 
 // receive reads until the expected bytes have come, the peer closes, or the connection fails with errno.
-func (p *probe) receive() (errno event.Errno, err error) {
-	p.result.Expected = string(p.opts.Expect)
-	search := finder{want: p.opts.Expect}
+func (p *probe) receive(expect []byte) (errno event.Errno, err error) {
+	search := finder{want: expect}
 	buf := make([]byte, 16<<10) // a few segments
 	err = p.waitRead(func() bool {
 		for {
@@ -148,6 +153,7 @@ func (p *probe) receive() (errno event.Errno, err error) {
 				return true
 			}
 			if n == 0 {
+				p.result.PeerClosed = true
 				return true
 			}
 			p.result.BytesReceived += int64(n)

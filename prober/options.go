@@ -52,8 +52,11 @@ type Options struct {
 	Send []byte
 	// Expect is awaited once connected, among whatever the peer sends, until the peer closes.
 	Expect []byte
+	// Then is what follows on the connection, step by step, once Send and Expect have succeeded. The connection's end, or
+	// a step that fails, ends the steps. If the connection is dead then, one more write tells what an application would get.
+	Then []Step
 
-	// Timeout ends the probe that long after connect(), the exchange included. With 0 the kernel's own schedule decides.
+	// Timeout ends the probe that long after connect(), the exchange and the steps included. With 0 the kernel's own schedule decides.
 	Timeout time.Duration
 
 	// NetNS is the network namespace to connect in; nil is this one. It must stay open until the probe has its socket.
@@ -71,6 +74,7 @@ func (o *Options) Validate() error {
 		o.validLinger(),
 		o.validInterface(),
 		o.validTimeout(),
+		o.validSteps(),
 	)
 }
 

@@ -39,6 +39,10 @@ var probeObject = jsonline.Object[Probe]{
 	jsonline.String("expected", func(p *Probe) *string { return &p.Expected }),
 	jsonline.Bool("expect_met", func(p *Probe) *bool { return &p.ExpectMet }),
 	jsonline.Text("exchange_errno", func(p *Probe) *Errno { return &p.ExchangeErrno }),
+	jsonline.Bool("peer_closed", func(p *Probe) *bool { return &p.PeerClosed }),
+	jsonline.Millis("held_ms", func(p *Probe) *time.Duration { return &p.HeldFor }),
+	jsonline.Text("hold_errno", func(p *Probe) *Errno { return &p.HoldErrno }),
+	jsonline.Text("write_errno", func(p *Probe) *Errno { return &p.WriteErrno }),
 
 	jsonline.Optional("options", func(p *Probe) **Options { return &p.Options }),
 }

@@ -39,12 +39,21 @@ type Probe struct {
 	Retransmits  int           // tcpi_retransmits: unanswered repeats just now
 	State        State         // tcpi_state
 
-	BytesSent     int64  // by --send
+	BytesSent     int64  // by --send, and by what followed it
 	BytesAcked    int64  // tcpi_bytes_acked, without the SYN
 	BytesReceived int64  // until --expect matched or the end
 	Expected      string // --expect, where given
 	ExpectMet     bool
-	ExchangeErrno Errno // of a send or receive after the connect
+	ExchangeErrno Errno // of a send or receive after the connect: the last exchange, where there were several
+	PeerClosed    bool  // read() returned the end of the stream: the peer has closed its side
+
+	// Of a connection that was held idle, blocked in read(). When HeldFor is not 0, and HoldErrno, PeerClosed and GaveUp
+	// are, the hold ended by itself and left the connection open.
+	HeldFor   time.Duration // how long the hold lasted; 0 when there was none
+	HoldErrno Errno         // what ended the connection meanwhile, as read() or SO_ERROR told
+	// WriteErrno is what one more write got after the connection's end. It is 0 when none was tried: the connection
+	// lived, or the probe had nothing to do after its exchange.
+	WriteErrno Errno
 
 	Options *Options // those that the probe set
 }
