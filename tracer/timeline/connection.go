@@ -28,8 +28,11 @@ type Connection struct {
 	ISN     uint32
 	PeerISN uint32
 
-	// Events are in time order, annotated.
+	// Events are in time order, annotated. Of a long story they are the first, the latest, and between them those
+	// that happen only once.
 	Events []event.Event
+	// Folded counts, by kind, the events that Events leaves out; nil when it leaves out none.
+	Folded map[event.Kind]int
 
 	// PreExisting says that it is older than the trace, so its beginning was not seen.
 	PreExisting bool
@@ -52,6 +55,7 @@ type Connection struct {
 	deadline time.Duration // when its story may be told; 0 is not known
 	slot     int           // 1 + its place among the deadlines; 0: not there
 	settled  bool
+	foldAt   int // how long Events may get
 }
 
 // Started is the time of the first event, on CLOCK_MONOTONIC.

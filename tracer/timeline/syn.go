@@ -110,7 +110,6 @@ func (k *synClock) annotate(ev *event.Event, started time.Duration) {
 		ev.NextDue = ev.GivesUp
 	}
 	if k.attempt > 0 {
-		ev.Predicted, ev.Latest = base+k.due, base+k.latest
-		ev.Late = max(0, ev.Offset-ev.Latest)
+		due(ev, base+k.due, base+k.latest, k.rules.HZ)
 	}
 }

@@ -57,6 +57,7 @@ func (t *Tracker) Add(ev *event.Event) *Connection {
 		return c
 	}
 	c.insert(ev)
+	c.fold()
 	t.ends.join(c)
 	t.schedule(c, ev)
 	return c
