@@ -117,7 +117,7 @@ func TestSimulatedKernelKeepsWithinEachForecast(t *testing.T) {
 			if f.Last && !last {
 				t.Fatalf("after %d at %v the kernel sent again, want the end: %+v", sent, at, f)
 			}
-			if last && !f.Last && f.Latest < s.withinLimits().limit()-clockGrain {
+			if limit, _ := s.withinLimits().limit(sent, 0); last && !f.Last && f.Latest < limit-clockGrain {
 				t.Fatalf("after %d at %v the kernel gave up at %v, want a retransmission: %+v", sent, at, next, f)
 			}
 			if f.Total < len(kernel.sent) || kernel.end > f.GivesUpLatest {

@@ -19,34 +19,6 @@ type SYN struct {
 	HZ int
 }
 
-// Step is one retransmission.
-type Step struct {
-	Attempt int           // from 1
-	Offset  time.Duration // nominal, from the first SYN
-	Latest  time.Duration // with the lateness of this timer and of all before it
-}
-
-// End is when the kernel gives up, as offsets from the first SYN.
-type End struct {
-	Offset time.Duration // nominal
-	Latest time.Duration // with the lateness of all timers
-	// Earliest is Offset, save where late timers can reach a time limit one or more retransmissions sooner than
-	// exact ones would.
-	Earliest time.Duration
-	Rule     Rule // by which clause, nominally
-}
-
-// Forecast is what follows a real transmission. All times are offsets from the first SYN.
-type Forecast struct {
-	Due    time.Duration // nominal next fire of the timer
-	Latest time.Duration // the latest that the timer wheel allows
-	Last   bool          // the next fire, if it is on time, gives up instead of sending
-
-	GivesUp       time.Duration // nominal
-	GivesUpLatest time.Duration // with the lateness of all timers from now on
-	Total         int           // retransmissions expected in all, those already made included
-}
-
 // Retransmits yields each retransmission of an unanswered SYN with its offset from the first SYN, until the kernel
 // gives up. It follows tcp_retransmit_timer and tcp_write_timeout (net/ipv4/tcp_timer.c): the first LinearTimeouts
 // waits stay equal and come on top of Retries, then each wait doubles up to the RTO maximum; the time model that
@@ -55,21 +27,18 @@ type Forecast struct {
 func (s SYN) Retransmits() iter.Seq[Step] {
 	s = s.withinLimits()
 	return func(yield func(Step) bool) {
-		for f := range s.fires(0, 0, s.RTO) {
-			if f.rule != 0 {
-				return
-			}
-			if !yield(Step{Attempt: f.sent + 1, Offset: f.due, Latest: s.latestSend(f)}) {
+		for f := range s.backoff().fires(0, 0, s.RTO) {
+			if f.rule != 0 || !yield(Step{Attempt: f.sent + 1, Offset: f.due, Latest: f.latestSend()}) {
 				return
 			}
 		}
 	}
 }
 
-// End is when the kernel gives up, and why, if nothing ever answers the SYN.
+// End is when the kernel gives up, and why, if nothing ever answers the SYN. It counts from the first SYN.
 func (s SYN) End() End {
 	s = s.withinLimits()
-	end, _ := s.end(0, 0, s.RTO)
+	end, _ := s.backoff().end(0, 0, s.RTO)
 	return end
 }
 
@@ -82,31 +51,50 @@ func (s SYN) End() End {
 // kernel then tries again after half a second, whatever the RTO.
 func (s SYN) After(sent int, at, rto time.Duration) Forecast {
 	s = s.withinLimits()
-	sent = max(sent, 0)
-	at = max(at, 0)
+	b := s.backoff()
+	sent, at = max(sent, 0), max(at, 0)
 	if rto <= 0 {
-		rto = s.rtoAfter(sent)
+		rto = b.rtoAfter(sent, s.RTO)
 	}
-	rto = min(rto, s.RTOMax)
-
-	end, total := s.end(sent, at, rto)
-	forecast := Forecast{GivesUp: end.Offset, GivesUpLatest: end.Latest, Total: total}
-	for next := range s.fires(sent, at, rto) {
-		forecast.Due, forecast.Latest, forecast.Last = next.due, next.latest, next.rule != 0
-		break
-	}
-	return forecast
+	return b.forecast(sent, at, min(rto, s.RTOMax))
 }
 
-// end is the end of the schedule that goes on from a transmission, and the number of all retransmissions.
-func (s SYN) end(sent int, at, rto time.Duration) (End, int) {
-	end := End{Earliest: math.MaxInt64}
-	for f := range s.fires(sent, at, rto) {
-		if s.mayGiveUp(f) {
-			end.Earliest = min(end.Earliest, s.earliestEnd(f))
-		}
-		end.Latest = max(end.Latest, f.latest)
-		end.Offset, end.Rule, sent = f.due, f.rule, f.sent
+// withinLimits is s with its zeros replaced by what they mean, and nothing beyond what the kernel takes.
+func (s SYN) withinLimits() SYN {
+	s.Retries = within(s.Retries, 0, maxSYNCount)
+	s.LinearTimeouts = within(s.LinearTimeouts, 0, maxSYNCount)
+	s.UserTimeout = within(s.UserTimeout, 0, maxUserTimeout)
+	s.RTOMax = longestWait(s.RTOMax, s.HZ)
+	if s.RTO <= 0 {
+		s.RTO = timeoutInit
 	}
-	return end, sent
+	s.RTO = min(s.RTO, s.RTOMax)
+	return s
+}
+
+// backoff is the timer that sends the SYN again. s is within limits.
+func (s SYN) backoff() backoff {
+	return backoff{
+		hz:          s.HZ,
+		rtoMax:      s.RTOMax,
+		linear:      s.LinearTimeouts,
+		doublings:   math.MaxInt,
+		userTimeout: retransmitUserTimeout(s.UserTimeout, s.HZ),
+		limit:       s.limit,
+	}
+}
+
+// limit is the time from the first SYN from which on a fire gives up after sent retransmissions (tcp_write_timeout,
+// retransmits_timed_out). The time model knows nothing of the linear waits.
+func (s SYN) limit(sent int, _ time.Duration) (time.Duration, Rule) {
+	switch {
+	case sent >= s.Retries+s.LinearTimeouts:
+		return 0, RuleCount
+	case sent == 0:
+		return never, 0
+	case s.UserTimeout > 0:
+		return s.UserTimeout, RuleUserTimeout
+	default:
+		return modelTimeout(s.Retries, s.RTO, s.RTOMax), RuleTimeModel
+	}
 }

@@ -184,6 +184,7 @@ func TestForecastOverruledByTheKernelsRTO(t *testing.T) {
 		GivesUp:       13010 * time.Millisecond,
 		GivesUpLatest: 13522 * time.Millisecond,
 		Total:         2,
+		Rule:          RuleCount,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("forecast (-want +got):\n%s", diff)

@@ -76,3 +76,11 @@ func jiffy(hz int) time.Duration {
 	}
 	return atHZ(1, hz)
 }
+
+// longestJiffy is the longest that one tick can be: that of HZ, or of the slowest usual HZ where it is unknown.
+func longestJiffy(hz int) time.Duration {
+	if hz <= 0 {
+		hz = usualHZ[0]
+	}
+	return atHZ(1, hz)
+}
