@@ -45,9 +45,8 @@ type Connection struct {
 	// Peer is the other end of this connection, when it is on this host too; nil otherwise.
 	Peer *Connection
 
+	clocks
 	started  time.Duration
-	syn      synClock
-	synacks  int           // SYN-ACKs sent again
 	arrived  int           // numbered records that came
 	highest  uint32        // of their numbers
 	total    uint32        // what close says was numbered

@@ -119,37 +119,6 @@ func (t *Tracker) connection(ev *event.Event) *Connection {
 	return c
 }
 
-// annotate writes what only the connection's past can tell.
-func (t *Tracker) annotate(c *Connection, ev *event.Event) {
-	switch ev.Kind {
-	case event.OptionsChanged:
-		c.syn.setRules(c.Options, c.Sysctls, 0, t.config.HZ)
-		c.syn.forecast(0)
-	case event.Connect:
-		c.syn.setRules(c.Options, c.Sysctls, ev.RTO, t.config.HZ)
-		c.syn.sent(0, ev.Mono, ev.RTO)
-		c.syn.annotate(ev, c.started)
-	case event.SYNSent:
-		// The timer is set after this, so what the hook sees of it is still the last one.
-		c.syn.sent(cmp.Or(ev.Attempt, c.syn.attemptAt(ev.Mono)), ev.Mono, 0)
-		c.syn.annotate(ev, c.started)
-	case event.SYNRetransmit:
-		c.syn.sent(cmp.Or(ev.Attempt, c.syn.attemptAt(ev.Mono), 1), ev.Mono, ev.RTO)
-		c.syn.annotate(ev, c.started)
-	case event.SYNReceived:
-		c.halfOpen = true
-	case event.SYNACKRetransmit:
-		c.synacks = max(c.synacks+1, ev.Attempt)
-		ev.Attempt = cmp.Or(ev.Attempt, c.synacks)
-		c.halfOpen = c.halfOpen || len(c.Events) == 0
-	case event.Established, event.Accept:
-		c.halfOpen = false
-	case event.Close:
-		c.halfOpen, c.Closed = false, true
-		ev.ClosedBy = cmp.Or(ev.ClosedBy, closedBy(c, ev))
-	}
-}
-
 // schedule sets when the story is told.
 func (t *Tracker) schedule(c *Connection, ev *event.Event) {
 	var at time.Duration

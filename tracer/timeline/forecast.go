@@ -4,7 +4,13 @@ import (
 	"time"
 
 	"tcptrace/tracer/event"
+	"tcptrace/tracer/schedule"
 )
+
+// mostAttempts bounds what a recording can make us compute: icsk_probes_out and icsk_retransmits are bytes.
+const mostAttempts = 255
+
+func bounded(attempt int) int { return min(max(attempt, 0), mostAttempts) }
 
 // slowestTick is that of the lowest usual HZ.
 const slowestTick = 10 * time.Millisecond
@@ -23,5 +29,17 @@ func due(ev *event.Event, predicted, latest time.Duration, hz int) {
 	ev.Predicted, ev.Latest = predicted, latest
 	if over := ev.Offset - latest; over > tick(hz) {
 		ev.Late = over
+	}
+}
+
+// write puts a forecast into an event; base is the offset from which it counts.
+func write(ev *event.Event, base time.Duration, next schedule.Forecast) {
+	ev.AttemptsExpected = next.Total
+	ev.NextDue = base + next.Due
+	if next.GivesUp != 0 {
+		ev.GivesUp = base + next.GivesUp
+	}
+	if next.Last {
+		ev.NextDue = ev.GivesUp
 	}
 }

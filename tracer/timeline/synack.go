@@ -1,0 +1,82 @@
+package timeline
+
+import (
+	"cmp"
+	"time"
+
+	"tcptrace/tracer/event"
+	"tcptrace/tracer/schedule"
+)
+
+// synackClock follows the SYN-ACKs of one half-open request. The offsets of its forecasts count from the first SYN-ACK.
+// The zero value knows nothing and annotates nothing.
+type synackClock struct {
+	rules schedule.SYNACK
+	known bool // the settings are known
+
+	running  bool          // the first SYN-ACK was seen, and all that followed it
+	first    time.Duration // CLOCK_MONOTONIC of the first SYN-ACK
+	repeats  int           // SYN-ACKs sent again, for whatever reason
+	timeouts int           // of these, those on the timer
+
+	foretold    bool // due and latest are known
+	due, latest time.Duration
+	next        schedule.Forecast
+}
+
+// setRules takes the settings: the listener's TCP_SYNCNT is that of the request.
+func (k *synackClock) setRules(options *event.Options, sysctls *event.Sysctls, hz int) {
+	if sysctls == nil {
+		return
+	}
+	var own event.Options
+	if options != nil {
+		own = *options
+	}
+	k.known = true
+	k.rules = schedule.SYNACK{
+		Retries: cmp.Or(own.SYNRetries, sysctls.SYNACKRetries),
+		RTOMax:  cmp.Or(own.RTOMax, sysctls.RTOMax),
+		HZ:      hz,
+	}
+	k.forecast(k.first)
+}
+
+// sent is the first SYN-ACK at the time now.
+func (k *synackClock) sent(now time.Duration) {
+	k.running, k.first = true, now
+	k.forecast(now)
+}
+
+// repeated is another one at the time now, the attempt-th (0: not reported). One before the timer's time answers a SYN
+// that came again: it counts as no timeout and arms the timer anew (inet_rtx_syn_ack in tcp_check_req).
+func (k *synackClock) repeated(attempt int, now time.Duration) {
+	before := k.repeats
+	k.repeats = max(before+1, attempt)
+	k.running = k.running && k.repeats == before+1
+	k.foretold = k.known && k.running && now-k.first+tick(k.rules.HZ) >= k.next.Due
+	if k.foretold {
+		k.due, k.latest = k.next.Due, k.next.Latest
+		k.timeouts++
+	}
+	k.forecast(now)
+}
+
+func (k *synackClock) forecast(now time.Duration) {
+	if k.known && k.running {
+		k.next = k.rules.After(k.timeouts, now-k.first)
+	}
+}
+
+// annotate writes the schedule into the event of a SYN-ACK.
+func (k *synackClock) annotate(ev *event.Event, started time.Duration) {
+	ev.Attempt = cmp.Or(ev.Attempt, k.repeats)
+	if !k.known || !k.running {
+		return
+	}
+	base := k.first - started
+	write(ev, base, k.next)
+	if k.foretold {
+		due(ev, base+k.due, base+k.latest, k.rules.HZ)
+	}
+}

@@ -1,0 +1,81 @@
+package timeline
+
+import (
+	"cmp"
+	"time"
+
+	"tcptrace/tracer/event"
+	"tcptrace/tracer/schedule"
+)
+
+// windowClock follows the probes of a window that the peer keeps shut. The offsets of its forecasts count from the first
+// of them, and foretell what happens when nothing is answered from now on. The zero value knows and annotates nothing.
+type windowClock struct {
+	rules schedule.ZeroWindow
+	known bool // the settings are known
+
+	sent       int           // probes since the window shut; 0: it is open, as far as is known
+	unanswered int           // of these, the latest in a row without an answer
+	first      time.Duration // CLOCK_MONOTONIC of the first
+
+	foretold    bool // due and latest are known
+	due, latest time.Duration
+	next        schedule.Forecast
+}
+
+func (k *windowClock) setRules(options *event.Options, sysctls *event.Sysctls, hz int) {
+	if options == nil || sysctls == nil {
+		return
+	}
+	k.known = true
+	k.rules = schedule.ZeroWindow{
+		Retries2:    sysctls.Retries2,
+		UserTimeout: options.UserTimeout,
+		RTOMax:      cmp.Or(options.RTOMax, sysctls.RTOMax),
+		HZ:          hz,
+	}
+}
+
+// probe takes a window probe.
+func (k *windowClock) probe(ev *event.Event) {
+	attempt := bounded(cmp.Or(ev.Attempt, k.unanswered+1))
+	first := ev.Mono - ev.Elapsed
+	same := k.sent > 0 && (first-k.first).Abs() <= idleGrain
+	k.rules.RTO = cmp.Or(ev.RTO, k.rules.RTO)
+	if !same {
+		k.sent, k.unanswered, k.first = bounded(max(attempt, ev.Backoff, 1))-1, attempt-1, first
+	}
+	// The wait for a probe begins with the answer to the one before it, if there was one, and when that came is not known.
+	k.foretold = same && k.known && attempt == k.unanswered+1
+	k.due, k.latest = k.next.Due, k.next.Latest
+	k.sent, k.unanswered = bounded(k.sent+1), attempt
+	k.forecast(ev.Mono)
+}
+
+// answer is an acknowledgement at the time now that leaves the window shut: the timer is armed anew (tcp_ack_probe).
+func (k *windowClock) answer(now time.Duration) {
+	if k.sent > 0 {
+		k.unanswered = 0
+		k.forecast(now)
+	}
+}
+
+// forecast is what follows a probe, or an answer, at the time now.
+func (k *windowClock) forecast(now time.Duration) {
+	if k.known {
+		k.next = k.rules.After(k.sent, k.unanswered, now-k.first, 0)
+	}
+}
+
+// annotate writes the schedule into the event of the latest probe.
+func (k *windowClock) annotate(ev *event.Event, started time.Duration) {
+	ev.Attempt = k.unanswered
+	if !k.known {
+		return
+	}
+	base := k.first - started
+	write(ev, base, k.next)
+	if k.foretold {
+		due(ev, base+k.due, base+k.latest, k.rules.HZ)
+	}
+}
