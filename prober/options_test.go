@@ -33,6 +33,12 @@ func TestValidateNamesWhatTheKernelWouldRefuse(t *testing.T) {
 		{Options{Linger: &linger}, "the linger time must be a multiple of 1s"},
 		{Options{Interface: "sixteen-bytes-ab"}, `the interface name "sixteen-bytes-ab" is longer than 15 bytes`},
 		{Options{Timeout: -1}, "the timeout must not be negative, but is -1ns"},
+		{Options{Then: []Step{Hold{-1}}}, "a connection cannot be held for a negative time, such as -1ns"},
+		{Options{Then: []Step{Hold{}, Exchange{}}}, "an exchange must send or expect something"},
+		{Options{Then: []Step{Await{event.StateEstablished}}}, "the peer does not bring a connection into ESTABLISHED"},
+		{Options{Then: []Step{Set{KeepaliveCount: 128}}}, "the keepalive count must be 1 to 127, not 128"},
+		{Options{Then: []Step{Call(nil)}}, "there is no function to call"},
+		{Options{Then: []Step{nil}}, "a step is missing"},
 	}
 	for _, tt := range tests {
 		err := tt.opts.Validate()

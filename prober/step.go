@@ -48,7 +48,7 @@ type Await struct {
 }
 
 // Fill writes until the peer's receive window is shut: everything that was sent is acknowledged, and more waits to be
-// sent. Against a peer that goes on reading, it never ends.
+// sent. A peer that goes on reading may open it again at once, or never have it shut.
 type Fill struct{}
 
 // Set sets options of the live socket. Zero values are left alone. Any of the keepalive options also sets SO_KEEPALIVE.
