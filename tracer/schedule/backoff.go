@@ -26,8 +26,9 @@ type backoff struct {
 // userTimeout is how TCP_USER_TIMEOUT shortens the waits of a timer, so that the last one ends with it.
 type userTimeout struct {
 	time.Duration               // 0: none
-	least         time.Duration // the shortest wait that is armed
-	grain         time.Duration // by which the kernel reads elapsed time
+	ticks         int           // of the shortest wait that is armed
+	grain         time.Duration // by how much the kernel may take it to be over too soon
+	slack         time.Duration // and too late
 	// delay is the most by which a timer is late that was armed for what remains, remaining at most away.
 	delay func(remaining time.Duration, hz int) time.Duration
 }
@@ -45,7 +46,8 @@ type fire struct {
 	latest time.Duration // with every timer as late as it can be
 	rule   Rule          // by which exact timers give up here; 0: they send again
 	limit  time.Duration // the time after which any timers give up here
-	grain  time.Duration // by which the kernel may take it to be over too soon
+	grain  time.Duration // by how much the kernel may take it to be over too soon
+	slack  time.Duration // and too late
 }
 
 // fires yields each expiry of the timer, the one that gives up being the last, from a transmission on: sent
@@ -54,7 +56,7 @@ func (b backoff) fires(sent int, at, rto time.Duration) iter.Seq[fire] {
 	return func(yield func(fire) bool) {
 		for early, late := at, at; early < horizon; sent++ {
 			f := fire{sent: sent, due: b.due(sent, rto, early), latest: b.latestFire(sent, rto, early, late)}
-			f.grain = b.userTimeout.grain
+			f.grain, f.slack = b.userTimeout.grain, b.userTimeout.slack
 			f.limit, f.rule = b.limit(sent, rto)
 			if f.due < f.limit {
 				f.rule = 0
@@ -107,7 +109,7 @@ func (b backoff) next(sent int, at, rto time.Duration) Forecast {
 
 // rtoAfter is the timer once sent transmissions have been made, rto having been the first.
 func (b backoff) rtoAfter(sent int, rto time.Duration) time.Duration {
-	for n := 1; n <= sent && (n <= b.linear || rto < b.rtoMax); n++ {
+	for n := 1; n <= min(sent, b.doublings) && (n <= b.linear || rto < b.rtoMax); n++ {
 		rto = b.nextRTO(n, rto)
 	}
 	return rto
@@ -127,29 +129,34 @@ func (b backoff) due(sent int, rto, at time.Duration) time.Duration {
 	if armed >= deadline {
 		armed = at // it does not wait for the answer
 	}
-	return armed + min(rto, max(deadline-armed, b.userTimeout.least))
+	return armed + min(rto, max(deadline-armed, time.Duration(b.userTimeout.ticks)*jiffy(b.hz)))
 }
 
 // latestFire is the latest fire of a timer armed by a transmission at some time from early to late. Where the user
 // timeout shortens the wait, a later transmission does not mean a later fire: all aim at the same deadline.
 func (b backoff) latestFire(sent int, rto, early, late time.Duration) time.Duration {
-	deadline, least := b.userTimeout.Duration, b.userTimeout.least
+	deadline, ticks := b.userTimeout.Duration, time.Duration(b.userTimeout.ticks)
 	late += b.answer
 	if !b.clamped(sent) || late <= deadline-rto {
 		return late + rto + WheelDelay(rto, b.hz)
 	}
 	var latest time.Duration
 	if early < deadline {
-		latest = deadline + b.userTimeout.delay(min(rto, deadline-early), b.hz)
+		latest = deadline + b.userTimeout.slack + b.userTimeout.delay(min(rto, deadline-early), b.hz)
 	}
-	if late > deadline-least {
-		latest = max(latest, late+least+WheelDelay(least, b.hz))
+	if late > deadline-ticks*longestJiffy(b.hz) {
+		latest = max(latest, late+(ticks+1)*longestJiffy(b.hz)) // such short waits are in buckets of one tick
+	}
+	if b.answer > 0 && late > deadline {
+		// An answer between the deadline and a late timer puts that off for a whole wait: what remains is
+		// less than nothing then, and an unsigned number to the kernel.
+		latest = max(latest, late+rto+WheelDelay(rto, b.hz))
 	}
 	return latest
 }
 
 // mayGiveUp says whether any timers, exact or late, give up at f.
-func (f fire) mayGiveUp() bool { return f.rule != 0 || f.latest > f.limit-f.grain }
+func (f fire) mayGiveUp() bool { return f.rule != 0 || f.latest >= f.limit-f.grain }
 
 // earliestEnd is the soonest that any timers give up at f.
 func (f fire) earliestEnd() time.Duration {
@@ -160,7 +167,12 @@ func (f fire) earliestEnd() time.Duration {
 }
 
 // latestSend is the latest that a fire can send again: fires beyond the limit give up, however late they are.
-func (f fire) latestSend() time.Duration { return min(f.latest, f.limit) }
+func (f fire) latestSend() time.Duration {
+	if f.limit == never {
+		return f.latest
+	}
+	return min(f.latest, f.limit+f.slack)
+}
 
 // modelTimeout is tcp_model_timeout: what retries doubling waits take, from base on and up to longest.
 func modelTimeout(retries int, base, longest time.Duration) time.Duration {

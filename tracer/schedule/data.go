@@ -74,7 +74,7 @@ func (d Data) End() End {
 // A retransmission that the local queue refused is not covered: the kernel then tries again after half a second.
 func (d Data) After(sent int, at, first, rto time.Duration) Forecast {
 	d = d.withinLimits()
-	sent, at = max(sent, 0), within(at, 0, horizon)
+	sent, at = within(sent, 0, maxSent), within(at, 0, horizon/2)
 	if sent == 0 {
 		return d.afterOriginal(at, rto)
 	}
@@ -136,7 +136,7 @@ func (d Data) backoff() backoff {
 		hz:          d.HZ,
 		rtoMax:      d.RTOMax,
 		doublings:   math.MaxInt,
-		userTimeout: retransmitUserTimeout(d.UserTimeout, d.HZ),
+		userTimeout: retransmitUserTimeout(d.UserTimeout),
 		limit:       d.limit,
 	}
 	if d.ThinLinear {

@@ -53,7 +53,7 @@ func (k Keepalive) End() End {
 // keepalive was off or data in flight until now, for all of it.
 func (k Keepalive) After(unanswered int, at time.Duration) Forecast {
 	k = k.withinLimits()
-	unanswered, at = within(unanswered, 0, maxCount), within(at, 0, horizon)
+	unanswered, at = within(unanswered, 0, maxSent), within(at, 0, horizon/2)
 	due, latest := at+k.Interval, at+k.Interval+WheelDelay(k.Interval, k.HZ)
 	if unanswered == 0 {
 		due, latest = max(at, k.Idle), max(at, k.Idle)+WheelDelay(k.Idle, k.HZ)
@@ -152,6 +152,7 @@ func (t train) end() End {
 	soonest := t.UserTimeout - longestJiffy(t.HZ)
 	first := max(t.firstToAsk(), fires(soonest-t.latest, t.Interval+t.delay))
 	end.Earliest = min(end.Earliest, max(soonest, t.due(first)))
+	end.Latest = max(end.Latest, t.latestFire(t.firstToAsk()))
 	return end
 }
 

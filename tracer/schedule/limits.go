@@ -11,6 +11,7 @@ const (
 	maxSYNCount    = 127                      // MAX_TCP_SYNCNT, of tcp_syn_retries and tcp_syn_linear_timeouts alike
 	maxCount       = 255                      // of sysctls in a byte: tcp_retries2, tcp_orphan_retries, tcp_keepalive_probes
 	maxUserTimeout = (1<<31 - 1) * clockGrain // TCP_USER_TIMEOUT is an int of milliseconds
+	maxSent        = 1 << 30                  // of what a caller can say was sent: sums stay within an int
 	clockGrain     = time.Millisecond         // of tcp_time_stamp_ts, by which elapsed time is measured
 )
 

@@ -52,7 +52,7 @@ func (s SYN) End() End {
 func (s SYN) After(sent int, at, rto time.Duration) Forecast {
 	s = s.withinLimits()
 	b := s.backoff()
-	sent, at = max(sent, 0), max(at, 0)
+	sent, at = within(sent, 0, maxSent), within(at, 0, horizon/2)
 	if rto <= 0 {
 		rto = b.rtoAfter(sent, s.RTO)
 	}
@@ -79,7 +79,7 @@ func (s SYN) backoff() backoff {
 		rtoMax:      s.RTOMax,
 		linear:      s.LinearTimeouts,
 		doublings:   math.MaxInt,
-		userTimeout: retransmitUserTimeout(s.UserTimeout, s.HZ),
+		userTimeout: retransmitUserTimeout(s.UserTimeout),
 		limit:       s.limit,
 	}
 }

@@ -70,7 +70,7 @@ func (s SYNACK) End() End {
 // counts timeouts, those that send nothing included.
 func (s SYNACK) After(timeouts int, at time.Duration) Forecast {
 	s = s.withinLimits()
-	timeouts, at = within(timeouts, 0, maxSYNCount), within(at, 0, horizon)
+	timeouts, at = within(timeouts, 0, maxSYNCount), within(at, 0, horizon/2)
 	var forecast Forecast
 	for t := range s.timeouts(timeouts, at) {
 		if forecast.Due == 0 {

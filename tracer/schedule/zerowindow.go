@@ -72,7 +72,7 @@ func (z ZeroWindow) End() (End, bool) {
 // (icsk_probes_out; 0 where Answered). Without any so far, at is when the timer was armed.
 func (z ZeroWindow) After(sent, unanswered int, at, first time.Duration) Forecast {
 	z = z.withinLimits()
-	sent, unanswered = within(sent, 0, maxCount), within(unanswered, 0, maxCount)
+	sent, unanswered = within(sent, 0, maxSent), within(unanswered, 0, maxCount)
 	at = within(at, 0, horizon/2)
 	if sent == 0 {
 		return z.afterShut(at)
