@@ -6,6 +6,9 @@
 #ifndef TCPTRACE_COMPAT_H
 #define TCPTRACE_COMPAT_H
 
+/* CONFIG_HZ; 0 where it could not be known. */
+volatile const u32 ticks_per_second;
+
 /* tcp_syn_linear_timeouts came with 6.5; without it the SYN timer doubles from the first retry on. */
 static bool has_linear_timeouts(void)
 {
@@ -27,6 +30,21 @@ static u32 option_rto_max_jiffies(struct inet_connection_sock *icsk)
 	return BPF_CORE_READ(icsk, icsk_rto_max);
 }
 
+/* The most that an RTO of this socket may be. */
+static u32 rto_max_jiffies(struct inet_connection_sock *icsk)
+{
+	u32 option = option_rto_max_jiffies(icsk);
+
+	return option ? option : TCP_RTO_MAX_SECONDS * ticks_per_second;
+}
+
+static u32 at_most_rto_max(struct inet_connection_sock *icsk, u32 rto)
+{
+	u32 most = rto_max_jiffies(icsk);
+
+	return most && rto > most ? most : rto;
+}
+
 static u32 sysctl_rto_max_ms(struct net *net)
 {
 	if (!bpf_core_field_exists(struct netns_ipv4, sysctl_tcp_rto_max_ms))
@@ -43,6 +61,51 @@ static u32 timeouts_so_far(struct tcp_sock *tp)
 	if (bpf_core_field_exists(tp->total_rto))
 		return BPF_CORE_READ(tp, total_rto);
 	return BPF_CORE_READ(tp, inet_conn.icsk_retransmits);
+}
+
+/*
+ * What the kernel holds against its limit of time (retransmits_timed_out). tcp_usec_ts (6.7) is set where the route asks
+ * for timestamps in microseconds; the others count milliseconds.
+ */
+static u32 elapsed_since_retransmission_ms(struct tcp_sock *tp)
+{
+	u32 stamp = BPF_CORE_READ(tp, retrans_stamp);
+	u64 now_us = BPF_CORE_READ(tp, tcp_mstamp);
+	s32 elapsed;
+
+	if (!stamp)
+		return 0;
+	if (bpf_core_field_exists(tp->tcp_usec_ts) && BPF_CORE_READ_BITFIELD_PROBED(tp, tcp_usec_ts))
+		return ((u32)now_us - stamp) / 1000;
+	elapsed = (u32)(now_us / 1000) - stamp;
+	return elapsed > 0 ? elapsed : 0; /* what is paced has the time at which it may leave */
+}
+
+/* icsk_probes_tstamp came with 5.11; without it TCP_USER_TIMEOUT cannot end a closed window that is being answered. */
+static u32 first_window_probe_jiffies(struct inet_connection_sock *icsk)
+{
+	if (!bpf_core_field_exists(icsk->icsk_probes_tstamp))
+		return 0;
+	return BPF_CORE_READ(icsk, icsk_probes_tstamp);
+}
+
+/*
+ * Where a socket's keepalive timer is. It went from struct sock to struct inet_connection_sock with 6.19, and in the
+ * middle of 6.1 and 6.12; sk_timer is still there afterwards, for others.
+ */
+static u64 keepalive_timer_offset(void)
+{
+	if (bpf_core_field_exists(struct inet_connection_sock, icsk_keepalive_timer))
+		return bpf_core_field_offset(struct inet_connection_sock, icsk_keepalive_timer);
+	return bpf_core_field_offset(struct sock, sk_timer);
+}
+
+/* And its timer of retransmissions and window probes, which went the other way with 6.19. */
+static u64 write_timer_offset(void)
+{
+	if (bpf_core_field_exists(struct sock, tcp_retransmit_timer))
+		return bpf_core_field_offset(struct sock, tcp_retransmit_timer);
+	return bpf_core_field_offset(struct inet_connection_sock, icsk_retransmit_timer);
 }
 
 /*

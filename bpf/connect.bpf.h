@@ -56,8 +56,11 @@ static struct connection *keep(struct sock *sk, struct connection *c)
 	struct connection *last = connection_of(sk);
 	u64 key = (u64)sk;
 
+	learn_timers(sk);
 	if (last && last->flags & FOLLOWED)
 		count_lost(EVENT_CLOSE);
+	if (last)
+		settle_probe(last);
 	if (bpf_map_update_elem(&connections, &key, c, BPF_ANY)) {
 		if (c->flags & FOLLOWED)
 			count_lost(LOST_CONNECTION);
@@ -99,7 +102,10 @@ static struct connection *open_client(struct sock *sk, u64 now_ns)
 static void forget(struct sock *sk)
 {
 	u64 key = (u64)sk;
+	struct connection *c = bpf_map_lookup_elem(&connections, &key);
 
+	if (c)
+		settle_probe(c);
 	bpf_map_delete_elem(&connections, &key);
 }
 
@@ -186,23 +192,6 @@ static void emit_error(struct connection *c, u32 error, u64 now_ns)
 	submit(e);
 }
 
-static void emit_close(struct connection *c, struct sock *sk, u8 old_state, u32 error, u64 now_ns)
-{
-	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
-	struct event *e = begin(c, EVENT_CLOSE, now_ns);
-
-	if (!e)
-		return;
-	e->state = TCP_CLOSE;
-	e->old_state = old_state;
-	e->error = error;
-	e->cookie = cookie_of(sk);
-	/* tcp_write_err leaves both for us: they say which timer it was. */
-	e->retransmits = BPF_CORE_READ(icsk, icsk_retransmits);
-	e->probes_out = BPF_CORE_READ(icsk, icsk_probes_out);
-	submit(e);
-}
-
 static bool is_failure(int result)
 {
 	switch (-result) {
@@ -230,7 +219,7 @@ static void record_connect_result(struct sock *sk, int result)
 	if (!passes_at_last(sk, c))
 		return;
 	emit_error(c, -result, now_ns);
-	emit_close(c, sk, TCP_SYN_SENT, -result, now_ns);
+	emit_failed_close(c, sk, TCP_SYN_SENT, -result, now_ns);
 	c->flags |= ENDED;
 }
 
@@ -258,7 +247,7 @@ static void record_connect_refused_locally(struct sock *sk, const struct sockadd
 		return;
 	c.flags = FOLLOWED;
 	emit_error(&c, -result, now_ns);
-	emit_close(&c, sk, TCP_CLOSE, -result, now_ns);
+	emit_failed_close(&c, sk, TCP_CLOSE, -result, now_ns);
 }
 
 /* began: this call had brought the socket to SYN_SENT. */
@@ -270,6 +259,17 @@ static void handle_connect_result(struct sock *sk, const struct sockaddr_inet *d
 	}
 	if (is_failure(result) && !began && BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_CLOSE)
 		record_connect_refused_locally(sk, destination, result);
+}
+
+/* The same, where the kernel has copied address from the caller. What is longer in IPv6 may not be there for IPv4. */
+static void record_connect_end(struct sock *sk, const void *address, int result)
+{
+	struct sockaddr_inet destination = {};
+
+	bpf_probe_read_kernel(&destination, IPV4_SOCKADDR_SIZE, address);
+	if (destination.family == AF_INET6)
+		bpf_probe_read_kernel(&destination, sizeof(destination), address);
+	handle_connect_result(sk, &destination, false, result);
 }
 
 /* A SYN reached a device. Retries of the same SYN through stacked devices (a VLAN on a bond) count once. */

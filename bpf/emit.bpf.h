@@ -31,6 +31,9 @@ struct {
 
 #define LOST_CONNECTION 0
 
+/* Whether anybody wants to know on top of which task things happened. */
+volatile const bool with_context;
+
 static void count_lost(u32 kind)
 {
 	u64 *count = bpf_map_lookup_elem(&lost, &kind);
@@ -50,11 +53,18 @@ static u32 next_nth(struct connection *c)
 	return c->nth;
 }
 
-static void fill(struct event *e, const struct connection *c, u8 kind, u32 nth, u64 now_ns)
+static void fill_context(struct event *e)
 {
 	/* The one helper about the current task that every kernel gives to sockops programs too. */
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 
+	e->context_pid = BPF_CORE_READ(task, tgid);
+	e->cpu = bpf_get_smp_processor_id();
+	BPF_CORE_READ_STR_INTO(&e->context_comm, task, comm);
+}
+
+static void fill(struct event *e, const struct connection *c, u8 kind, u32 nth, u64 now_ns)
+{
 	__builtin_memset(e, 0, sizeof(*e));
 	e->time_ns = now_ns;
 	e->connection = c->id;
@@ -77,9 +87,8 @@ static void fill(struct event *e, const struct connection *c, u8 kind, u32 nth, 
 		e->flags |= EVENT_VIA_LISTENER;
 	if (c->flags & PRE_EXISTING)
 		e->flags |= EVENT_PRE_EXISTING;
-	e->context_pid = BPF_CORE_READ(task, tgid);
-	e->cpu = bpf_get_smp_processor_id();
-	BPF_CORE_READ_STR_INTO(&e->context_comm, task, comm);
+	if (with_context)
+		fill_context(e);
 }
 
 /*
@@ -115,12 +124,23 @@ static __always_inline struct event_with_settings *begin_with_settings(struct co
 {
 	struct event_with_settings *e;
 
+	c->options = options_of(sk); /* recorded, or known to be lost */
 	e = (struct event_with_settings *)begin_sized(c, kind, now_ns, sizeof(*e));
 	if (!e)
 		return NULL;
 	e->event.flags |= EVENT_HAS_SETTINGS;
 	e->event.cookie = cookie_of(sk);
 	read_settings(&e->settings, sk);
+	return e;
+}
+
+static __always_inline struct event_with_traffic *begin_with_traffic(struct connection *c, u8 kind, u64 now_ns)
+{
+	struct event_with_traffic *e;
+
+	e = (struct event_with_traffic *)begin_sized(c, kind, now_ns, sizeof(*e));
+	if (e)
+		e->event.flags |= EVENT_HAS_TRAFFIC;
 	return e;
 }
 

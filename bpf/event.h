@@ -40,6 +40,14 @@ enum event_kind {
 	EVENT_KINDS,
 };
 
+/* What made the kernel send data again: event.trigger. */
+enum trigger {
+	TRIGGER_NONE,
+	TRIGGER_RTO, /* the retransmission timer */
+	TRIGGER_FAST, /* what the peer acknowledged, and what it did not */
+	TRIGGER_TLP, /* a tail loss probe */
+};
+
 enum role {
 	ROLE_UNKNOWN,
 	ROLE_CLIENT,
@@ -53,6 +61,7 @@ enum event_flags {
 	EVENT_PRE_EXISTING = 2, /* the connection is older than the trace */
 	EVENT_HAS_SETTINGS = 4, /* a struct settings follows */
 	EVENT_HAS_REASON = 8, /* reason is one of the kernel's, even when it is 0 */
+	EVENT_HAS_TRAFFIC = 16, /* a struct traffic follows, and no struct settings */
 };
 
 struct event {
@@ -69,6 +78,10 @@ struct event {
 	__u32 tcp_ack;
 	__u32 len;
 	__u32 rto_jiffies;
+	__u32 idle_jiffies; /* since the peer's last segment */
+	__u32 elapsed_ms; /* since the first retransmission of what is sent again */
+	__u32 elapsed_jiffies; /* since the first window probe */
+	__u32 count; /* how many this one stands for; 0 means 1 */
 	__u32 reason;
 	__u32 error; /* positive errno */
 	__u32 owner_pid;
@@ -87,7 +100,7 @@ struct event {
 	__u8 retransmits;
 	__u8 probes_out;
 	__u8 flags;
-	__u8 unused[3];
+	__u8 trigger;
 	__u8 local[16];
 	__u8 remote[16];
 	char owner_comm[COMM_LEN];
@@ -108,6 +121,7 @@ struct settings {
 	__u32 option_keepalive_idle_jiffies;
 	__u32 option_keepalive_interval_jiffies;
 	__u32 option_rto_max_jiffies;
+	__s32 option_linger2_jiffies; /* negative: an orphan in FIN_WAIT2 is reset at once */
 	__u32 sysctl_rto_max_ms;
 	__u32 sysctl_keepalive_idle_jiffies;
 	__u32 sysctl_keepalive_interval_jiffies;
@@ -123,12 +137,30 @@ struct settings {
 	__u8 sysctl_keepalive_count;
 	__u8 sysctl_syncookies;
 	__u8 flags;
-	__u8 unused[5];
+	__u8 unused[1];
 };
 
 struct event_with_settings {
 	struct event event;
 	struct settings settings;
+};
+
+/* What a connection carried. Bytes are of data: SYN and FIN do not count. */
+struct traffic {
+	__u64 bytes_sent; /* with retransmissions */
+	__u64 bytes_acked;
+	__u64 bytes_received;
+	__u32 retransmitted_segments;
+	__u32 unacked_bytes; /* sent, not acknowledged */
+	__u32 unsent_bytes; /* written by the application, not sent */
+	__u32 unread_bytes; /* received, not read by the application */
+	__u32 send_window_bytes; /* what the peer last granted */
+	__u8 unused[4];
+};
+
+struct event_with_traffic {
+	struct event event;
+	struct traffic traffic;
 };
 
 #endif

@@ -55,6 +55,29 @@ enum {
 	TCP_NEW_SYN_RECV,
 };
 
+/* include/net/inet_connection_sock.h: values of icsk_pending */
+enum {
+	ICSK_TIME_NONE, /* ours */
+	ICSK_TIME_RETRANS = 1,
+	ICSK_TIME_PROBE0 = 3,
+	ICSK_TIME_LOSS_PROBE = 5,
+};
+
+/* include/uapi/linux/tcp.h: values of icsk_ca_state */
+enum {
+	TCP_CA_Open,
+	TCP_CA_Disorder,
+	TCP_CA_CWR,
+	TCP_CA_Recovery,
+	TCP_CA_Loss,
+};
+
+/* include/net/tcp.h, where the unit is HZ */
+#define TCP_RTO_MAX_SECONDS 120
+#define TCP_RTO_MIN_PER_SECOND 5
+#define TCP_THIN_LINEAR_RETRIES 6
+#define THIN_STREAM_PACKETS 4 /* tcp_stream_is_thin */
+
 /* include/net/sock.h; their numbers come from the running kernel. */
 enum sock_flags {
 	SOCK_DONE = 1,
@@ -93,6 +116,7 @@ struct netns_ipv4 {
 	u8 sysctl_tcp_retries2;
 	u8 sysctl_tcp_orphan_retries;
 	u8 sysctl_tcp_abort_on_overflow;
+	u8 sysctl_tcp_thin_linear_timeouts;
 	u8 sysctl_tcp_syn_linear_timeouts; /* 6.5 */
 	int sysctl_tcp_fin_timeout;
 	int sysctl_tcp_rto_max_ms; /* 6.15 */
@@ -121,6 +145,10 @@ typedef struct {
 	int counter;
 } atomic_t;
 
+struct timer_list {
+	void (*function)(struct timer_list *);
+};
+
 struct sock_common {
 	__be32 skc_daddr;
 	__be32 skc_rcv_saddr;
@@ -141,6 +169,8 @@ struct sock {
 	u16 sk_protocol;
 	int sk_err;
 	u32 sk_max_ack_backlog;
+	struct timer_list sk_timer;
+	struct timer_list tcp_retransmit_timer; /* 6.19 */
 };
 
 struct inet_sock {
@@ -151,24 +181,48 @@ struct inet_sock {
 
 struct inet_connection_sock {
 	struct inet_sock icsk_inet;
+	struct timer_list icsk_retransmit_timer; /* until 6.18 */
+	struct timer_list icsk_keepalive_timer; /* 6.19, and late 6.1 and 6.12 */
 	__u32 icsk_rto;
 	u32 icsk_rto_max; /* 6.15 */
+	u32 icsk_probes_tstamp; /* 5.11, and late 5.10 */
+	__u8 icsk_ca_state : 5;
+	__u8 icsk_pending;
 	__u8 icsk_retransmits;
 	__u8 icsk_backoff;
 	__u8 icsk_syn_retries;
 	__u8 icsk_probes_out;
 	u32 icsk_user_timeout;
+	struct {
+		__u32 lrcvtime;
+	} icsk_ack;
 };
 
 struct tcp_sock {
 	struct inet_connection_sock inet_conn;
 	u32 rcv_nxt;
+	u32 copied_seq;
 	u32 snd_una;
+	u32 snd_nxt;
+	u32 snd_wnd;
 	u32 write_seq;
+	u32 packets_out;
+	u32 segs_out;
+	u64 bytes_sent;
+	u64 bytes_retrans;
+	u64 bytes_acked;
+	u64 bytes_received;
+	u64 tcp_mstamp;
+	u32 rcv_tstamp;
+	u32 retrans_stamp;
+	u32 total_retrans;
 	u16 total_rto; /* 6.7 */
+	u8 thin_lto : 1;
+	u8 tcp_usec_ts : 1; /* 6.7 */
 	unsigned int keepalive_time;
 	unsigned int keepalive_intvl;
 	u8 keepalive_probes;
+	int linger2;
 };
 
 struct mptcp_sock {
@@ -263,9 +317,17 @@ struct net_device {
 	possible_net_t nd_net;
 };
 
+/* What sk_buff.cb holds within TCP. */
+struct tcp_skb_cb {
+	__u32 seq;
+	__u32 ack_seq;
+};
+
 struct sk_buff {
 	struct sock *sk;
 	struct net_device *dev;
+	unsigned int len;
+	char cb[48];
 	unsigned char *head;
 	__u16 transport_header;
 	__u16 network_header;
@@ -335,6 +397,8 @@ struct syscall_exit {
 	s64 nr;
 	s64 ret;
 };
+
+#define IPV4_SOCKADDR_SIZE 8 /* as much of it as is used */
 
 struct sockaddr_inet {
 	u16 family;

@@ -20,24 +20,17 @@ static u32 rto_after_syn_retry(struct sock *sk, int error)
 		return rto;
 	if (timeouts_so_far((struct tcp_sock *)sk) > linear_timeouts(net))
 		rto *= 2;
-	if (option_rto_max_jiffies(icsk) && rto > option_rto_max_jiffies(icsk))
-		rto = option_rto_max_jiffies(icsk);
-	return rto;
+	return at_most_rto_max(icsk, rto);
 }
 
-/* error is what the transmit returned: a negative errno, or a positive verdict of the queue (NET_XMIT_*). */
-static void record_retransmit(struct sock *sk, int error)
+static void record_syn_retransmit(struct sock *sk, int error)
 {
 	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
-	struct connection *c;
-	struct event *e;
-	u8 attempt;
-
-	if (BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_SYN_SENT)
-		return;
-	c = connection_of(sk);
+	struct connection *c = connection_of(sk);
 	/* Raised before this is called: the first retry is number 1. */
-	attempt = BPF_CORE_READ(icsk, icsk_retransmits);
+	u8 attempt = BPF_CORE_READ(icsk, icsk_retransmits);
+	struct event *e;
+
 	if (!c || attempt <= c->syn_retries)
 		return;
 	c->syn_retries = attempt;
@@ -51,11 +44,155 @@ static void record_retransmit(struct sock *sk, int error)
 	e->rto_jiffies = rto_after_syn_retry(sk, error);
 	e->tcp_seq = c->isn;
 	e->cookie = cookie_of(sk);
-	if (error < 0)
-		e->error = -error;
-	else if (error > 0)
-		e->error = ENOBUFS; /* as net_xmit_errno() says to applications */
+	e->error = errno_of_send(error);
 	submit(e);
+}
+
+/*
+ * By which way the kernel came to send it again. tcp_write_timer_handler clears icsk_pending before it calls
+ * tcp_retransmit_timer, but leaves it for a loss probe; and that is sent only as long as nothing is held to be lost.
+ * tcp_ld_RTO_revert calls tcp_retransmit_timer by itself, which then counts a retransmission more.
+ */
+static u8 trigger_of(const struct connection *c, struct inet_connection_sock *icsk)
+{
+	u8 pending = BPF_CORE_READ(icsk, icsk_pending);
+
+	if (!pending || BPF_CORE_READ(icsk, icsk_retransmits) > c->retransmits)
+		return TRIGGER_RTO;
+	if (pending == ICSK_TIME_LOSS_PROBE && BPF_CORE_READ_BITFIELD_PROBED(icsk, icsk_ca_state) < TCP_CA_Recovery)
+		return TRIGGER_TLP;
+	return TRIGGER_FAST;
+}
+
+/*
+ * Whether this is another retransmission than the last. One that the kernel never made, because the last copy is still in
+ * the queue or the window is too small, changes nothing; a timeout is counted all the same. The second copy of a
+ * program finds here that the first has been at work.
+ */
+static bool is_new_retransmission(struct connection *c, struct inet_connection_sock *icsk)
+{
+	u32 retransmitted = BPF_CORE_READ((struct tcp_sock *)icsk, total_retrans);
+	u8 retransmits = BPF_CORE_READ(icsk, icsk_retransmits);
+	u8 backoff = BPF_CORE_READ(icsk, icsk_backoff);
+
+	if (retransmitted == c->retransmitted && retransmits == c->retransmits && backoff == c->backoff)
+		return false;
+	c->retransmitted = retransmitted;
+	c->retransmits = retransmits;
+	c->backoff = backoff;
+	return true;
+}
+
+/*
+ * A bulk transfer with losses makes thousands of fast retransmissions a second, and ten of them say as much. Of those
+ * that follow each other within this time only the first is recorded; the next one after it tells how many there were.
+ */
+#define THIN_OUT_NS 100000000
+
+static bool is_thinned_out(struct connection *c, u8 trigger, u64 now_ns)
+{
+	if (trigger != TRIGGER_FAST)
+		return false;
+	if (now_ns - c->thinned_ns < THIN_OUT_NS) {
+		c->thinned++;
+		return true;
+	}
+	c->thinned_ns = now_ns;
+	return false;
+}
+
+/* Whether the RTO does not double (tcp_retransmit_timer): few packets in flight, and asked for by socket or sysctl. */
+static bool is_linear(struct sock *sk)
+{
+	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+
+	if (BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_ESTABLISHED)
+		return false;
+	if (!BPF_CORE_READ_BITFIELD_PROBED(tp, thin_lto) &&
+	    !BPF_CORE_READ(sk, __sk_common.skc_net.net, ipv4.sysctl_tcp_thin_linear_timeouts))
+		return false;
+	return BPF_CORE_READ(tp, packets_out) < THIN_STREAM_PACKETS &&
+	       BPF_CORE_READ(icsk, icsk_retransmits) <= TCP_THIN_LINEAR_RETRIES;
+}
+
+/* The timer after this: after a timeout it backs off, once this is done; after anything else the RTO is started anew. */
+static void fill_next_timer(struct event *e, struct sock *sk, int error)
+{
+	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
+
+	e->rto_jiffies = BPF_CORE_READ(icsk, icsk_rto);
+	e->backoff = BPF_CORE_READ(icsk, icsk_backoff);
+	if (e->trigger != TRIGGER_RTO || error > 0)
+		return;
+	if (is_linear(sk)) {
+		e->backoff = 0;
+		return;
+	}
+	e->backoff++;
+	e->rto_jiffies = at_most_rto_max(icsk, e->rto_jiffies * 2);
+}
+
+static void record_data_retransmit(struct connection *c, struct sock *sk, struct sk_buff *skb, u8 trigger, int error)
+{
+	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	u64 now_ns = bpf_ktime_get_ns();
+	struct event *e;
+
+	if (!is_new_retransmission(c, icsk) || is_thinned_out(c, trigger, now_ns))
+		return;
+	if (trigger == TRIGGER_RTO)
+		note_options(c, sk, now_ns);
+	e = begin(c, EVENT_RETRANSMIT, now_ns);
+	if (!e)
+		return;
+	e->state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	e->trigger = trigger;
+	/* A timeout while the peer's window is shut is a probe of that window, and does not count. */
+	e->attempt = trigger == TRIGGER_RTO ? c->retransmits : 0;
+	e->retransmits = c->retransmits;
+	e->probes_out = BPF_CORE_READ(icsk, icsk_probes_out);
+	e->tcp_seq = BPF_CORE_READ((struct tcp_skb_cb *)&skb->cb, seq);
+	e->tcp_ack = BPF_CORE_READ(tp, rcv_nxt);
+	e->len = BPF_CORE_READ(skb, len);
+	e->idle_jiffies = idle_jiffies(sk);
+	e->elapsed_ms = elapsed_since_retransmission_ms(tp);
+	e->error = errno_of_send(error);
+	e->cookie = cookie_of(sk);
+	if (trigger == TRIGGER_FAST && c->thinned) {
+		e->count = c->thinned + 1;
+		c->thinned = 0;
+	}
+	fill_next_timer(e, sk, error);
+	submit(e);
+}
+
+/*
+ * A segment was sent again, or was to be. error is what the transmit returned: a negative errno, or a positive verdict
+ * of the queue (NET_XMIT_*).
+ */
+static void record_retransmit(struct sock *sk, struct sk_buff *skb, int error)
+{
+	u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	struct connection *c;
+
+	if (state == TCP_SYN_SENT) {
+		record_syn_retransmit(sk, error);
+		return;
+	}
+	c = connection_of(sk);
+	if (c && state != TCP_SYN_RECV)
+		record_data_retransmit(c, sk, skb, trigger_of(c, (struct inet_connection_sock *)sk), error);
+}
+
+/* A loss probe alone: tcp_send_loss_probe does without tcp_retransmit_skb, and so without those who hook that. */
+static void record_loss_probe(struct sock *sk, struct sk_buff *skb, int error)
+{
+	struct connection *c = connection_of(sk);
+
+	if (c && trigger_of(c, (struct inet_connection_sock *)sk) == TRIGGER_TLP)
+		record_data_retransmit(c, sk, skb, TRIGGER_TLP, error);
 }
 
 /* returned: tcp_rtx_synack is done, and not just about to be. */

@@ -21,6 +21,7 @@ enum connection_flags {
 	VIA_LISTENER = 8, /* the owner is the listener's */
 	PRE_EXISTING = 16, /* older than the trace */
 	ENDED = 32, /* closed; kept because the RST of an abort is sent only then */
+	PROBED = 64, /* the last keepalive probe has had no answer so far */
 };
 
 /*
@@ -34,11 +35,17 @@ enum connection_flags {
 struct connection {
 	u64 id;
 	u64 established_ns;
+	u64 probed_ns; /* when the last keepalive probe was sent */
+	u64 thinned_ns; /* when a fast retransmission was last recorded */
 	struct owner owner;
 	u32 nth; /* records numbered so far, delivered or not */
 	u32 netns;
 	u32 isn;
 	u32 peer_isn;
+	u32 retransmitted; /* total_retrans at the last retransmission of data */
+	u32 thinned; /* fast retransmissions that were not recorded since the last one that was */
+	u32 options; /* digest of those that were recorded last: see options_of */
+	u32 probed_jiffies; /* when the last keepalive probe was sent */
 	u16 family;
 	u16 local_port;
 	u16 remote_port;
@@ -48,7 +55,9 @@ struct connection {
 	u8 syns; /* handed to a device so far */
 	u8 syn_retries; /* recorded so far */
 	u8 synack_retries; /* recorded so far */
-	u8 unused[4];
+	u8 retransmits; /* icsk_retransmits, and */
+	u8 backoff; /* icsk_backoff, at the last retransmission of data */
+	u8 unused[2];
 	u8 local[16];
 	u8 remote[16];
 };
@@ -129,6 +138,29 @@ static struct connection *connection_of(struct sock *sk)
 	struct connection *c = last_connection_of(sk);
 
 	return c && !(c->flags & ENDED) ? c : NULL;
+}
+
+static u32 jiffies_now(void)
+{
+	return bpf_jiffies64();
+}
+
+/* How long the peer has sent nothing, neither data nor an acknowledgement: keepalive_time_elapsed of the kernel. */
+static u32 idle_jiffies(struct sock *sk)
+{
+	u32 now = jiffies_now();
+	u32 since_data = now - BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_ack.lrcvtime);
+	u32 since_ack = now - BPF_CORE_READ((struct tcp_sock *)sk, rcv_tstamp);
+
+	return since_data < since_ack ? since_data : since_ack;
+}
+
+/* What a transmit returned, as an errno: 0, that errno negated, or one of the queue's NET_XMIT_*. */
+static u32 errno_of_send(int result)
+{
+	if (result > 0)
+		return ENOBUFS; /* as net_xmit_errno() says to applications */
+	return -result;
 }
 
 static bool is_tcp(struct sock *sk)
@@ -212,20 +244,24 @@ static bool sock_flag(struct sock *sk, u32 flag)
 	return BPF_CORE_READ(sk, __sk_common.skc_flags) >> flag & 1;
 }
 
-static void read_settings(struct settings *s, struct sock *sk)
+static void read_options(struct settings *s, struct sock *sk)
 {
 	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	struct net *net = BPF_CORE_READ(sk, __sk_common.skc_net.net);
 
-	__builtin_memset(s, 0, sizeof(*s));
 	s->option_user_timeout_ms = BPF_CORE_READ(icsk, icsk_user_timeout);
 	s->option_keepalive_idle_jiffies = BPF_CORE_READ(tp, keepalive_time);
 	s->option_keepalive_interval_jiffies = BPF_CORE_READ(tp, keepalive_intvl);
 	s->option_keepalive_count = BPF_CORE_READ(tp, keepalive_probes);
 	s->option_rto_max_jiffies = option_rto_max_jiffies(icsk);
+	s->option_linger2_jiffies = BPF_CORE_READ(tp, linger2);
 	s->option_syn_retries = BPF_CORE_READ(icsk, icsk_syn_retries);
+	if (sock_flag(sk, bpf_core_enum_value(enum sock_flags, SOCK_KEEPOPEN)))
+		s->flags |= SETTINGS_KEEPALIVE;
+}
 
+static void read_sysctls(struct settings *s, struct net *net)
+{
 	s->sysctl_rto_max_ms = sysctl_rto_max_ms(net);
 	s->sysctl_keepalive_idle_jiffies = BPF_CORE_READ(net, ipv4.sysctl_tcp_keepalive_time);
 	s->sysctl_keepalive_interval_jiffies = BPF_CORE_READ(net, ipv4.sysctl_tcp_keepalive_intvl);
@@ -241,10 +277,38 @@ static void read_settings(struct settings *s, struct sock *sk)
 
 	if (has_linear_timeouts())
 		s->flags |= SETTINGS_HAS_LINEAR_TIMEOUTS;
-	if (sock_flag(sk, bpf_core_enum_value(enum sock_flags, SOCK_KEEPOPEN)))
-		s->flags |= SETTINGS_KEEPALIVE;
 	if (BPF_CORE_READ(net, ipv4.sysctl_tcp_abort_on_overflow))
 		s->flags |= SETTINGS_ABORT_ON_OVERFLOW;
+}
+
+static void read_settings(struct settings *s, struct sock *sk)
+{
+	__builtin_memset(s, 0, sizeof(*s));
+	read_options(s, sk);
+	read_sysctls(s, BPF_CORE_READ(sk, __sk_common.skc_net.net));
+}
+
+static u32 options_digest(const struct settings *s)
+{
+	const u32 multiplier = 0x01000193; /* FNV's, which spreads each over all bits */
+	u32 digest = s->option_user_timeout_ms;
+
+	digest = digest * multiplier ^ s->option_keepalive_idle_jiffies;
+	digest = digest * multiplier ^ s->option_keepalive_interval_jiffies;
+	digest = digest * multiplier ^ s->option_keepalive_count;
+	digest = digest * multiplier ^ s->option_rto_max_jiffies;
+	digest = digest * multiplier ^ s->option_syn_retries;
+	digest = digest * multiplier ^ s->option_linger2_jiffies;
+	return digest * multiplier ^ (s->flags & SETTINGS_KEEPALIVE);
+}
+
+/* Tells whether an option was changed; sysctls may be, at any time, without anybody's noticing. */
+static u32 options_of(struct sock *sk)
+{
+	struct settings s = {};
+
+	read_options(&s, sk);
+	return options_digest(&s);
 }
 
 #endif

@@ -47,6 +47,7 @@ static struct connection *discover(struct sock *sk, u64 now_ns)
 	if (!tuple_passes(&c))
 		return NULL;
 	c.state = TCP_STATE_UNKNOWN;
+	c.options = options_of(sk);
 	c.flags = FOLLOWED | ANNOUNCED | PRE_EXISTING;
 	return keep(sk, &c);
 }
@@ -94,6 +95,8 @@ static void record_close(struct sock *sk, u8 old_state, u64 now_ns)
 		return;
 	if (!passes_at_last(sk, c))
 		return;
+	recover_answer(c, sk, now_ns);
+	settle_probe(c);
 	note_time_wait(c, sk, old_state, now_ns);
 	emit_close(c, sk, old_state, error, now_ns);
 	c->flags |= ENDED;

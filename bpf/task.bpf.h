@@ -61,7 +61,7 @@ static void record_connect_call(struct syscall_enter *call)
 
 	/* An IPv4 address is shorter, and may be the last thing on a page. */
 	if (bpf_probe_read_user(&c.destination, sizeof(c.destination), address) &&
-	    bpf_probe_read_user(&c.destination, 8, address))
+	    bpf_probe_read_user(&c.destination, IPV4_SOCKADDR_SIZE, address))
 		return;
 	if (c.destination.family != AF_INET && c.destination.family != AF_INET6)
 		return;
@@ -86,6 +86,26 @@ static void record_accept_return(struct syscall_exit *call)
 {
 	if (call->ret >= 0)
 		record_accept(tcp_sock_of_fd(call->ret));
+}
+
+static void record_setsockopt_call(struct syscall_enter *call)
+{
+	u64 thread = bpf_get_current_pid_tgid();
+	u64 sk = (u64)tcp_sock_of_fd(call->args[0]);
+
+	if (sk && connection_of((struct sock *)sk))
+		bpf_map_update_elem(&option_calls, &thread, &sk, BPF_ANY);
+}
+
+static void record_setsockopt_return(void)
+{
+	u64 thread = bpf_get_current_pid_tgid();
+	u64 *sk = bpf_map_lookup_elem(&option_calls, &thread);
+
+	if (!sk)
+		return;
+	record_options((struct sock *)*sk);
+	bpf_map_delete_elem(&option_calls, &thread);
 }
 
 static void record_fork(struct task_struct *parent, struct task_struct *child)
@@ -128,7 +148,10 @@ static void remember_open_socket(struct task_struct *task, struct sock *sk)
 	if (!owner_passes(&c.owner, task) || !tuple_passes(&c))
 		return;
 	c.flags = FOLLOWED | ANNOUNCED | PRE_EXISTING;
-	bpf_map_update_elem(&connections, &key, &c, BPF_NOEXIST);
+	c.options = options_of(sk);
+	learn_timers(sk);
+	if (bpf_map_update_elem(&connections, &key, &c, BPF_NOEXIST) && !last_connection_of(sk))
+		count_lost(LOST_CONNECTION);
 }
 
 static void record_open_file(struct task_struct *task, struct file *file)

@@ -16,6 +16,9 @@
 #include "socket.bpf.h"
 #include "filter.bpf.h"
 #include "emit.bpf.h"
+#include "options.bpf.h"
+#include "probe.bpf.h"
+#include "close.bpf.h"
 #include "connect.bpf.h"
 #include "retransmit.bpf.h"
 #include "listen.bpf.h"
@@ -29,7 +32,9 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* Names the types that user space shares but no map does, so that they are generated for Go. */
 struct exported {
-	struct event_with_settings record;
+	struct event_with_settings with_settings;
+	struct event_with_traffic with_traffic;
+	enum trigger trigger;
 	enum event_kind kind;
 	enum role role;
 	enum event_flags event_flags;
@@ -84,22 +89,16 @@ int handshake_sockops(struct bpf_sock_ops *ops)
 /* ---- error ---- */
 
 SEC("fexit/tcp_v4_connect")
-int BPF_PROG(error_v4_fexit, struct sock *sk, struct sockaddr_inet *address, int address_len, int result)
+int BPF_PROG(error_v4_fexit, struct sock *sk, void *address, int address_len, int result)
 {
-	struct sockaddr_inet destination = {};
-
-	bpf_probe_read_kernel(&destination, 8, address);
-	handle_connect_result(sk, &destination, false, result);
+	record_connect_end(sk, address, result);
 	return 0;
 }
 
 SEC("fexit/tcp_v6_connect")
-int BPF_PROG(error_v6_fexit, struct sock *sk, struct sockaddr_inet *address, int address_len, int result)
+int BPF_PROG(error_v6_fexit, struct sock *sk, void *address, int address_len, int result)
 {
-	struct sockaddr_inet destination = {};
-
-	bpf_probe_read_kernel(&destination, sizeof(destination), address);
-	handle_connect_result(sk, &destination, false, result);
+	record_connect_end(sk, address, result);
 	return 0;
 }
 
@@ -113,13 +112,10 @@ int BPF_KPROBE(error_v4_kprobe, struct sock *sk, void *address)
 SEC("kretprobe/tcp_v4_connect")
 int BPF_KRETPROBE(error_v4_kretprobe, int result)
 {
-	struct sockaddr_inet destination = {};
 	struct frame frame;
 
-	if (!leave_frame(ctx, &frame))
-		return 0;
-	bpf_probe_read_kernel(&destination, 8, (void *)frame.other);
-	handle_connect_result((struct sock *)frame.sk, &destination, false, result);
+	if (leave_frame(ctx, &frame))
+		record_connect_end((struct sock *)frame.sk, (void *)frame.other, result);
 	return 0;
 }
 
@@ -133,13 +129,10 @@ int BPF_KPROBE(error_v6_kprobe, struct sock *sk, void *address)
 SEC("kretprobe/tcp_v6_connect")
 int BPF_KRETPROBE(error_v6_kretprobe, int result)
 {
-	struct sockaddr_inet destination = {};
 	struct frame frame;
 
-	if (!leave_frame(ctx, &frame))
-		return 0;
-	bpf_probe_read_kernel(&destination, sizeof(destination), (void *)frame.other);
-	handle_connect_result((struct sock *)frame.sk, &destination, false, result);
+	if (leave_frame(ctx, &frame))
+		record_connect_end((struct sock *)frame.sk, (void *)frame.other, result);
 	return 0;
 }
 
@@ -180,44 +173,177 @@ int BPF_KPROBE(syn_sent_kprobe, struct sk_buff *skb, struct net_device *dev)
 	return 0;
 }
 
-/* ---- syn_retransmit ---- */
+/* ---- syn_retransmit, retransmit ---- */
 
 SEC("fexit/tcp_retransmit_skb")
-int BPF_PROG(syn_retransmit_fexit, struct sock *sk, struct sk_buff *skb, int segs, int result)
+int BPF_PROG(retransmit_fexit, struct sock *sk, struct sk_buff *skb, int segs, int result)
 {
-	record_retransmit(sk, result);
+	record_retransmit(sk, skb, result);
 	return 0;
 }
 
 SEC("kprobe/tcp_retransmit_skb")
-int BPF_KPROBE(syn_retransmit_kprobe, struct sock *sk)
+int BPF_KPROBE(retransmit_kprobe, struct sock *sk, struct sk_buff *skb)
 {
-	enter_frame(ctx, sk, NULL);
+	enter_frame(ctx, sk, skb);
 	return 0;
 }
 
 SEC("kretprobe/tcp_retransmit_skb")
-int BPF_KRETPROBE(syn_retransmit_kretprobe, int result)
+int BPF_KRETPROBE(retransmit_kretprobe, int result)
 {
 	struct frame frame;
 
 	if (leave_frame(ctx, &frame))
-		record_retransmit((struct sock *)frame.sk, result);
+		record_retransmit((struct sock *)frame.sk, (struct sk_buff *)frame.other, result);
 	return 0;
 }
 
 /* Since 6.17 the tracepoint also fires for what could not be sent, and says so. */
 SEC("tp_btf/tcp_retransmit_skb")
-int BPF_PROG(syn_retransmit_tracepoint_result, struct sock *sk, struct sk_buff *skb, int result)
+int BPF_PROG(retransmit_tracepoint_result, struct sock *sk, struct sk_buff *skb, int result)
 {
-	record_retransmit(sk, result);
+	record_retransmit(sk, skb, result);
 	return 0;
 }
 
 SEC("tp_btf/tcp_retransmit_skb")
-int BPF_PROG(syn_retransmit_tracepoint, struct sock *sk)
+int BPF_PROG(retransmit_tracepoint, struct sock *sk, struct sk_buff *skb)
 {
-	record_retransmit(sk, 0);
+	record_retransmit(sk, skb, 0);
+	return 0;
+}
+
+SEC("tp_btf/tcp_retransmit_skb")
+int BPF_PROG(loss_probe_tracepoint_result, struct sock *sk, struct sk_buff *skb, int result)
+{
+	record_loss_probe(sk, skb, result);
+	return 0;
+}
+
+SEC("tp_btf/tcp_retransmit_skb")
+int BPF_PROG(loss_probe_tracepoint, struct sock *sk, struct sk_buff *skb)
+{
+	record_loss_probe(sk, skb, 0);
+	return 0;
+}
+
+/* ---- keepalive_probe, window_probe ---- */
+
+SEC("fexit/tcp_write_wakeup")
+int BPF_PROG(probe_fexit, struct sock *sk, int mib, int result)
+{
+	record_wakeup(sk, result);
+	return 0;
+}
+
+SEC("kprobe/tcp_write_wakeup")
+int BPF_KPROBE(probe_kprobe, struct sock *sk)
+{
+	enter_frame(ctx, sk, NULL);
+	return 0;
+}
+
+SEC("kretprobe/tcp_write_wakeup")
+int BPF_KRETPROBE(probe_kretprobe, int result)
+{
+	struct frame frame;
+
+	if (leave_frame(ctx, &frame))
+		record_wakeup((struct sock *)frame.sk, result);
+	return 0;
+}
+
+SEC("tp_btf/timer_expire_entry")
+int BPF_PROG(probe_entry_tracepoint, struct timer_list *timer)
+{
+	record_timer_start(timer);
+	return 0;
+}
+
+SEC("tp_btf/timer_expire_exit")
+int BPF_PROG(probe_exit_tracepoint, struct timer_list *timer)
+{
+	record_timer_end(timer);
+	return 0;
+}
+
+/* ---- keepalive_answer ---- */
+
+SEC("fentry/tcp_ack")
+int BPF_PROG(answer_fentry, struct sock *sk, struct sk_buff *skb)
+{
+	record_answer(sk, skb);
+	return 0;
+}
+
+SEC("kprobe/tcp_ack")
+int BPF_KPROBE(answer_kprobe, struct sock *sk, struct sk_buff *skb)
+{
+	record_answer(sk, skb);
+	return 0;
+}
+
+/* Called for each segment, like tcp_ack, but as long as the connection is established. */
+SEC("tp_btf/tcp_probe")
+int BPF_PROG(answer_tracepoint, struct sock *sk, struct sk_buff *skb)
+{
+	record_answer(sk, skb);
+	return 0;
+}
+
+/* ---- options_changed ---- */
+
+/* Later arguments, and the result, are not asked for: one of them is a struct, which takes several places. */
+SEC("fexit/tcp_setsockopt")
+int BPF_PROG(options_fexit, struct sock *sk)
+{
+	record_options(sk);
+	return 0;
+}
+
+SEC("fentry/tcp_set_keepalive")
+int BPF_PROG(options_keepalive_fentry, struct sock *sk, int on)
+{
+	record_keepalive_option(sk, on);
+	return 0;
+}
+
+SEC("kprobe/tcp_setsockopt")
+int BPF_KPROBE(options_kprobe, struct sock *sk)
+{
+	enter_frame(ctx, sk, NULL);
+	return 0;
+}
+
+SEC("kretprobe/tcp_setsockopt")
+int BPF_KRETPROBE(options_kretprobe)
+{
+	struct frame frame;
+
+	if (leave_frame(ctx, &frame))
+		record_options((struct sock *)frame.sk);
+	return 0;
+}
+
+SEC("kprobe/tcp_set_keepalive")
+int BPF_KPROBE(options_keepalive_kprobe, struct sock *sk, int on)
+{
+	record_keepalive_option(sk, on);
+	return 0;
+}
+
+SEC("tracepoint/syscalls/sys_enter_setsockopt")
+int options_enter_tracepoint(struct syscall_enter *call)
+{
+	record_setsockopt_call(call);
+	return 0;
+}
+
+SEC("tracepoint/syscalls/sys_exit_setsockopt")
+int options_exit_tracepoint(struct syscall_exit *call)
+{
+	record_setsockopt_return();
 	return 0;
 }
 

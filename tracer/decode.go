@@ -16,8 +16,9 @@ import (
 var errRecord = errors.New("malformed record")
 
 const (
-	recordSize   = int(unsafe.Sizeof(bpfEventWithSettings{}.Event))
-	settingsSize = int(unsafe.Sizeof(bpfEventWithSettings{}.Settings))
+	recordSize   = int(unsafe.Sizeof(bpfEvent{}))
+	settingsSize = int(unsafe.Sizeof(bpfSettings{}))
+	trafficSize  = int(unsafe.Sizeof(bpfTraffic{}))
 )
 
 // decoder makes events of records. Units become types here and nowhere else.
@@ -31,15 +32,15 @@ type decoder struct {
 
 // decode fills ev from one record.
 func (d *decoder) decode(record []byte, ev *event.Event) error {
-	var raw bpfEventWithSettings
-	if len(record) != recordSize && len(record) != recordSize+settingsSize {
+	var r bpfEvent
+	if len(record) < recordSize {
 		return fmt.Errorf("%w: %d bytes", errRecord, len(record))
 	}
-	// The kernel side writes the same struct with the same layout: bpf2go generated one from the other.
-	copy(unsafe.Slice((*byte)(unsafe.Pointer(&raw)), unsafe.Sizeof(raw)), record)
-
-	r := &raw.Event
-	flags := bpfEventFlags(r.Flags)
+	read(&r, record)
+	flags, rest := bpfEventFlags(r.Flags), record[recordSize:]
+	if len(rest) != trailing(flags) {
+		return fmt.Errorf("%w: %d bytes, flags %x", errRecord, len(record), r.Flags)
+	}
 	local, remote, err := endpoints(r.Family, r.Local, r.LocalPort, r.Remote, r.RemotePort)
 	if err != nil {
 		return err
@@ -70,6 +71,10 @@ func (d *decoder) decode(record []byte, ev *event.Event) error {
 		Waited:      time.Duration(r.WaitedNs),
 		Retransmits: int(r.Retransmits),
 		ProbesOut:   int(r.ProbesOut),
+		Idle:        d.jiffies(r.IdleJiffies),
+		Elapsed:     time.Duration(r.ElapsedMs)*time.Millisecond + d.jiffies(r.ElapsedJiffies),
+		Trigger:     triggers[bpfTrigger(r.Trigger)],
+		Count:       int(r.Count),
 		PreExisting: flags&bpfEventFlagsEVENT_PRE_EXISTING != 0,
 	}
 	ev.Time = d.wall(ev.Mono)
@@ -85,10 +90,37 @@ func (d *decoder) decode(record []byte, ev *event.Event) error {
 	if ev.Kind == event.Close {
 		ev.Total = r.Nth
 	}
-	if flags&bpfEventFlagsEVENT_HAS_SETTINGS != 0 {
-		d.settings(&raw, ev)
+	switch {
+	case flags&bpfEventFlagsEVENT_HAS_SETTINGS != 0:
+		d.settings(rest, ev)
+	case flags&bpfEventFlagsEVENT_HAS_TRAFFIC != 0:
+		ev.Traffic = traffic(rest)
 	}
 	return nil
+}
+
+// trailing is how many bytes follow the event itself.
+func trailing(flags bpfEventFlags) int {
+	switch {
+	case flags&bpfEventFlagsEVENT_HAS_SETTINGS != 0:
+		return settingsSize
+	case flags&bpfEventFlagsEVENT_HAS_TRAFFIC != 0:
+		return trafficSize
+	}
+	return 0
+}
+
+// read fills to from a record, where the kernel side writes the same struct with the same layout: bpf2go generated one
+// from the other.
+func read[T any](to *T, record []byte) {
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(to)), unsafe.Sizeof(*to)), record)
+}
+
+// triggers are the contract's names of what made the kernel send data again.
+var triggers = map[bpfTrigger]string{
+	bpfTriggerTRIGGER_RTO:  "rto",
+	bpfTriggerTRIGGER_FAST: "fast",
+	bpfTriggerTRIGGER_TLP:  "tlp",
 }
 
 func (d *decoder) jiffies(n uint32) time.Duration { return time.Duration(n) * d.jiffy }
@@ -101,8 +133,24 @@ func (d *decoder) owner(pid, uid uint32, comm [16]int8, cgroup uint64) event.Own
 	}
 }
 
-func (d *decoder) settings(raw *bpfEventWithSettings, ev *event.Event) {
-	s := &raw.Settings
+func traffic(record []byte) *event.Traffic {
+	var t bpfTraffic
+	read(&t, record)
+	return &event.Traffic{
+		BytesSent:     int64(t.BytesSent),
+		BytesAcked:    int64(t.BytesAcked),
+		BytesReceived: int64(t.BytesReceived),
+		Retransmits:   int(t.RetransmittedSegments),
+		Unacked:       int(t.UnackedBytes),
+		Unsent:        int(t.UnsentBytes),
+		Unread:        int(t.UnreadBytes),
+		SendWindow:    int(t.SendWindowBytes),
+	}
+}
+
+func (d *decoder) settings(record []byte, ev *event.Event) {
+	var s bpfSettings
+	read(&s, record)
 	flags := bpfSettingsFlags(s.Flags)
 	ev.Options = &event.Options{
 		SYNRetries:        int(s.OptionSynRetries),

@@ -53,15 +53,15 @@ var fallbacks = []fallback{
 	},
 	{
 		"__tcp_retransmit_skb calls its tracepoint only for what was sent", "5.10", Tracepoint, nil,
-		event.SYNRetransmit, programs(bpfProgSynRetransmitTracepoint), true,
+		event.SYNRetransmit, programs(bpfProgRetransmitTracepoint), true,
 	},
 	{
 		"and so until 6.16", "6.12", Tracepoint, nil,
-		event.SYNRetransmit, programs(bpfProgSynRetransmitTracepoint), true,
+		event.SYNRetransmit, programs(bpfProgRetransmitTracepoint), true,
 	},
 	{
 		"since 6.17 the tracepoint has the result", "6.18", Tracepoint, nil,
-		event.SYNRetransmit, programs(bpfProgSynRetransmitTracepointResult), false,
+		event.SYNRetransmit, programs(bpfProgRetransmitTracepointResult), false,
 	},
 	{
 		"inet_csk_accept has flags, error and kern", "5.10", Fentry, nil,
@@ -89,7 +89,40 @@ var fallbacks = []fallback{
 	},
 	{
 		"a kprobe alone does not see the result", "6.1", Kprobe, nil,
-		event.SYNRetransmit, programs(bpfProgSynRetransmitKprobe, bpfProgSynRetransmitKretprobe), true,
+		event.SYNRetransmit, programs(bpfProgRetransmitKprobe, bpfProgRetransmitKretprobe), true,
+	},
+	{
+		"the tracepoint shows a loss probe that was sent", "5.10", Fentry, nil,
+		event.Retransmit, programs(bpfProgRetransmitFexit, bpfProgLossProbeTracepoint), true,
+	},
+	{
+		"and since 6.17 one that was not", "6.18", "", nil,
+		event.Retransmit, programs(bpfProgRetransmitFexit, bpfProgLossProbeTracepointResult), false,
+	},
+	{
+		"kprobes do not see loss probes either", "6.1", Kprobe, nil,
+		event.Retransmit, programs(bpfProgRetransmitKprobe, bpfProgRetransmitKretprobe, bpfProgLossProbeTracepoint), true,
+	},
+	{
+		"and get the result since 6.17", "7.2", Kprobe, nil,
+		event.Retransmit, programs(bpfProgRetransmitKprobe, bpfProgRetransmitKretprobe, bpfProgLossProbeTracepointResult), true,
+	},
+	{
+		"the tracepoint alone sees all that was sent", "6.12", Tracepoint, nil,
+		event.Retransmit, programs(bpfProgRetransmitTracepoint), true,
+	},
+	{
+		"and since 6.17 all that was to be", "6.18", Tracepoint, nil,
+		event.Retransmit, programs(bpfProgRetransmitTracepointResult), false,
+	},
+	{
+		"btf_distill_func_proto knows no arguments that are structs", "5.10", "", programs(bpfProgOptionsFexit),
+		event.OptionsChanged, programs(bpfProgOptionsKprobe, bpfProgOptionsKretprobe, bpfProgOptionsKeepaliveKprobe), true,
+	},
+	{
+		"a kprobe at each segment would cost more than what it sees beyond the tracepoint", "6.12", "",
+		programs(bpfProgAnswerFentry),
+		event.KeepaliveAnswer, programs(bpfProgAnswerTracepoint), true,
 	},
 	{
 		"a kretprobe needs no count of arguments", "6.1", Kprobe, nil,

@@ -57,10 +57,10 @@ var hooks = []hook{
 	{
 		kind: event.SYNRetransmit,
 		ways: []way{
-			{Fentry, twice(bpfProgSynRetransmitFexit), nil, ""},
-			{Kprobe, programs(bpfProgSynRetransmitKprobe, bpfProgSynRetransmitKretprobe), nil, kprobesSkip},
-			{Tracepoint, twice(bpfProgSynRetransmitTracepointResult), requirements(tracepointHas("tcp_retransmit_skb", 3)), ""},
-			{Tracepoint, twice(bpfProgSynRetransmitTracepoint), nil,
+			{Fentry, twice(bpfProgRetransmitFexit), nil, ""},
+			{Kprobe, programs(bpfProgRetransmitKprobe, bpfProgRetransmitKretprobe), nil, kprobesSkip},
+			{Tracepoint, twice(bpfProgRetransmitTracepointResult), requirements(tracepointHas("tcp_retransmit_skb", 3)), ""},
+			{Tracepoint, twice(bpfProgRetransmitTracepoint), nil,
 				"a SYN retry that this host itself refused to send is not seen"},
 		},
 		cost: "SYN retries are not seen, so silence cannot be told from a slow answer",
@@ -94,6 +94,64 @@ var hooks = []hook{
 		kind: event.StateChange,
 		ways: stateWays,
 		cost: "no state changes are seen",
+	},
+	{
+		kind: event.OptionsChanged,
+		ways: []way{
+			{Fentry, twice(bpfProgOptionsFexit, bpfProgOptionsKeepaliveFentry), nil, ""},
+			{Kprobe, programs(bpfProgOptionsKprobe, bpfProgOptionsKretprobe, bpfProgOptionsKeepaliveKprobe), nil, kprobesSkip},
+			{Tracepoint, programs(bpfProgOptionsEnterTracepoint, bpfProgOptionsExitTracepoint), nil,
+				"an option set through io_uring is noticed only at the next probe or timeout"},
+		},
+		cost: "an option that is set on a living connection is noticed only at the next probe or timeout",
+	},
+	{
+		kind: event.Retransmit,
+		ways: []way{
+			// A loss probe does not pass by the function that all other retransmissions do.
+			{Fentry, twice(bpfProgRetransmitFexit, bpfProgLossProbeTracepointResult),
+				requirements(tracepointHas("tcp_retransmit_skb", 3)), ""},
+			{Fentry, twice(bpfProgRetransmitFexit, bpfProgLossProbeTracepoint), nil, lossProbesRefused},
+			{Kprobe, append(twice(bpfProgLossProbeTracepointResult), bpfProgRetransmitKprobe, bpfProgRetransmitKretprobe),
+				requirements(tracepointHas("tcp_retransmit_skb", 3)), kprobesSkip},
+			{Kprobe, append(twice(bpfProgLossProbeTracepoint), bpfProgRetransmitKprobe, bpfProgRetransmitKretprobe), nil,
+				lossProbesRefused + ", and " + kprobesSkip},
+			{Tracepoint, twice(bpfProgRetransmitTracepointResult), requirements(tracepointHas("tcp_retransmit_skb", 3)), ""},
+			{Tracepoint, twice(bpfProgRetransmitTracepoint), nil,
+				"a retransmission that this host itself refused to send is not seen"},
+		},
+		cost: "data that is sent again is not seen, so a dead connection cannot be told from an idle one",
+	},
+	{
+		kind: event.KeepaliveProbe,
+		ways: []way{
+			{Fentry, programs(bpfProgProbeFexit), nil, ""},
+			{Kprobe, programs(bpfProgProbeKprobe, bpfProgProbeKretprobe), nil, kprobesSkip},
+			{Tracepoint, programs(bpfProgProbeEntryTracepoint, bpfProgProbeExitTracepoint), nil,
+				"whether this host itself refused to send a keepalive probe is not known"},
+		},
+		cost: "keepalive probes are not seen",
+	},
+	{
+		kind: event.KeepaliveAnswer,
+		ways: []way{
+			{Fentry, programs(bpfProgAnswerFentry), nil, ""},
+			{Tracepoint, programs(bpfProgAnswerTracepoint), nil,
+				"once either end has sent its FIN, an answer to a keepalive probe is noticed only at the next probe or at the end"},
+			{Kprobe, programs(bpfProgAnswerKprobe), nil, kprobesSkip},
+		},
+		cost: "an answer to a keepalive probe is noticed only at the next probe or at the end",
+	},
+	{
+		kind: event.WindowProbe,
+		ways: []way{
+			{Fentry, programs(bpfProgProbeFexit), nil, ""},
+			{Kprobe, programs(bpfProgProbeKprobe, bpfProgProbeKretprobe), nil, kprobesSkip},
+			{Tracepoint, programs(bpfProgProbeEntryTracepoint, bpfProgProbeExitTracepoint), nil,
+				"a window probe that was put off because the application was using the socket is not seen, and whether this host " +
+					"itself refused to send one is not known"},
+		},
+		cost: "probes of a closed window are not seen",
 	},
 	{
 		kind: event.ResetSent,
@@ -137,6 +195,9 @@ var hooks = []hook{
 // kprobesSkip is what all kprobes miss: a CPU that comes by one in the middle of another passes on (kprobe_running), and
 // trace_call_bpf runs one BPF program of this kind a CPU at a time.
 const kprobesSkip = "what happens on a CPU in the middle of another probe is not seen (it is counted as lost since Linux 6.7)"
+
+// lossProbesRefused is what the tracepoint of tcp_retransmit_skb hides before 6.17 from those who hook the function.
+const lossProbesRefused = "a loss probe that this host itself refused to send is not seen"
 
 // stateWays see every change of state; three kinds of event come from them.
 var stateWays = []way{

@@ -167,6 +167,7 @@ func listen(t *testing.T, h *lab.Host, address string) net.Listener {
 	err := h.Do(func() (err error) {
 		var config net.ListenConfig
 		config.SetMultipathTCP(false)
+		config.KeepAlive = -1 // which would set options on what is accepted
 		l, err = config.Listen(t.Context(), "tcp", address)
 		return err
 	})

@@ -30,6 +30,8 @@ type Options struct {
 	FollowForks bool
 	// FollowPeers follows the other end of a connection that passes, when it is on this host, whoever owns it.
 	FollowPeers bool
+	// Context asks for where hooks run: [event.Event].Context.
+	Context bool
 	// Packets asks for syn_sent, which costs a little for every packet of the host.
 	Packets bool
 	// NewOnly leaves out sockets that are older than the trace.
@@ -91,7 +93,8 @@ func Open(opts Options) (*Tracer, error) {
 		return nil, fmt.Errorf("read the embedded programs: %w", err)
 	}
 	kernel.adapt(spec.Programs)
-	if err := configure(spec, &opts); err != nil {
+	hz, hzErr := host.HZ()
+	if err := configure(spec, &opts, hz); err != nil {
 		return nil, err
 	}
 	shared, err := ebpf.NewCollection(&ebpf.CollectionSpec{
@@ -103,7 +106,7 @@ func Open(opts Options) (*Tracer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the maps: %w", err)
 	}
-	t := &Tracer{shared: shared, attacher: &attacher{
+	t := &Tracer{hz: hz, trouble: troubleWithHZ(hzErr), shared: shared, attacher: &attacher{
 		spec: spec, shared: shared, kernel: kernel, cache: btf.NewCache(), allowed: opts.Mechanisms,
 		programs: make(map[instance]error), single: make(map[string]*ebpf.Program), denied: make(map[Mechanism]error),
 	}}
@@ -115,7 +118,7 @@ func Open(opts Options) (*Tracer, error) {
 }
 
 // configure sets what must be known before the maps are made.
-func configure(spec *ebpf.CollectionSpec, opts *Options) error {
+func configure(spec *ebpf.CollectionSpec, opts *Options, hz int) error {
 	spec.Maps[bpfMapEvents].MaxEntries = ringSize(opts.RingBytes)
 	if opts.MaxConnections > 0 {
 		spec.Maps[bpfMapConnections].MaxEntries = uint32(opts.MaxConnections)
@@ -124,6 +127,8 @@ func configure(spec *ebpf.CollectionSpec, opts *Options) error {
 		bpfVarFilterDimensions: uint32(opts.Filter.dimensions(opts.FollowForks)),
 		bpfVarFilterFamily:     opts.Filter.family(),
 		bpfVarFollowPeers:      opts.FollowPeers,
+		bpfVarWithContext:      opts.Context,
+		bpfVarTicksPerSecond:   uint32(hz),
 	} {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return fmt.Errorf("set %s: %w", name, err)
@@ -234,14 +239,17 @@ func (t *Tracer) newDecoder() decoder {
 		comms:   make(map[[16]int8]string),
 		cgroups: cgroups.Lookup,
 	}
-	hz, err := host.HZ()
-	if err != nil {
-		t.trouble = append(t.trouble, fmt.Sprintf("the length of a jiffy is unknown, and with it every timer: %v", err))
-		return d
+	if t.hz > 0 {
+		d.jiffy = time.Second / time.Duration(t.hz)
 	}
-	t.hz = hz
-	d.jiffy = time.Second / time.Duration(hz)
 	return d
+}
+
+func troubleWithHZ(err error) []string {
+	if err == nil {
+		return nil
+	}
+	return []string{fmt.Sprintf("the length of a jiffy is unknown, and with it every timer: %v", err)}
 }
 
 // HZ is how many jiffies a second has, and 0 where that could not be known.

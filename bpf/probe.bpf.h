@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Probes of a connection on which nothing is under way: keepalive probes, their answers, and window probes.
+ */
+#ifndef TCPTRACE_PROBE_H
+#define TCPTRACE_PROBE_H
+
+/*
+ * How many connections wait for the answer to a keepalive probe. While there are none, segments that arrive are not
+ * looked at: this is read for each one that the host receives.
+ */
+u64 unanswered_probes;
+
+/* The last keepalive probe was answered, or nobody waits for that any more. */
+static void settle_probe(struct connection *c)
+{
+	if (!(c->flags & PROBED))
+		return;
+	c->flags &= ~PROBED;
+	__sync_fetch_and_add(&unanswered_probes, -1);
+}
+
+static void await_answer(struct connection *c, u64 now_ns)
+{
+	c->probed_ns = now_ns;
+	c->probed_jiffies = jiffies_now();
+	if (c->flags & PROBED || !(c->flags & FOLLOWED))
+		return;
+	c->flags |= PROBED;
+	__sync_fetch_and_add(&unanswered_probes, 1);
+}
+
+static void emit_answer(struct connection *c, struct sock *sk, u32 ack, u64 time_ns)
+{
+	struct event *e;
+
+	settle_probe(c);
+	e = begin(c, EVENT_KEEPALIVE_ANSWER, time_ns);
+	if (!e)
+		return;
+	e->state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	e->tcp_ack = ack;
+	e->cookie = cookie_of(sk);
+	submit(e);
+}
+
+/*
+ * A segment came in, for a socket of its own. It answers a probe if it acknowledges something that we sent, or nothing
+ * new (the test is tcp_ack's); the peer has then been heard. Until tcp_ack is done, icsk_probes_out still counts the
+ * probe, which spares most segments the search for their connection.
+ */
+static void record_answer(struct sock *sk, struct sk_buff *skb)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	struct connection *c;
+	u32 ack, una;
+
+	if (!unanswered_probes || !BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_probes_out))
+		return;
+	c = connection_of(sk);
+	if (!c || !(c->flags & PROBED))
+		return;
+	ack = BPF_CORE_READ((struct tcp_skb_cb *)&skb->cb, ack_seq);
+	una = BPF_CORE_READ(tp, snd_una);
+	if (ack - una > BPF_CORE_READ(tp, snd_nxt) - una)
+		return;
+	emit_answer(c, sk, ack, bpf_ktime_get_ns());
+}
+
+/*
+ * Records the answer to the last probe if it went unseen: in CLOSE_WAIT, FIN_WAIT1 and FIN_WAIT2 where functions cannot be
+ * hooked, or while a softirq was hidden. rcv_tstamp tells in which jiffy it came; the probe was sent only because that had
+ * been long ago.
+ */
+static void recover_answer(struct connection *c, struct sock *sk, u64 now_ns)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	u32 heard = BPF_CORE_READ(tp, rcv_tstamp);
+	u64 ago_ns, time_ns;
+
+	if (!(c->flags & PROBED) || (s32)(heard - c->probed_jiffies) < 0)
+		return;
+	ago_ns = ticks_per_second ? (u64)(jiffies_now() - heard) * (1000000000 / ticks_per_second) : 0;
+	time_ns = now_ns - ago_ns;
+	if ((s64)(time_ns - c->probed_ns) < 0)
+		time_ns = c->probed_ns;
+	emit_answer(c, sk, BPF_CORE_READ(tp, snd_una), time_ns);
+}
+
+/* attempt: how many are unanswered with this one; error: what sending it returned, as for record_retransmit. */
+static void record_keepalive_probe(struct connection *c, struct sock *sk, u8 attempt, int error)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	u64 now_ns = bpf_ktime_get_ns();
+	struct event *e;
+
+	recover_answer(c, sk, now_ns);
+	note_options(c, sk, now_ns);
+	await_answer(c, now_ns);
+	e = begin(c, EVENT_KEEPALIVE_PROBE, now_ns);
+	if (!e)
+		return;
+	e->state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	e->attempt = attempt;
+	e->probes_out = attempt;
+	e->tcp_seq = BPF_CORE_READ(tp, snd_una) - 1; /* tcp_xmit_probe_skb */
+	e->tcp_ack = BPF_CORE_READ(tp, rcv_nxt);
+	e->idle_jiffies = idle_jiffies(sk);
+	e->error = errno_of_send(error);
+	e->cookie = cookie_of(sk);
+	submit(e);
+}
+
+/* When the window is probed next (tcp_probe0_when); the exponent is bounded so that a backoff need not be. */
+static u32 window_probe_jiffies(struct inet_connection_sock *icsk, u8 backoff)
+{
+	const u8 backoff_max = 10; /* ilog2(TCP_RTO_MAX / TCP_RTO_MIN) + 1 */
+	u32 wait = BPF_CORE_READ(icsk, icsk_rto);
+
+	if (wait < ticks_per_second / TCP_RTO_MIN_PER_SECOND)
+		wait = ticks_per_second / TCP_RTO_MIN_PER_SECOND;
+	wait <<= backoff < backoff_max ? backoff : backoff_max;
+	return at_most_rto_max(icsk, wait);
+}
+
+/*
+ * backoff: that of the timer after this probe. A probe has data when the window lets through some, though less than
+ * the sender would like: what was to come next, and then it is no longer the window that is waited for, but its
+ * acknowledgement.
+ */
+static void record_window_probe(struct connection *c, struct sock *sk, u8 attempt, u8 backoff, int error)
+{
+	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	u32 una = BPF_CORE_READ(tp, snd_una);
+	u32 first = first_window_probe_jiffies(icsk);
+	u64 now_ns = bpf_ktime_get_ns();
+	struct event *e;
+
+	note_options(c, sk, now_ns);
+	e = begin(c, EVENT_WINDOW_PROBE, now_ns);
+	if (!e)
+		return;
+	e->state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	e->attempt = attempt;
+	e->probes_out = attempt;
+	e->tcp_ack = BPF_CORE_READ(tp, rcv_nxt);
+	e->idle_jiffies = idle_jiffies(sk);
+	e->error = errno_of_send(error);
+	e->cookie = cookie_of(sk);
+	if (first)
+		e->elapsed_jiffies = jiffies_now() - first;
+	if (BPF_CORE_READ(tp, packets_out)) {
+		e->tcp_seq = una;
+		e->len = BPF_CORE_READ(tp, snd_nxt) - una;
+		e->rto_jiffies = BPF_CORE_READ(icsk, icsk_rto);
+	} else {
+		e->tcp_seq = una - 1;
+		e->backoff = backoff;
+		e->rto_jiffies = window_probe_jiffies(icsk, backoff);
+	}
+	submit(e);
+}
+
+/*
+ * tcp_write_wakeup has sent a probe. Its callers count it, and back off, only then. Which of them it was can be told by
+ * what there is to send: tcp_keepalive_timer calls it when there is nothing at all, tcp_probe_timer when there is
+ * something, which may be under way now.
+ */
+static void record_wakeup(struct sock *sk, int error)
+{
+	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	struct connection *c = connection_of(sk);
+	u8 attempt, backoff, most;
+
+	if (!c || BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_CLOSE)
+		return;
+	attempt = BPF_CORE_READ(icsk, icsk_probes_out) + 1;
+	if (!BPF_CORE_READ(tp, packets_out) && BPF_CORE_READ(tp, write_seq) == BPF_CORE_READ(tp, snd_nxt)) {
+		record_keepalive_probe(c, sk, attempt, error);
+		return;
+	}
+	backoff = BPF_CORE_READ(icsk, icsk_backoff);
+	most = BPF_CORE_READ(sk, __sk_common.skc_net.net, ipv4.sysctl_tcp_retries2);
+	if (error <= 0 && backoff < most)
+		backoff++;
+	record_window_probe(c, sk, attempt, backoff, error);
+}
+
+/*
+ * The functions of a TCP socket's timers, which nobody tells us where symbols are hidden: learnt from the first socket
+ * that is kept, for they are the same in all.
+ */
+struct timer_functions {
+	u64 keepalive;
+	u64 write;
+};
+
+struct timer_functions timer_functions;
+
+static u64 function_of(struct timer_list *timer)
+{
+	return (u64)BPF_CORE_READ(timer, function);
+}
+
+static void learn_timers(struct sock *sk)
+{
+	if (timer_functions.keepalive)
+		return;
+	timer_functions.write = function_of((void *)sk + write_timer_offset());
+	timer_functions.keepalive = function_of((void *)sk + keepalive_timer_offset());
+}
+
+/* A socket whose timer is running, as it was before. */
+struct running_timer {
+	u64 timer; /* 0: none that matters */
+	u64 sk;
+	u32 segs_out;
+	u32 rcv_tstamp;
+	u8 is_keepalive;
+	u8 pending; /* icsk_pending */
+	u8 probes_out;
+	u8 unused[5];
+};
+
+/*
+ * The timer that is running on this CPU, of which there is one at a time.
+ *
+ * Written: when it starts. Cleared: when it is done.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct running_timer);
+} running_timers SEC(".maps");
+
+static struct running_timer *this_cpus_timer(void)
+{
+	u32 zero = 0;
+
+	return bpf_map_lookup_elem(&running_timers, &zero);
+}
+
+static void record_timer_start(struct timer_list *timer)
+{
+	u64 function = function_of(timer);
+	bool is_keepalive = function == timer_functions.keepalive;
+	struct running_timer *running;
+	struct sock *sk;
+
+	if (!is_keepalive && function != timer_functions.write)
+		return;
+	sk = (void *)timer - (is_keepalive ? keepalive_timer_offset() : write_timer_offset());
+	running = this_cpus_timer();
+	if (!running || !connection_of(sk))
+		return;
+	running->timer = (u64)timer;
+	running->sk = (u64)sk;
+	running->is_keepalive = is_keepalive;
+	running->pending = BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_pending);
+	running->probes_out = BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_probes_out);
+	running->segs_out = BPF_CORE_READ((struct tcp_sock *)sk, segs_out);
+	running->rcv_tstamp = BPF_CORE_READ((struct tcp_sock *)sk, rcv_tstamp);
+}
+
+/*
+ * Whether that timer sent a probe without data. The next one is counted in icsk_probes_out, unless another CPU has taken
+ * its answer already, between the timer's unlocking the socket and its end.
+ */
+static bool probe_was_sent(const struct running_timer *was, struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	u8 probes_out = BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_probes_out);
+
+	if (probes_out == (u8)(was->probes_out + 1))
+		return true;
+	return !probes_out && BPF_CORE_READ(tp, segs_out) != was->segs_out &&
+	       BPF_CORE_READ(tp, rcv_tstamp) != was->rcv_tstamp;
+}
+
+static void record_timer_end(struct timer_list *timer)
+{
+	struct running_timer *running = this_cpus_timer();
+	struct inet_connection_sock *icsk;
+	struct connection *c;
+	struct sock *sk;
+
+	if (!running || running->timer != (u64)timer)
+		return;
+	running->timer = 0;
+	sk = (struct sock *)running->sk;
+	icsk = (struct inet_connection_sock *)sk;
+	c = connection_of(sk);
+	if (!c || BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_CLOSE)
+		return;
+	if (running->is_keepalive) {
+		if (probe_was_sent(running, sk))
+			record_keepalive_probe(c, sk, running->probes_out + 1, 0);
+		return;
+	}
+	if (running->pending != ICSK_TIME_PROBE0)
+		return;
+	if (probe_was_sent(running, sk) || BPF_CORE_READ((struct tcp_sock *)sk, packets_out))
+		record_window_probe(c, sk, running->probes_out + 1, BPF_CORE_READ(icsk, icsk_backoff), 0);
+}
+
+#endif
