@@ -36,6 +36,8 @@ type bpfConnection struct {
 	_             structs.HostLayout
 	Id            uint64
 	EstablishedNs uint64
+	ProbedNs      uint64
+	ThinnedNs     uint64
 	Owner         struct {
 		_      structs.HostLayout
 		Cgroup uint64
@@ -47,6 +49,10 @@ type bpfConnection struct {
 	Netns         uint32
 	Isn           uint32
 	PeerIsn       uint32
+	Retransmitted uint32
+	Thinned       uint32
+	Options       uint32
+	ProbedJiffies uint32
 	Family        uint16
 	LocalPort     uint16
 	RemotePort    uint16
@@ -56,9 +62,56 @@ type bpfConnection struct {
 	Syns          uint8
 	SynRetries    uint8
 	SynackRetries uint8
-	Unused        [4]uint8
+	Retransmits   uint8
+	Backoff       uint8
+	Unused        [2]uint8
 	Local         [16]uint8
 	Remote        [16]uint8
+}
+
+type bpfEvent struct {
+	_              structs.HostLayout
+	TimeNs         uint64
+	Connection     uint64
+	Cookie         uint64
+	OwnerCgroup    uint64
+	WaitedNs       uint64
+	Nth            uint32
+	Netns          uint32
+	Isn            uint32
+	PeerIsn        uint32
+	TcpSeq         uint32
+	TcpAck         uint32
+	Len            uint32
+	RtoJiffies     uint32
+	IdleJiffies    uint32
+	ElapsedMs      uint32
+	ElapsedJiffies uint32
+	Count          uint32
+	Reason         uint32
+	Error          uint32
+	OwnerPid       uint32
+	OwnerUid       uint32
+	ContextPid     uint32
+	Cpu            uint32
+	Family         uint16
+	LocalPort      uint16
+	RemotePort     uint16
+	Kind           uint8
+	Role           uint8
+	State          uint8
+	OldState       uint8
+	Attempt        uint8
+	Backoff        uint8
+	Retransmits    uint8
+	ProbesOut      uint8
+	Flags          uint8
+	Trigger        uint8
+	Local          [16]uint8
+	Remote         [16]uint8
+	OwnerComm      [16]int8
+	ContextComm    [16]int8
+	Ifname         [16]int8
 }
 
 type bpfEventFlags uint32
@@ -68,6 +121,7 @@ const (
 	bpfEventFlagsEVENT_PRE_EXISTING bpfEventFlags = 2
 	bpfEventFlagsEVENT_HAS_SETTINGS bpfEventFlags = 4
 	bpfEventFlagsEVENT_HAS_REASON   bpfEventFlags = 8
+	bpfEventFlagsEVENT_HAS_TRAFFIC  bpfEventFlags = 16
 )
 
 type bpfEventKind uint32
@@ -100,71 +154,15 @@ const (
 )
 
 type bpfEventWithSettings struct {
-	_     structs.HostLayout
-	Event struct {
-		_           structs.HostLayout
-		TimeNs      uint64
-		Connection  uint64
-		Cookie      uint64
-		OwnerCgroup uint64
-		WaitedNs    uint64
-		Nth         uint32
-		Netns       uint32
-		Isn         uint32
-		PeerIsn     uint32
-		TcpSeq      uint32
-		TcpAck      uint32
-		Len         uint32
-		RtoJiffies  uint32
-		Reason      uint32
-		Error       uint32
-		OwnerPid    uint32
-		OwnerUid    uint32
-		ContextPid  uint32
-		Cpu         uint32
-		Family      uint16
-		LocalPort   uint16
-		RemotePort  uint16
-		Kind        uint8
-		Role        uint8
-		State       uint8
-		OldState    uint8
-		Attempt     uint8
-		Backoff     uint8
-		Retransmits uint8
-		ProbesOut   uint8
-		Flags       uint8
-		Unused      [3]uint8
-		Local       [16]uint8
-		Remote      [16]uint8
-		OwnerComm   [16]int8
-		ContextComm [16]int8
-		Ifname      [16]int8
-		_           [6]byte
-	}
-	Settings struct {
-		_                              structs.HostLayout
-		OptionUserTimeoutMs            uint32
-		OptionKeepaliveIdleJiffies     uint32
-		OptionKeepaliveIntervalJiffies uint32
-		OptionRtoMaxJiffies            uint32
-		SysctlRtoMaxMs                 uint32
-		SysctlKeepaliveIdleJiffies     uint32
-		SysctlKeepaliveIntervalJiffies uint32
-		SysctlFinTimeoutJiffies        uint32
-		OptionSynRetries               uint8
-		OptionKeepaliveCount           uint8
-		SysctlSynRetries               uint8
-		SysctlSynLinearTimeouts        uint8
-		SysctlSynackRetries            uint8
-		SysctlRetries1                 uint8
-		SysctlRetries2                 uint8
-		SysctlOrphanRetries            uint8
-		SysctlKeepaliveCount           uint8
-		SysctlSyncookies               uint8
-		Flags                          uint8
-		Unused                         [5]uint8
-	}
+	_        structs.HostLayout
+	Event    bpfEvent
+	Settings bpfSettings
+}
+
+type bpfEventWithTraffic struct {
+	_       structs.HostLayout
+	Event   bpfEvent
+	Traffic bpfTraffic
 }
 
 type bpfFilterDimension uint32
@@ -228,6 +226,43 @@ const (
 	bpfRoleROLE_LISTENER bpfRole = 3
 )
 
+type bpfRunningTimer struct {
+	_           structs.HostLayout
+	Timer       uint64
+	Sk          uint64
+	SegsOut     uint32
+	RcvTstamp   uint32
+	IsKeepalive uint8
+	Pending     uint8
+	ProbesOut   uint8
+	Unused      [5]uint8
+}
+
+type bpfSettings struct {
+	_                              structs.HostLayout
+	OptionUserTimeoutMs            uint32
+	OptionKeepaliveIdleJiffies     uint32
+	OptionKeepaliveIntervalJiffies uint32
+	OptionRtoMaxJiffies            uint32
+	OptionLinger2Jiffies           int32
+	SysctlRtoMaxMs                 uint32
+	SysctlKeepaliveIdleJiffies     uint32
+	SysctlKeepaliveIntervalJiffies uint32
+	SysctlFinTimeoutJiffies        uint32
+	OptionSynRetries               uint8
+	OptionKeepaliveCount           uint8
+	SysctlSynRetries               uint8
+	SysctlSynLinearTimeouts        uint8
+	SysctlSynackRetries            uint8
+	SysctlRetries1                 uint8
+	SysctlRetries2                 uint8
+	SysctlOrphanRetries            uint8
+	SysctlKeepaliveCount           uint8
+	SysctlSyncookies               uint8
+	Flags                          uint8
+	Unused                         [1]uint8
+}
+
 type bpfSettingsFlags uint32
 
 const (
@@ -236,80 +271,131 @@ const (
 	bpfSettingsFlagsSETTINGS_ABORT_ON_OVERFLOW   bpfSettingsFlags = 4
 )
 
+type bpfTimerFunctions struct {
+	_         structs.HostLayout
+	Keepalive uint64
+	Write     uint64
+}
+
+type bpfTraffic struct {
+	_                     structs.HostLayout
+	BytesSent             uint64
+	BytesAcked            uint64
+	BytesReceived         uint64
+	RetransmittedSegments uint32
+	UnackedBytes          uint32
+	UnsentBytes           uint32
+	UnreadBytes           uint32
+	SendWindowBytes       uint32
+	Unused                [4]uint8
+}
+
+type bpfTrigger uint32
+
+const (
+	bpfTriggerTRIGGER_NONE bpfTrigger = 0
+	bpfTriggerTRIGGER_RTO  bpfTrigger = 1
+	bpfTriggerTRIGGER_FAST bpfTrigger = 2
+	bpfTriggerTRIGGER_TLP  bpfTrigger = 3
+)
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	bpfMapCgroups                        = "cgroups"
-	bpfMapComms                          = "comms"
-	bpfMapConnectCalls                   = "connect_calls"
-	bpfMapConnections                    = "connections"
-	bpfMapEvents                         = "events"
-	bpfMapFrames                         = "frames"
-	bpfMapInitialSequences               = "initial_sequences"
-	bpfMapListeners                      = "listeners"
-	bpfMapLost                           = "lost"
-	bpfMapNamespaces                     = "namespaces"
-	bpfMapNetworks                       = "networks"
-	bpfMapPorts                          = "ports"
-	bpfMapRequests                       = "requests"
-	bpfMapTasks                          = "tasks"
-	bpfMapUids                           = "uids"
-	bpfProgAccept4Tracepoint             = "accept4_tracepoint"
-	bpfProgAcceptFexit                   = "accept_fexit"
-	bpfProgAcceptFexit4args              = "accept_fexit_4args"
-	bpfProgAcceptKretprobe               = "accept_kretprobe"
-	bpfProgAcceptTracepoint              = "accept_tracepoint"
-	bpfProgConnectFentry                 = "connect_fentry"
-	bpfProgConnectKprobe                 = "connect_kprobe"
-	bpfProgDestroyTracepoint             = "destroy_tracepoint"
-	bpfProgErrorEnterTracepoint          = "error_enter_tracepoint"
-	bpfProgErrorExitTracepoint           = "error_exit_tracepoint"
-	bpfProgErrorV4Fexit                  = "error_v4_fexit"
-	bpfProgErrorV4Kprobe                 = "error_v4_kprobe"
-	bpfProgErrorV4Kretprobe              = "error_v4_kretprobe"
-	bpfProgErrorV6Fexit                  = "error_v6_fexit"
-	bpfProgErrorV6Kprobe                 = "error_v6_kprobe"
-	bpfProgErrorV6Kretprobe              = "error_v6_kretprobe"
-	bpfProgExitTracepoint                = "exit_tracepoint"
-	bpfProgForkTracepoint                = "fork_tracepoint"
-	bpfProgHandshakeSockops              = "handshake_sockops"
-	bpfProgListenFentry                  = "listen_fentry"
-	bpfProgListenKprobe                  = "listen_kprobe"
-	bpfProgOpenFilesIterator             = "open_files_iterator"
-	bpfProgResetReceivedFentry           = "reset_received_fentry"
-	bpfProgResetReceivedKprobe           = "reset_received_kprobe"
-	bpfProgResetReceivedTracepoint       = "reset_received_tracepoint"
-	bpfProgResetSentActiveFentry         = "reset_sent_active_fentry"
-	bpfProgResetSentActiveKprobe         = "reset_sent_active_kprobe"
-	bpfProgResetSentTracepoint           = "reset_sent_tracepoint"
-	bpfProgResetSentTracepointReason     = "reset_sent_tracepoint_reason"
-	bpfProgResetSentV4Fentry             = "reset_sent_v4_fentry"
-	bpfProgResetSentV4Kprobe             = "reset_sent_v4_kprobe"
-	bpfProgResetSentV6Fentry             = "reset_sent_v6_fentry"
-	bpfProgResetSentV6Kprobe             = "reset_sent_v6_kprobe"
-	bpfProgStateFentry                   = "state_fentry"
-	bpfProgStateKprobe                   = "state_kprobe"
-	bpfProgStateTracepoint               = "state_tracepoint"
-	bpfProgSynReceivedFentry             = "syn_received_fentry"
-	bpfProgSynReceivedKprobe             = "syn_received_kprobe"
-	bpfProgSynRetransmitFexit            = "syn_retransmit_fexit"
-	bpfProgSynRetransmitKprobe           = "syn_retransmit_kprobe"
-	bpfProgSynRetransmitKretprobe        = "syn_retransmit_kretprobe"
-	bpfProgSynRetransmitTracepoint       = "syn_retransmit_tracepoint"
-	bpfProgSynRetransmitTracepointResult = "syn_retransmit_tracepoint_result"
-	bpfProgSynSentFentry                 = "syn_sent_fentry"
-	bpfProgSynSentKprobe                 = "syn_sent_kprobe"
-	bpfProgSynSentTracepoint             = "syn_sent_tracepoint"
-	bpfProgSynackRetransmitFexit         = "synack_retransmit_fexit"
-	bpfProgSynackRetransmitKprobe        = "synack_retransmit_kprobe"
-	bpfProgSynackRetransmitKretprobe     = "synack_retransmit_kretprobe"
-	bpfProgSynackRetransmitTracepoint    = "synack_retransmit_tracepoint"
-	bpfVarExported                       = "exported"
-	bpfVarFilterDimensions               = "filter_dimensions"
-	bpfVarFilterFamily                   = "filter_family"
-	bpfVarFollowPeers                    = "follow_peers"
-	bpfVarModes                          = "modes"
+	bpfMapCgroups                     = "cgroups"
+	bpfMapComms                       = "comms"
+	bpfMapConnectCalls                = "connect_calls"
+	bpfMapConnections                 = "connections"
+	bpfMapEvents                      = "events"
+	bpfMapFrames                      = "frames"
+	bpfMapInitialSequences            = "initial_sequences"
+	bpfMapListeners                   = "listeners"
+	bpfMapLost                        = "lost"
+	bpfMapNamespaces                  = "namespaces"
+	bpfMapNetworks                    = "networks"
+	bpfMapOptionCalls                 = "option_calls"
+	bpfMapPorts                       = "ports"
+	bpfMapRequests                    = "requests"
+	bpfMapRunningTimers               = "running_timers"
+	bpfMapTasks                       = "tasks"
+	bpfMapUids                        = "uids"
+	bpfProgAccept4Tracepoint          = "accept4_tracepoint"
+	bpfProgAcceptFexit                = "accept_fexit"
+	bpfProgAcceptFexit4args           = "accept_fexit_4args"
+	bpfProgAcceptKretprobe            = "accept_kretprobe"
+	bpfProgAcceptTracepoint           = "accept_tracepoint"
+	bpfProgAnswerFentry               = "answer_fentry"
+	bpfProgAnswerKprobe               = "answer_kprobe"
+	bpfProgAnswerTracepoint           = "answer_tracepoint"
+	bpfProgConnectFentry              = "connect_fentry"
+	bpfProgConnectKprobe              = "connect_kprobe"
+	bpfProgDestroyTracepoint          = "destroy_tracepoint"
+	bpfProgErrorEnterTracepoint       = "error_enter_tracepoint"
+	bpfProgErrorExitTracepoint        = "error_exit_tracepoint"
+	bpfProgErrorV4Fexit               = "error_v4_fexit"
+	bpfProgErrorV4Kprobe              = "error_v4_kprobe"
+	bpfProgErrorV4Kretprobe           = "error_v4_kretprobe"
+	bpfProgErrorV6Fexit               = "error_v6_fexit"
+	bpfProgErrorV6Kprobe              = "error_v6_kprobe"
+	bpfProgErrorV6Kretprobe           = "error_v6_kretprobe"
+	bpfProgExitTracepoint             = "exit_tracepoint"
+	bpfProgForkTracepoint             = "fork_tracepoint"
+	bpfProgHandshakeSockops           = "handshake_sockops"
+	bpfProgListenFentry               = "listen_fentry"
+	bpfProgListenKprobe               = "listen_kprobe"
+	bpfProgLossProbeTracepoint        = "loss_probe_tracepoint"
+	bpfProgLossProbeTracepointResult  = "loss_probe_tracepoint_result"
+	bpfProgOpenFilesIterator          = "open_files_iterator"
+	bpfProgOptionsEnterTracepoint     = "options_enter_tracepoint"
+	bpfProgOptionsExitTracepoint      = "options_exit_tracepoint"
+	bpfProgOptionsFexit               = "options_fexit"
+	bpfProgOptionsKeepaliveFentry     = "options_keepalive_fentry"
+	bpfProgOptionsKeepaliveKprobe     = "options_keepalive_kprobe"
+	bpfProgOptionsKprobe              = "options_kprobe"
+	bpfProgOptionsKretprobe           = "options_kretprobe"
+	bpfProgProbeEntryTracepoint       = "probe_entry_tracepoint"
+	bpfProgProbeExitTracepoint        = "probe_exit_tracepoint"
+	bpfProgProbeFexit                 = "probe_fexit"
+	bpfProgProbeKprobe                = "probe_kprobe"
+	bpfProgProbeKretprobe             = "probe_kretprobe"
+	bpfProgResetReceivedFentry        = "reset_received_fentry"
+	bpfProgResetReceivedKprobe        = "reset_received_kprobe"
+	bpfProgResetReceivedTracepoint    = "reset_received_tracepoint"
+	bpfProgResetSentActiveFentry      = "reset_sent_active_fentry"
+	bpfProgResetSentActiveKprobe      = "reset_sent_active_kprobe"
+	bpfProgResetSentTracepoint        = "reset_sent_tracepoint"
+	bpfProgResetSentTracepointReason  = "reset_sent_tracepoint_reason"
+	bpfProgResetSentV4Fentry          = "reset_sent_v4_fentry"
+	bpfProgResetSentV4Kprobe          = "reset_sent_v4_kprobe"
+	bpfProgResetSentV6Fentry          = "reset_sent_v6_fentry"
+	bpfProgResetSentV6Kprobe          = "reset_sent_v6_kprobe"
+	bpfProgRetransmitFexit            = "retransmit_fexit"
+	bpfProgRetransmitKprobe           = "retransmit_kprobe"
+	bpfProgRetransmitKretprobe        = "retransmit_kretprobe"
+	bpfProgRetransmitTracepoint       = "retransmit_tracepoint"
+	bpfProgRetransmitTracepointResult = "retransmit_tracepoint_result"
+	bpfProgStateFentry                = "state_fentry"
+	bpfProgStateKprobe                = "state_kprobe"
+	bpfProgStateTracepoint            = "state_tracepoint"
+	bpfProgSynReceivedFentry          = "syn_received_fentry"
+	bpfProgSynReceivedKprobe          = "syn_received_kprobe"
+	bpfProgSynSentFentry              = "syn_sent_fentry"
+	bpfProgSynSentKprobe              = "syn_sent_kprobe"
+	bpfProgSynSentTracepoint          = "syn_sent_tracepoint"
+	bpfProgSynackRetransmitFexit      = "synack_retransmit_fexit"
+	bpfProgSynackRetransmitKprobe     = "synack_retransmit_kprobe"
+	bpfProgSynackRetransmitKretprobe  = "synack_retransmit_kretprobe"
+	bpfProgSynackRetransmitTracepoint = "synack_retransmit_tracepoint"
+	bpfVarExported                    = "exported"
+	bpfVarFilterDimensions            = "filter_dimensions"
+	bpfVarFilterFamily                = "filter_family"
+	bpfVarFollowPeers                 = "follow_peers"
+	bpfVarModes                       = "modes"
+	bpfVarTicksPerSecond              = "ticks_per_second"
+	bpfVarTimerFunctions              = "timer_functions"
+	bpfVarUnansweredProbes            = "unanswered_probes"
+	bpfVarWithContext                 = "with_context"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -354,56 +440,73 @@ type bpfSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfProgramSpecs struct {
-	Accept4Tracepoint             *ebpf.ProgramSpec `ebpf:"accept4_tracepoint"`
-	AcceptFexit                   *ebpf.ProgramSpec `ebpf:"accept_fexit"`
-	AcceptFexit4args              *ebpf.ProgramSpec `ebpf:"accept_fexit_4args"`
-	AcceptKretprobe               *ebpf.ProgramSpec `ebpf:"accept_kretprobe"`
-	AcceptTracepoint              *ebpf.ProgramSpec `ebpf:"accept_tracepoint"`
-	ConnectFentry                 *ebpf.ProgramSpec `ebpf:"connect_fentry"`
-	ConnectKprobe                 *ebpf.ProgramSpec `ebpf:"connect_kprobe"`
-	DestroyTracepoint             *ebpf.ProgramSpec `ebpf:"destroy_tracepoint"`
-	ErrorEnterTracepoint          *ebpf.ProgramSpec `ebpf:"error_enter_tracepoint"`
-	ErrorExitTracepoint           *ebpf.ProgramSpec `ebpf:"error_exit_tracepoint"`
-	ErrorV4Fexit                  *ebpf.ProgramSpec `ebpf:"error_v4_fexit"`
-	ErrorV4Kprobe                 *ebpf.ProgramSpec `ebpf:"error_v4_kprobe"`
-	ErrorV4Kretprobe              *ebpf.ProgramSpec `ebpf:"error_v4_kretprobe"`
-	ErrorV6Fexit                  *ebpf.ProgramSpec `ebpf:"error_v6_fexit"`
-	ErrorV6Kprobe                 *ebpf.ProgramSpec `ebpf:"error_v6_kprobe"`
-	ErrorV6Kretprobe              *ebpf.ProgramSpec `ebpf:"error_v6_kretprobe"`
-	ExitTracepoint                *ebpf.ProgramSpec `ebpf:"exit_tracepoint"`
-	ForkTracepoint                *ebpf.ProgramSpec `ebpf:"fork_tracepoint"`
-	HandshakeSockops              *ebpf.ProgramSpec `ebpf:"handshake_sockops"`
-	ListenFentry                  *ebpf.ProgramSpec `ebpf:"listen_fentry"`
-	ListenKprobe                  *ebpf.ProgramSpec `ebpf:"listen_kprobe"`
-	OpenFilesIterator             *ebpf.ProgramSpec `ebpf:"open_files_iterator"`
-	ResetReceivedFentry           *ebpf.ProgramSpec `ebpf:"reset_received_fentry"`
-	ResetReceivedKprobe           *ebpf.ProgramSpec `ebpf:"reset_received_kprobe"`
-	ResetReceivedTracepoint       *ebpf.ProgramSpec `ebpf:"reset_received_tracepoint"`
-	ResetSentActiveFentry         *ebpf.ProgramSpec `ebpf:"reset_sent_active_fentry"`
-	ResetSentActiveKprobe         *ebpf.ProgramSpec `ebpf:"reset_sent_active_kprobe"`
-	ResetSentTracepoint           *ebpf.ProgramSpec `ebpf:"reset_sent_tracepoint"`
-	ResetSentTracepointReason     *ebpf.ProgramSpec `ebpf:"reset_sent_tracepoint_reason"`
-	ResetSentV4Fentry             *ebpf.ProgramSpec `ebpf:"reset_sent_v4_fentry"`
-	ResetSentV4Kprobe             *ebpf.ProgramSpec `ebpf:"reset_sent_v4_kprobe"`
-	ResetSentV6Fentry             *ebpf.ProgramSpec `ebpf:"reset_sent_v6_fentry"`
-	ResetSentV6Kprobe             *ebpf.ProgramSpec `ebpf:"reset_sent_v6_kprobe"`
-	StateFentry                   *ebpf.ProgramSpec `ebpf:"state_fentry"`
-	StateKprobe                   *ebpf.ProgramSpec `ebpf:"state_kprobe"`
-	StateTracepoint               *ebpf.ProgramSpec `ebpf:"state_tracepoint"`
-	SynReceivedFentry             *ebpf.ProgramSpec `ebpf:"syn_received_fentry"`
-	SynReceivedKprobe             *ebpf.ProgramSpec `ebpf:"syn_received_kprobe"`
-	SynRetransmitFexit            *ebpf.ProgramSpec `ebpf:"syn_retransmit_fexit"`
-	SynRetransmitKprobe           *ebpf.ProgramSpec `ebpf:"syn_retransmit_kprobe"`
-	SynRetransmitKretprobe        *ebpf.ProgramSpec `ebpf:"syn_retransmit_kretprobe"`
-	SynRetransmitTracepoint       *ebpf.ProgramSpec `ebpf:"syn_retransmit_tracepoint"`
-	SynRetransmitTracepointResult *ebpf.ProgramSpec `ebpf:"syn_retransmit_tracepoint_result"`
-	SynSentFentry                 *ebpf.ProgramSpec `ebpf:"syn_sent_fentry"`
-	SynSentKprobe                 *ebpf.ProgramSpec `ebpf:"syn_sent_kprobe"`
-	SynSentTracepoint             *ebpf.ProgramSpec `ebpf:"syn_sent_tracepoint"`
-	SynackRetransmitFexit         *ebpf.ProgramSpec `ebpf:"synack_retransmit_fexit"`
-	SynackRetransmitKprobe        *ebpf.ProgramSpec `ebpf:"synack_retransmit_kprobe"`
-	SynackRetransmitKretprobe     *ebpf.ProgramSpec `ebpf:"synack_retransmit_kretprobe"`
-	SynackRetransmitTracepoint    *ebpf.ProgramSpec `ebpf:"synack_retransmit_tracepoint"`
+	Accept4Tracepoint          *ebpf.ProgramSpec `ebpf:"accept4_tracepoint"`
+	AcceptFexit                *ebpf.ProgramSpec `ebpf:"accept_fexit"`
+	AcceptFexit4args           *ebpf.ProgramSpec `ebpf:"accept_fexit_4args"`
+	AcceptKretprobe            *ebpf.ProgramSpec `ebpf:"accept_kretprobe"`
+	AcceptTracepoint           *ebpf.ProgramSpec `ebpf:"accept_tracepoint"`
+	AnswerFentry               *ebpf.ProgramSpec `ebpf:"answer_fentry"`
+	AnswerKprobe               *ebpf.ProgramSpec `ebpf:"answer_kprobe"`
+	AnswerTracepoint           *ebpf.ProgramSpec `ebpf:"answer_tracepoint"`
+	ConnectFentry              *ebpf.ProgramSpec `ebpf:"connect_fentry"`
+	ConnectKprobe              *ebpf.ProgramSpec `ebpf:"connect_kprobe"`
+	DestroyTracepoint          *ebpf.ProgramSpec `ebpf:"destroy_tracepoint"`
+	ErrorEnterTracepoint       *ebpf.ProgramSpec `ebpf:"error_enter_tracepoint"`
+	ErrorExitTracepoint        *ebpf.ProgramSpec `ebpf:"error_exit_tracepoint"`
+	ErrorV4Fexit               *ebpf.ProgramSpec `ebpf:"error_v4_fexit"`
+	ErrorV4Kprobe              *ebpf.ProgramSpec `ebpf:"error_v4_kprobe"`
+	ErrorV4Kretprobe           *ebpf.ProgramSpec `ebpf:"error_v4_kretprobe"`
+	ErrorV6Fexit               *ebpf.ProgramSpec `ebpf:"error_v6_fexit"`
+	ErrorV6Kprobe              *ebpf.ProgramSpec `ebpf:"error_v6_kprobe"`
+	ErrorV6Kretprobe           *ebpf.ProgramSpec `ebpf:"error_v6_kretprobe"`
+	ExitTracepoint             *ebpf.ProgramSpec `ebpf:"exit_tracepoint"`
+	ForkTracepoint             *ebpf.ProgramSpec `ebpf:"fork_tracepoint"`
+	HandshakeSockops           *ebpf.ProgramSpec `ebpf:"handshake_sockops"`
+	ListenFentry               *ebpf.ProgramSpec `ebpf:"listen_fentry"`
+	ListenKprobe               *ebpf.ProgramSpec `ebpf:"listen_kprobe"`
+	LossProbeTracepoint        *ebpf.ProgramSpec `ebpf:"loss_probe_tracepoint"`
+	LossProbeTracepointResult  *ebpf.ProgramSpec `ebpf:"loss_probe_tracepoint_result"`
+	OpenFilesIterator          *ebpf.ProgramSpec `ebpf:"open_files_iterator"`
+	OptionsEnterTracepoint     *ebpf.ProgramSpec `ebpf:"options_enter_tracepoint"`
+	OptionsExitTracepoint      *ebpf.ProgramSpec `ebpf:"options_exit_tracepoint"`
+	OptionsFexit               *ebpf.ProgramSpec `ebpf:"options_fexit"`
+	OptionsKeepaliveFentry     *ebpf.ProgramSpec `ebpf:"options_keepalive_fentry"`
+	OptionsKeepaliveKprobe     *ebpf.ProgramSpec `ebpf:"options_keepalive_kprobe"`
+	OptionsKprobe              *ebpf.ProgramSpec `ebpf:"options_kprobe"`
+	OptionsKretprobe           *ebpf.ProgramSpec `ebpf:"options_kretprobe"`
+	ProbeEntryTracepoint       *ebpf.ProgramSpec `ebpf:"probe_entry_tracepoint"`
+	ProbeExitTracepoint        *ebpf.ProgramSpec `ebpf:"probe_exit_tracepoint"`
+	ProbeFexit                 *ebpf.ProgramSpec `ebpf:"probe_fexit"`
+	ProbeKprobe                *ebpf.ProgramSpec `ebpf:"probe_kprobe"`
+	ProbeKretprobe             *ebpf.ProgramSpec `ebpf:"probe_kretprobe"`
+	ResetReceivedFentry        *ebpf.ProgramSpec `ebpf:"reset_received_fentry"`
+	ResetReceivedKprobe        *ebpf.ProgramSpec `ebpf:"reset_received_kprobe"`
+	ResetReceivedTracepoint    *ebpf.ProgramSpec `ebpf:"reset_received_tracepoint"`
+	ResetSentActiveFentry      *ebpf.ProgramSpec `ebpf:"reset_sent_active_fentry"`
+	ResetSentActiveKprobe      *ebpf.ProgramSpec `ebpf:"reset_sent_active_kprobe"`
+	ResetSentTracepoint        *ebpf.ProgramSpec `ebpf:"reset_sent_tracepoint"`
+	ResetSentTracepointReason  *ebpf.ProgramSpec `ebpf:"reset_sent_tracepoint_reason"`
+	ResetSentV4Fentry          *ebpf.ProgramSpec `ebpf:"reset_sent_v4_fentry"`
+	ResetSentV4Kprobe          *ebpf.ProgramSpec `ebpf:"reset_sent_v4_kprobe"`
+	ResetSentV6Fentry          *ebpf.ProgramSpec `ebpf:"reset_sent_v6_fentry"`
+	ResetSentV6Kprobe          *ebpf.ProgramSpec `ebpf:"reset_sent_v6_kprobe"`
+	RetransmitFexit            *ebpf.ProgramSpec `ebpf:"retransmit_fexit"`
+	RetransmitKprobe           *ebpf.ProgramSpec `ebpf:"retransmit_kprobe"`
+	RetransmitKretprobe        *ebpf.ProgramSpec `ebpf:"retransmit_kretprobe"`
+	RetransmitTracepoint       *ebpf.ProgramSpec `ebpf:"retransmit_tracepoint"`
+	RetransmitTracepointResult *ebpf.ProgramSpec `ebpf:"retransmit_tracepoint_result"`
+	StateFentry                *ebpf.ProgramSpec `ebpf:"state_fentry"`
+	StateKprobe                *ebpf.ProgramSpec `ebpf:"state_kprobe"`
+	StateTracepoint            *ebpf.ProgramSpec `ebpf:"state_tracepoint"`
+	SynReceivedFentry          *ebpf.ProgramSpec `ebpf:"syn_received_fentry"`
+	SynReceivedKprobe          *ebpf.ProgramSpec `ebpf:"syn_received_kprobe"`
+	SynSentFentry              *ebpf.ProgramSpec `ebpf:"syn_sent_fentry"`
+	SynSentKprobe              *ebpf.ProgramSpec `ebpf:"syn_sent_kprobe"`
+	SynSentTracepoint          *ebpf.ProgramSpec `ebpf:"syn_sent_tracepoint"`
+	SynackRetransmitFexit      *ebpf.ProgramSpec `ebpf:"synack_retransmit_fexit"`
+	SynackRetransmitKprobe     *ebpf.ProgramSpec `ebpf:"synack_retransmit_kprobe"`
+	SynackRetransmitKretprobe  *ebpf.ProgramSpec `ebpf:"synack_retransmit_kretprobe"`
+	SynackRetransmitTracepoint *ebpf.ProgramSpec `ebpf:"synack_retransmit_tracepoint"`
 }
 
 // bpfMapSpecs contains maps before they are loaded into the kernel.
@@ -421,8 +524,10 @@ type bpfMapSpecs struct {
 	Lost             *ebpf.MapSpec `ebpf:"lost"`
 	Namespaces       *ebpf.MapSpec `ebpf:"namespaces"`
 	Networks         *ebpf.MapSpec `ebpf:"networks"`
+	OptionCalls      *ebpf.MapSpec `ebpf:"option_calls"`
 	Ports            *ebpf.MapSpec `ebpf:"ports"`
 	Requests         *ebpf.MapSpec `ebpf:"requests"`
+	RunningTimers    *ebpf.MapSpec `ebpf:"running_timers"`
 	Tasks            *ebpf.MapSpec `ebpf:"tasks"`
 	Uids             *ebpf.MapSpec `ebpf:"uids"`
 }
@@ -436,6 +541,10 @@ type bpfVariableSpecs struct {
 	FilterFamily     *ebpf.VariableSpec `ebpf:"filter_family"`
 	FollowPeers      *ebpf.VariableSpec `ebpf:"follow_peers"`
 	Modes            *ebpf.VariableSpec `ebpf:"modes"`
+	TicksPerSecond   *ebpf.VariableSpec `ebpf:"ticks_per_second"`
+	TimerFunctions   *ebpf.VariableSpec `ebpf:"timer_functions"`
+	UnansweredProbes *ebpf.VariableSpec `ebpf:"unanswered_probes"`
+	WithContext      *ebpf.VariableSpec `ebpf:"with_context"`
 }
 
 // bpfObjects contains all objects after they have been loaded into the kernel.
@@ -469,8 +578,10 @@ type bpfMaps struct {
 	Lost             *ebpf.Map `ebpf:"lost"`
 	Namespaces       *ebpf.Map `ebpf:"namespaces"`
 	Networks         *ebpf.Map `ebpf:"networks"`
+	OptionCalls      *ebpf.Map `ebpf:"option_calls"`
 	Ports            *ebpf.Map `ebpf:"ports"`
 	Requests         *ebpf.Map `ebpf:"requests"`
+	RunningTimers    *ebpf.Map `ebpf:"running_timers"`
 	Tasks            *ebpf.Map `ebpf:"tasks"`
 	Uids             *ebpf.Map `ebpf:"uids"`
 }
@@ -488,8 +599,10 @@ func (m *bpfMaps) Close() error {
 		m.Lost,
 		m.Namespaces,
 		m.Networks,
+		m.OptionCalls,
 		m.Ports,
 		m.Requests,
+		m.RunningTimers,
 		m.Tasks,
 		m.Uids,
 	)
@@ -504,62 +617,83 @@ type bpfVariables struct {
 	FilterFamily     *ebpf.Variable `ebpf:"filter_family"`
 	FollowPeers      *ebpf.Variable `ebpf:"follow_peers"`
 	Modes            *ebpf.Variable `ebpf:"modes"`
+	TicksPerSecond   *ebpf.Variable `ebpf:"ticks_per_second"`
+	TimerFunctions   *ebpf.Variable `ebpf:"timer_functions"`
+	UnansweredProbes *ebpf.Variable `ebpf:"unanswered_probes"`
+	WithContext      *ebpf.Variable `ebpf:"with_context"`
 }
 
 // bpfPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfPrograms struct {
-	Accept4Tracepoint             *ebpf.Program `ebpf:"accept4_tracepoint"`
-	AcceptFexit                   *ebpf.Program `ebpf:"accept_fexit"`
-	AcceptFexit4args              *ebpf.Program `ebpf:"accept_fexit_4args"`
-	AcceptKretprobe               *ebpf.Program `ebpf:"accept_kretprobe"`
-	AcceptTracepoint              *ebpf.Program `ebpf:"accept_tracepoint"`
-	ConnectFentry                 *ebpf.Program `ebpf:"connect_fentry"`
-	ConnectKprobe                 *ebpf.Program `ebpf:"connect_kprobe"`
-	DestroyTracepoint             *ebpf.Program `ebpf:"destroy_tracepoint"`
-	ErrorEnterTracepoint          *ebpf.Program `ebpf:"error_enter_tracepoint"`
-	ErrorExitTracepoint           *ebpf.Program `ebpf:"error_exit_tracepoint"`
-	ErrorV4Fexit                  *ebpf.Program `ebpf:"error_v4_fexit"`
-	ErrorV4Kprobe                 *ebpf.Program `ebpf:"error_v4_kprobe"`
-	ErrorV4Kretprobe              *ebpf.Program `ebpf:"error_v4_kretprobe"`
-	ErrorV6Fexit                  *ebpf.Program `ebpf:"error_v6_fexit"`
-	ErrorV6Kprobe                 *ebpf.Program `ebpf:"error_v6_kprobe"`
-	ErrorV6Kretprobe              *ebpf.Program `ebpf:"error_v6_kretprobe"`
-	ExitTracepoint                *ebpf.Program `ebpf:"exit_tracepoint"`
-	ForkTracepoint                *ebpf.Program `ebpf:"fork_tracepoint"`
-	HandshakeSockops              *ebpf.Program `ebpf:"handshake_sockops"`
-	ListenFentry                  *ebpf.Program `ebpf:"listen_fentry"`
-	ListenKprobe                  *ebpf.Program `ebpf:"listen_kprobe"`
-	OpenFilesIterator             *ebpf.Program `ebpf:"open_files_iterator"`
-	ResetReceivedFentry           *ebpf.Program `ebpf:"reset_received_fentry"`
-	ResetReceivedKprobe           *ebpf.Program `ebpf:"reset_received_kprobe"`
-	ResetReceivedTracepoint       *ebpf.Program `ebpf:"reset_received_tracepoint"`
-	ResetSentActiveFentry         *ebpf.Program `ebpf:"reset_sent_active_fentry"`
-	ResetSentActiveKprobe         *ebpf.Program `ebpf:"reset_sent_active_kprobe"`
-	ResetSentTracepoint           *ebpf.Program `ebpf:"reset_sent_tracepoint"`
-	ResetSentTracepointReason     *ebpf.Program `ebpf:"reset_sent_tracepoint_reason"`
-	ResetSentV4Fentry             *ebpf.Program `ebpf:"reset_sent_v4_fentry"`
-	ResetSentV4Kprobe             *ebpf.Program `ebpf:"reset_sent_v4_kprobe"`
-	ResetSentV6Fentry             *ebpf.Program `ebpf:"reset_sent_v6_fentry"`
-	ResetSentV6Kprobe             *ebpf.Program `ebpf:"reset_sent_v6_kprobe"`
-	StateFentry                   *ebpf.Program `ebpf:"state_fentry"`
-	StateKprobe                   *ebpf.Program `ebpf:"state_kprobe"`
-	StateTracepoint               *ebpf.Program `ebpf:"state_tracepoint"`
-	SynReceivedFentry             *ebpf.Program `ebpf:"syn_received_fentry"`
-	SynReceivedKprobe             *ebpf.Program `ebpf:"syn_received_kprobe"`
-	SynRetransmitFexit            *ebpf.Program `ebpf:"syn_retransmit_fexit"`
-	SynRetransmitKprobe           *ebpf.Program `ebpf:"syn_retransmit_kprobe"`
-	SynRetransmitKretprobe        *ebpf.Program `ebpf:"syn_retransmit_kretprobe"`
-	SynRetransmitTracepoint       *ebpf.Program `ebpf:"syn_retransmit_tracepoint"`
-	SynRetransmitTracepointResult *ebpf.Program `ebpf:"syn_retransmit_tracepoint_result"`
-	SynSentFentry                 *ebpf.Program `ebpf:"syn_sent_fentry"`
-	SynSentKprobe                 *ebpf.Program `ebpf:"syn_sent_kprobe"`
-	SynSentTracepoint             *ebpf.Program `ebpf:"syn_sent_tracepoint"`
-	SynackRetransmitFexit         *ebpf.Program `ebpf:"synack_retransmit_fexit"`
-	SynackRetransmitKprobe        *ebpf.Program `ebpf:"synack_retransmit_kprobe"`
-	SynackRetransmitKretprobe     *ebpf.Program `ebpf:"synack_retransmit_kretprobe"`
-	SynackRetransmitTracepoint    *ebpf.Program `ebpf:"synack_retransmit_tracepoint"`
+	Accept4Tracepoint          *ebpf.Program `ebpf:"accept4_tracepoint"`
+	AcceptFexit                *ebpf.Program `ebpf:"accept_fexit"`
+	AcceptFexit4args           *ebpf.Program `ebpf:"accept_fexit_4args"`
+	AcceptKretprobe            *ebpf.Program `ebpf:"accept_kretprobe"`
+	AcceptTracepoint           *ebpf.Program `ebpf:"accept_tracepoint"`
+	AnswerFentry               *ebpf.Program `ebpf:"answer_fentry"`
+	AnswerKprobe               *ebpf.Program `ebpf:"answer_kprobe"`
+	AnswerTracepoint           *ebpf.Program `ebpf:"answer_tracepoint"`
+	ConnectFentry              *ebpf.Program `ebpf:"connect_fentry"`
+	ConnectKprobe              *ebpf.Program `ebpf:"connect_kprobe"`
+	DestroyTracepoint          *ebpf.Program `ebpf:"destroy_tracepoint"`
+	ErrorEnterTracepoint       *ebpf.Program `ebpf:"error_enter_tracepoint"`
+	ErrorExitTracepoint        *ebpf.Program `ebpf:"error_exit_tracepoint"`
+	ErrorV4Fexit               *ebpf.Program `ebpf:"error_v4_fexit"`
+	ErrorV4Kprobe              *ebpf.Program `ebpf:"error_v4_kprobe"`
+	ErrorV4Kretprobe           *ebpf.Program `ebpf:"error_v4_kretprobe"`
+	ErrorV6Fexit               *ebpf.Program `ebpf:"error_v6_fexit"`
+	ErrorV6Kprobe              *ebpf.Program `ebpf:"error_v6_kprobe"`
+	ErrorV6Kretprobe           *ebpf.Program `ebpf:"error_v6_kretprobe"`
+	ExitTracepoint             *ebpf.Program `ebpf:"exit_tracepoint"`
+	ForkTracepoint             *ebpf.Program `ebpf:"fork_tracepoint"`
+	HandshakeSockops           *ebpf.Program `ebpf:"handshake_sockops"`
+	ListenFentry               *ebpf.Program `ebpf:"listen_fentry"`
+	ListenKprobe               *ebpf.Program `ebpf:"listen_kprobe"`
+	LossProbeTracepoint        *ebpf.Program `ebpf:"loss_probe_tracepoint"`
+	LossProbeTracepointResult  *ebpf.Program `ebpf:"loss_probe_tracepoint_result"`
+	OpenFilesIterator          *ebpf.Program `ebpf:"open_files_iterator"`
+	OptionsEnterTracepoint     *ebpf.Program `ebpf:"options_enter_tracepoint"`
+	OptionsExitTracepoint      *ebpf.Program `ebpf:"options_exit_tracepoint"`
+	OptionsFexit               *ebpf.Program `ebpf:"options_fexit"`
+	OptionsKeepaliveFentry     *ebpf.Program `ebpf:"options_keepalive_fentry"`
+	OptionsKeepaliveKprobe     *ebpf.Program `ebpf:"options_keepalive_kprobe"`
+	OptionsKprobe              *ebpf.Program `ebpf:"options_kprobe"`
+	OptionsKretprobe           *ebpf.Program `ebpf:"options_kretprobe"`
+	ProbeEntryTracepoint       *ebpf.Program `ebpf:"probe_entry_tracepoint"`
+	ProbeExitTracepoint        *ebpf.Program `ebpf:"probe_exit_tracepoint"`
+	ProbeFexit                 *ebpf.Program `ebpf:"probe_fexit"`
+	ProbeKprobe                *ebpf.Program `ebpf:"probe_kprobe"`
+	ProbeKretprobe             *ebpf.Program `ebpf:"probe_kretprobe"`
+	ResetReceivedFentry        *ebpf.Program `ebpf:"reset_received_fentry"`
+	ResetReceivedKprobe        *ebpf.Program `ebpf:"reset_received_kprobe"`
+	ResetReceivedTracepoint    *ebpf.Program `ebpf:"reset_received_tracepoint"`
+	ResetSentActiveFentry      *ebpf.Program `ebpf:"reset_sent_active_fentry"`
+	ResetSentActiveKprobe      *ebpf.Program `ebpf:"reset_sent_active_kprobe"`
+	ResetSentTracepoint        *ebpf.Program `ebpf:"reset_sent_tracepoint"`
+	ResetSentTracepointReason  *ebpf.Program `ebpf:"reset_sent_tracepoint_reason"`
+	ResetSentV4Fentry          *ebpf.Program `ebpf:"reset_sent_v4_fentry"`
+	ResetSentV4Kprobe          *ebpf.Program `ebpf:"reset_sent_v4_kprobe"`
+	ResetSentV6Fentry          *ebpf.Program `ebpf:"reset_sent_v6_fentry"`
+	ResetSentV6Kprobe          *ebpf.Program `ebpf:"reset_sent_v6_kprobe"`
+	RetransmitFexit            *ebpf.Program `ebpf:"retransmit_fexit"`
+	RetransmitKprobe           *ebpf.Program `ebpf:"retransmit_kprobe"`
+	RetransmitKretprobe        *ebpf.Program `ebpf:"retransmit_kretprobe"`
+	RetransmitTracepoint       *ebpf.Program `ebpf:"retransmit_tracepoint"`
+	RetransmitTracepointResult *ebpf.Program `ebpf:"retransmit_tracepoint_result"`
+	StateFentry                *ebpf.Program `ebpf:"state_fentry"`
+	StateKprobe                *ebpf.Program `ebpf:"state_kprobe"`
+	StateTracepoint            *ebpf.Program `ebpf:"state_tracepoint"`
+	SynReceivedFentry          *ebpf.Program `ebpf:"syn_received_fentry"`
+	SynReceivedKprobe          *ebpf.Program `ebpf:"syn_received_kprobe"`
+	SynSentFentry              *ebpf.Program `ebpf:"syn_sent_fentry"`
+	SynSentKprobe              *ebpf.Program `ebpf:"syn_sent_kprobe"`
+	SynSentTracepoint          *ebpf.Program `ebpf:"syn_sent_tracepoint"`
+	SynackRetransmitFexit      *ebpf.Program `ebpf:"synack_retransmit_fexit"`
+	SynackRetransmitKprobe     *ebpf.Program `ebpf:"synack_retransmit_kprobe"`
+	SynackRetransmitKretprobe  *ebpf.Program `ebpf:"synack_retransmit_kretprobe"`
+	SynackRetransmitTracepoint *ebpf.Program `ebpf:"synack_retransmit_tracepoint"`
 }
 
 func (p *bpfPrograms) Close() error {
@@ -569,6 +703,9 @@ func (p *bpfPrograms) Close() error {
 		p.AcceptFexit4args,
 		p.AcceptKretprobe,
 		p.AcceptTracepoint,
+		p.AnswerFentry,
+		p.AnswerKprobe,
+		p.AnswerTracepoint,
 		p.ConnectFentry,
 		p.ConnectKprobe,
 		p.DestroyTracepoint,
@@ -585,7 +722,21 @@ func (p *bpfPrograms) Close() error {
 		p.HandshakeSockops,
 		p.ListenFentry,
 		p.ListenKprobe,
+		p.LossProbeTracepoint,
+		p.LossProbeTracepointResult,
 		p.OpenFilesIterator,
+		p.OptionsEnterTracepoint,
+		p.OptionsExitTracepoint,
+		p.OptionsFexit,
+		p.OptionsKeepaliveFentry,
+		p.OptionsKeepaliveKprobe,
+		p.OptionsKprobe,
+		p.OptionsKretprobe,
+		p.ProbeEntryTracepoint,
+		p.ProbeExitTracepoint,
+		p.ProbeFexit,
+		p.ProbeKprobe,
+		p.ProbeKretprobe,
 		p.ResetReceivedFentry,
 		p.ResetReceivedKprobe,
 		p.ResetReceivedTracepoint,
@@ -597,16 +748,16 @@ func (p *bpfPrograms) Close() error {
 		p.ResetSentV4Kprobe,
 		p.ResetSentV6Fentry,
 		p.ResetSentV6Kprobe,
+		p.RetransmitFexit,
+		p.RetransmitKprobe,
+		p.RetransmitKretprobe,
+		p.RetransmitTracepoint,
+		p.RetransmitTracepointResult,
 		p.StateFentry,
 		p.StateKprobe,
 		p.StateTracepoint,
 		p.SynReceivedFentry,
 		p.SynReceivedKprobe,
-		p.SynRetransmitFexit,
-		p.SynRetransmitKprobe,
-		p.SynRetransmitKretprobe,
-		p.SynRetransmitTracepoint,
-		p.SynRetransmitTracepointResult,
 		p.SynSentFentry,
 		p.SynSentKprobe,
 		p.SynSentTracepoint,
