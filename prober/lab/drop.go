@@ -16,6 +16,8 @@ type Drop struct {
 	Family Family // address family; 0 for both
 	// FirstSYNs, when not 0, has the rule drop only that many SYNs and let everything else pass.
 	FirstSYNs uint32
+	// First, when not 0, has the rule drop only that many packets.
+	First uint32
 }
 
 // Family is an address family.
@@ -40,9 +42,13 @@ func (h *Host) DropInput(d Drop) (*Rule, error) { return h.drop(nftables.ChainHo
 // DropForward drops packets that the host would pass on.
 func (h *Host) DropForward(d Drop) (*Rule, error) { return h.drop(nftables.ChainHookForward, d) }
 
-// drop puts a rule in force. Each has a table of its own, and that table nothing else, so that its counter can be found
-// again without the rule's handle, which old kernels do not tell.
 func (h *Host) drop(hook *nftables.ChainHook, d Drop) (*Rule, error) {
+	return h.rule(hook, append(d.match(), &expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop}))
+}
+
+// rule puts a rule in force. Each has a table of its own, and that table nothing else, so that its counter can be found
+// again without the rule's handle, which old kernels do not tell.
+func (h *Host) rule(hook *nftables.ChainHook, program []expr.Any) (*Rule, error) {
 	rule := &Rule{host: h, table: &nftables.Table{Family: nftables.TableFamilyINet, Name: h.nextTable()}}
 	rule.chain = &nftables.Chain{
 		Name: "drop", Table: rule.table, Type: nftables.ChainTypeFilter, Hooknum: hook,
@@ -51,16 +57,16 @@ func (h *Host) drop(hook *nftables.ChainHook, d Drop) (*Rule, error) {
 	err := h.nftables(func(nft *nftables.Conn) error {
 		nft.AddTable(rule.table)
 		nft.AddChain(rule.chain)
-		nft.AddRule(&nftables.Rule{Table: rule.table, Chain: rule.chain, Exprs: d.exprs()})
+		nft.AddRule(&nftables.Rule{Table: rule.table, Chain: rule.chain, Exprs: program})
 		return nft.Flush()
 	})
 	if err != nil {
-		return nil, fmt.Errorf("add a drop rule on %s: %w", h.Name, err)
+		return nil, fmt.Errorf("add a firewall rule on %s: %w", h.Name, err)
 	}
 	return rule, nil
 }
 
-// Packets is how many packets the rule has dropped.
+// Packets is how many packets the rule has caught.
 func (r *Rule) Packets() (uint64, error) {
 	var packets uint64
 	err := r.host.nftables(func(nft *nftables.Conn) error {
@@ -74,7 +80,7 @@ func (r *Rule) Packets() (uint64, error) {
 		return nil
 	})
 	if err != nil {
-		return 0, fmt.Errorf("read a drop rule of %s: %w", r.host.Name, err)
+		return 0, fmt.Errorf("read a firewall rule of %s: %w", r.host.Name, err)
 	}
 	return packets, nil
 }
@@ -92,8 +98,8 @@ func counted(rule *nftables.Rule) uint64 {
 func (h *Host) nextTable() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.drops++
-	return "lab" + strconv.Itoa(h.drops)
+	h.rules++
+	return "lab" + strconv.Itoa(h.rules)
 }
 
 // nftables runs fn with a connection to the host's firewall.
@@ -107,8 +113,9 @@ func (h *Host) nftables(fn func(*nftables.Conn) error) error {
 	})
 }
 
-// exprs is the rule's program. It uses what nf_tables of Linux 5.10 has, and of its modules only nft_counter and nft_numgen.
-func (d Drop) exprs() []expr.Any {
+// match is the rule's program up to its verdict. It uses what nf_tables of Linux 5.10 has, and of its modules only
+// nft_counter and nft_numgen.
+func (d Drop) match() []expr.Any {
 	program := matchTCP()
 	if d.Family != 0 {
 		program = append(program, matchFamily(d.Family)...)
@@ -120,7 +127,10 @@ func (d Drop) exprs() []expr.Any {
 		program = append(program, matchSYN()...)
 		program = append(program, matchFirst(d.FirstSYNs)...)
 	}
-	return append(program, &expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop})
+	if d.First != 0 {
+		program = append(program, matchFirst(d.First)...)
+	}
+	return program
 }
 
 func matchTCP() []expr.Any {
@@ -145,12 +155,15 @@ func matchPort(port uint16) []expr.Any {
 }
 
 // matchSYN matches a SYN that is not a SYN-ACK.
-func matchSYN() []expr.Any {
+func matchSYN() []expr.Any { return compareSYN(expr.CmpOpEq) }
+
+// compareSYN matches a packet whose SYN and ACK flags compare to those of a SYN.
+func compareSYN(op expr.CmpOp) []expr.Any {
 	const flagsOffset, syn, ack = 13, 0x02, 0x10
 	return []expr.Any{
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: flagsOffset, Len: 1},
 		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 1, Mask: []byte{syn | ack}, Xor: []byte{0}},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{syn}},
+		&expr.Cmp{Op: op, Register: 1, Data: []byte{syn}},
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,7 +29,7 @@ type Host struct {
 
 	mu         sync.Mutex
 	interfaces int // how many have been added
-	drops      int // how many drop rules have been added
+	rules      int // how many firewall rules have been added
 }
 
 // NetNS is the host's network namespace, to make connections in. It belongs to the network, which closes it.
@@ -99,9 +100,15 @@ var inherited = []struct{ name, value string }{
 	{"net/ipv6/conf/default/disable_ipv6", "0"},
 }
 
+// shortened are the settings that let a namespace go soon after everybody has left it. A socket that was closed while its
+// network was broken keeps its namespace as long as it repeats its FIN: by default for minutes.
+var shortened = []struct{ name, value string }{
+	{"net/ipv4/tcp_orphan_retries", "1"},
+}
+
 // prepare makes an empty namespace usable. What this kernel does not have, such as IPv6, needs no setting.
 func (h *Host) prepare() error {
-	for _, sysctl := range inherited {
+	for _, sysctl := range slices.Concat(inherited, shortened) {
 		if err := h.Sysctl(sysctl.name, sysctl.value); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}

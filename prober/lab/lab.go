@@ -22,13 +22,24 @@ type Lab struct {
 	// Build sets the lab up in an empty network, but leaves the scene's NetNS to the function [Build]. What it has made
 	// when it fails is left for the network's Close.
 	Build func(context.Context, *Network) (*Scene, error)
+
+	ipv6 func(context.Context, *Network) (*Scene, error) // Build of the same lab over IPv6, where there is one
+}
+
+// IPv6 is the same lab over IPv6. It is not ok that a lab has no such twin.
+func (l Lab) IPv6() (twin Lab, ok bool) {
+	if l.ipv6 == nil {
+		return Lab{}, false
+	}
+	l.Build, l.ipv6 = l.ipv6, nil
+	return l, true
 }
 
 // Scene is a lab that is ready: where to connect from, and to what.
 type Scene struct {
 	Client  *Host          // connects are to be made from here
 	Targets []string       // what to connect to: HOST:PORT, where HOST may be a name
-	Options prober.Options // of the probes that connect: they are made in Client's namespace, and end in seconds
+	Options prober.Options // of the probe that connects: it is made in Client's namespace, and ends in seconds
 	DNS     netip.AddrPort // who resolves the targets' names, as seen from Client; the zero value where all are addresses
 }
 

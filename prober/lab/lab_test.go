@@ -24,7 +24,7 @@ import (
 // slack is how late timers and a loaded machine may be.
 const slack = 2 * time.Second
 
-func TestLabsFailAsTheySay(t *testing.T) {
+func TestConnectLabsFailAsTheySay(t *testing.T) {
 	needKernel(t)
 	tests := map[string]map[string]struct {
 		err      error
@@ -42,7 +42,7 @@ func TestLabsFailAsTheySay(t *testing.T) {
 			"192.0.2.10:443":     {max: slack},
 		},
 	}
-	for _, l := range Labs() {
+	for _, l := range connectLabs {
 		t.Run(l.Name, func(t *testing.T) {
 			t.Parallel() // no lab may disturb another
 			want, ok := tests[l.Name]

@@ -3,12 +3,16 @@ package lab
 import (
 	"context"
 	"net/netip"
+	"slices"
 
 	"tcptrace/prober"
 )
 
-// labs are the labs there are. A new one is a row here and its build function.
-var labs = []Lab{
+// labs are the labs there are, by topic. A new one is a row in one of these tables and its build function.
+var labs = slices.Concat(connectLabs, idleLabs, dataLabs, windowLabs)
+
+// connectLabs are about making connections.
+var connectLabs = []Lab{
 	{
 		Name:    "connected",
 		Summary: "The server answers the first SYN: how it looks when nothing is wrong.",

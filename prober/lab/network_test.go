@@ -84,7 +84,7 @@ func TestListenOnlyCompletesHandshakesThatNobodyAccepts(t *testing.T) {
 func TestListenersSpeakPlainTCP(t *testing.T) {
 	needKernel(t)
 	host := addHost(t, newNetwork(t), "host")
-	listener, err := host.listen(netip.MustParseAddrPort("127.0.0.1:80"))
+	listener, err := host.listen(netip.MustParseAddrPort("127.0.0.1:80"), 0)
 	must(t, err)
 	defer listener.Close()
 	raw, err := listener.SyscallConn()

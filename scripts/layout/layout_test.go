@@ -18,7 +18,7 @@ const module = "tcptrace/"
 var allowed = map[string][]string{
 	"cmd/tcptrace":    {"tracer", "tracer/event", "tracer/timeline", "tracer/schedule", "tracer/verdict", "tracer/host", "tracer/jsonline", "prober", "prober/lab"},
 	"prober":          {"tracer/event"},
-	"prober/lab":      {"prober"},
+	"prober/lab":      {"prober", "tracer/event"},
 	"tracer":          {"tracer/event", "tracer/host"},
 	"tracer/event":    {"tracer/jsonline"},
 	"tracer/jsonline": {},

@@ -1,0 +1,126 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"tcptrace/prober"
+	"tcptrace/tracer/event"
+)
+
+// ending is how the connection of a lab should end, seen from user space.
+type ending struct {
+	hold, exchange, write event.Errno
+	// When it should end, from the connect. The first is the timers' own; the second is with what the timer wheel may add
+	// (kernel/time/timer.c, HZ=100 at the worst) and with the round-trip time in the retransmission timeout.
+	min, max time.Duration
+	// Segments sent again: by the timers, and perhaps by a tail loss probe.
+	minRetrans, maxRetrans int
+	state                  event.State
+}
+
+var endings = map[string]ending{
+	"broken-pipe": {exchange: event.EPIPE, write: event.EPIPE, state: event.StateClose},
+	// Idle for 3.5 s; then retransmissions after 0.2, 0.6 and 1.4 s, and at the timer after 3 s more than the 1.4 s of
+	// tcp_retries2 2 have passed since the first.
+	"dropped-while-idle": {exchange: event.ETIMEDOUT, write: event.EPIPE, min: 6500 * time.Millisecond, max: 7500 * time.Millisecond,
+		minRetrans: 3, maxRetrans: 4, state: event.StateClose},
+	"keepalive-timeout": {hold: event.ETIMEDOUT, write: event.EPIPE, min: 4 * time.Second, max: 4500 * time.Millisecond,
+		state: event.StateClose},
+	"recv-blocked-keepalive": {hold: event.ETIMEDOUT, write: event.EPIPE, min: 11 * time.Second, max: 12 * time.Second,
+		state: event.StateClose},
+	"recv-blocked-user-timeout": {hold: event.ETIMEDOUT, write: event.EPIPE, min: 8 * time.Second, max: 9 * time.Second,
+		state: event.StateClose},
+	"reset-while-idle": {exchange: event.ECONNRESET, write: event.EPIPE, min: 2500 * time.Millisecond, max: 2500 * time.Millisecond,
+		state: event.StateClose},
+	// Retransmissions after 0.2, 0.6, 1.4 and 3 s; the last is 2.8 s after the first, so that the next timer decides.
+	"retransmission-timeout": {hold: event.ETIMEDOUT, write: event.EPIPE, min: 6200 * time.Millisecond, max: 7500 * time.Millisecond,
+		minRetrans: 4, maxRetrans: 5, state: event.StateClose},
+	"still-open": {min: 3500 * time.Millisecond, max: 3500 * time.Millisecond, state: event.StateEstablished},
+	"user-timeout": {hold: event.ETIMEDOUT, write: event.EPIPE, min: 3 * time.Second, max: 3400 * time.Millisecond,
+		state: event.StateClose},
+	"user-timeout-in-flight": {hold: event.ETIMEDOUT, write: event.EPIPE, min: 2200 * time.Millisecond, max: 3 * time.Second,
+		minRetrans: 3, maxRetrans: 4, state: event.StateClose},
+	"user-timeout-zero-window": {hold: event.ETIMEDOUT, write: event.EPIPE, min: 2200 * time.Millisecond, max: 3 * time.Second,
+		maxRetrans: 1, state: event.StateClose},
+	// Probes after 0.2, 0.6 and 1.4 s, and the timer after 3 s; twice that if the window's last bytes took a probe.
+	"zero-window-timeout": {hold: event.ETIMEDOUT, write: event.EPIPE, min: 3 * time.Second, max: 6500 * time.Millisecond,
+		maxRetrans: 1, state: event.StateClose},
+}
+
+func TestLabsOfEstablishedConnectionsEndAsTheySay(t *testing.T) {
+	needKernel(t)
+	ctx := testContext(t)
+	// All at the same time, however few CPUs there are: no lab may disturb another.
+	var running sync.WaitGroup
+	probes := make(map[string]*probed)
+	for _, l := range slices.Concat(idleLabs, dataLabs, windowLabs) {
+		twin, ok := l.IPv6()
+		if !ok {
+			t.Errorf("%s has no twin over IPv6", l.Name)
+		}
+		for name, l := range map[string]Lab{l.Name: l, l.Name + " over IPv6": twin} {
+			run := &probed{lab: l}
+			probes[name] = run
+			running.Go(func() { run.probe, run.err = probeLab(ctx, run.lab) })
+		}
+	}
+	running.Wait()
+	for name, run := range probes {
+		t.Run(name, func(t *testing.T) {
+			want, ok := endings[run.lab.Name]
+			if !ok {
+				t.Fatal("nobody says how this lab behaves")
+			}
+			must(t, run.err)
+			checkEnding(t, run.probe, want)
+		})
+	}
+}
+
+// probed is a lab with its probe.
+type probed struct {
+	lab   Lab
+	probe *event.Probe
+	err   error
+}
+
+// probeLab builds a lab, and does in it what it is for.
+func probeLab(ctx context.Context, l Lab) (*event.Probe, error) {
+	n, scene, err := Build(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	defer n.Close()
+	if len(scene.Targets) != 1 {
+		return nil, fmt.Errorf("targets %q, want one", scene.Targets)
+	}
+	remote, err := netip.ParseAddrPort(scene.Targets[0])
+	if err != nil {
+		return nil, err
+	}
+	return prober.Connect(ctx, l.Name, remote, scene.Options, nil)
+}
+
+func checkEnding(t *testing.T, p *event.Probe, want ending) {
+	t.Helper()
+	if !p.Connected || p.GaveUp != "" {
+		t.Errorf("%+v: not connected, or cut short", p)
+	}
+	if p.HoldErrno != want.hold || p.ExchangeErrno != want.exchange || p.WriteErrno != want.write || p.State != want.state {
+		t.Errorf("hold %v, exchange %v, write %v in %v; want %v, %v, %v in %v",
+			p.HoldErrno, p.ExchangeErrno, p.WriteErrno, p.State, want.hold, want.exchange, want.write, want.state)
+	}
+	if p.Lifetime < want.min || p.Lifetime > want.max+slack {
+		t.Errorf("ended after %v, want %v to %v, or %v more on a busy machine", p.Lifetime, want.min, want.max, slack)
+	}
+	if p.TotalRetrans < want.minRetrans || p.TotalRetrans > want.maxRetrans {
+		t.Errorf("%d segments were sent again, want %d to %d", p.TotalRetrans, want.minRetrans, want.maxRetrans)
+	}
+	t.Logf("ended after %v, %d segments sent again", p.Lifetime, p.TotalRetrans)
+}
