@@ -18,16 +18,19 @@ type filtered struct {
 	awaits    bool // show the events of a connection with its verdict, if that is shown
 	showsKind func(event.Kind) bool
 	shows     func(verdict.Verdict) bool
+	terse     bool // hide the keepalive of healthy connections
+	chatter   chatter
 	rate      rateLimit
 	limit     int // show no more verdicts than these; 0: all
 	shown     int // verdicts
 }
 
-// newFiltered shows on out what flags ask for.
-func newFiltered(out sink, flags *filterFlags, quiet bool) *filtered {
+// newFiltered shows on out what flags ask for. Terse is for people: without what says only that nothing has happened.
+func newFiltered(out sink, flags *filterFlags, quiet, terse bool) *filtered {
 	return &filtered{
 		sink:      out,
 		quiet:     quiet,
+		terse:     terse && len(flags.Kinds) == 0,
 		awaits:    flags.Problems || len(flags.Causes) > 0,
 		showsKind: flags.showsKind,
 		shows:     flags.shows,
@@ -39,6 +42,12 @@ func newFiltered(out sink, flags *filterFlags, quiet bool) *filtered {
 // full says that as many verdicts were shown as were asked for.
 func (f *filtered) full() bool { return f.limit > 0 && f.shown >= f.limit }
 
+// Meta says what the session is about. Of probes that tcptrace makes itself nothing is too much.
+func (f *filtered) Meta(m meta) {
+	f.chatter.hides = f.terse && m.Subject == aboutConnections
+	f.sink.Meta(m)
+}
+
 func (f *filtered) Event(c *timeline.Connection, ev *event.Event) {
 	if !f.awaits {
 		f.event(c, ev)
@@ -46,6 +55,12 @@ func (f *filtered) Event(c *timeline.Connection, ev *event.Event) {
 }
 
 func (f *filtered) event(c *timeline.Connection, ev *event.Event) {
+	for _, o := range f.chatter.pass(occurrence{c, ev}) {
+		f.show(o.connection, o.event)
+	}
+}
+
+func (f *filtered) show(c *timeline.Connection, ev *event.Event) {
 	if f.quiet || f.full() || !f.showsKind(ev.Kind) {
 		return
 	}
@@ -107,25 +122,38 @@ func (f *filtered) Verdict(v verdict.Verdict, about told) {
 	if f.awaits && about.connection != nil {
 		f.story(about.connection)
 	}
+	if about.connection != nil {
+		f.unanswered(about.connection)
+	}
 	f.sink.Verdict(v, about)
+}
+
+// unanswered shows the last probe of a connection if no answer to it came.
+func (f *filtered) unanswered(c *timeline.Connection) {
+	if o, waits := f.chatter.release(c.ID); waits {
+		f.show(o.connection, o.event)
+	}
+}
+
+// Summary adds what was not shown.
+func (f *filtered) Summary(s *summary) {
+	told := *s
+	told.AnsweredProbes = f.chatter.answered
+	f.sink.Summary(&told)
 }
 
 // story shows the events of both ends in their order.
 func (f *filtered) story(c *timeline.Connection) {
-	type line struct {
-		connection *timeline.Connection
-		event      *event.Event
-	}
-	var lines []line
+	var lines []occurrence
 	for _, end := range []*timeline.Connection{c, c.Peer} {
 		if end == nil {
 			continue
 		}
 		for i := range end.Events {
-			lines = append(lines, line{end, &end.Events[i]})
+			lines = append(lines, occurrence{end, &end.Events[i]})
 		}
 	}
-	slices.SortFunc(lines, func(a, b line) int { return cmp.Compare(a.event.N, b.event.N) })
+	slices.SortFunc(lines, func(a, b occurrence) int { return cmp.Compare(a.event.N, b.event.N) })
 	for _, l := range lines {
 		f.event(l.connection, l.event)
 	}

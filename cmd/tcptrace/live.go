@@ -61,5 +61,5 @@ func (a *app) printer(output *outputFlags, detail *detailFlags, filter *filterFl
 			Replayed: replayed,
 		})
 	}
-	return newFiltered(out, filter, detail.Quiet)
+	return newFiltered(out, filter, detail.Quiet, output.Format == formatText && !detail.Verbose)
 }

@@ -236,7 +236,7 @@ func TestFiltersThinOutWhatIsPrintedOnly(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			printed, kept := new(sinkBuffer), new(sinkBuffer)
 			s := newSession(tracedMeta(aboutConnections), test.flags.shows,
-				newFiltered(newJSONRenderer(printed, false), &test.flags, test.quiet), newJSONRenderer(kept, false))
+				newFiltered(newJSONRenderer(printed, false), &test.flags, test.quiet, false), newJSONRenderer(kept, false))
 			for _, ev := range []*event.Event{
 				connectAt(),
 				at(1021*time.Millisecond, event.SYNRetransmit, func(ev *event.Event) { ev.Attempt = 1 }),

@@ -25,6 +25,9 @@ type summary struct {
 	Groups       []group // the largest first
 	GroupsBeyond uint64  // verdicts beyond the groups that are kept
 
+	// AnsweredProbes counts keepalive probes that were answered and not shown.
+	AnsweredProbes uint64
+
 	// How the probes of a target differ, when each was probed several times.
 	BySYN        []share // by the number of SYNs it took
 	ByAddress    []share

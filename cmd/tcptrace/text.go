@@ -80,7 +80,7 @@ func (t *textRenderer) Event(c *timeline.Connection, ev *event.Event) {
 		width += len(farEndMark)
 	}
 	cells := append(t.label(c, ev), t.painted(form.tone, words)+pad("", width-utf8.RuneCountInString(words)))
-	cells = append(cells, t.details(form, ev)...)
+	cells = append(cells, t.details(form, c, ev)...)
 	t.line("  " + strings.TrimRight(strings.Join(cells, "  "), " "))
 	if t.config.Verbose {
 		t.verbose(ev)
@@ -125,10 +125,16 @@ func (t *textRenderer) column(label int, s string) string {
 	return pad(s, t.widths[label])
 }
 
-func (t *textRenderer) details(form form, ev *event.Event) []string {
+func (t *textRenderer) details(form form, c *timeline.Connection, ev *event.Event) []string {
 	var details []string
+	if form.past != nil {
+		details = form.past(c, ev)
+	}
 	if form.details != nil {
-		details = form.details(ev)
+		details = append(details, form.details(ev)...)
+	}
+	if t.meta.Subject == aboutProbes && (ev.Kind == event.KeepaliveProbe || ev.Kind == event.WindowProbe) {
+		details = append(details, fmt.Sprintf("seq %d, %s", ev.TCPSeq, counted(uint64(ev.Len), "byte")))
 	}
 	if ev.Kind == event.Connect && t.meta.Subject == aboutProbes {
 		var who []string

@@ -17,6 +17,7 @@ func (t *textRenderer) verbose(ev *event.Event) {
 		strings.Join(stated(identity(ev), ranAt(ev.Context), timers(ev)), "; "),
 		prefixed("cgroup ", ev.Owner.Cgroup),
 		packet(ev),
+		prefixed("traffic: ", trafficOf(ev)),
 		prefixed("socket: ", optionsOf(ev)),
 		prefixed("namespace: ", sysctlsOf(ev)),
 	) {
@@ -47,10 +48,14 @@ func ranAt(c event.Context) string {
 }
 
 func timers(ev *event.Event) string {
-	if ev.RTO == 0 {
-		return ""
+	rto := ""
+	if ev.RTO != 0 {
+		rto = fmt.Sprintf("rto %s, backoff %d", timeline.FormatDuration(ev.RTO), ev.Backoff)
 	}
-	return fmt.Sprintf("rto %s, backoff %d", timeline.FormatDuration(ev.RTO), ev.Backoff)
+	return strings.Join(stated(rto,
+		prefixed("the peer silent for ", duration(ev.Idle)),
+		prefixed("of the kernel's time limit gone: ", duration(ev.Elapsed)),
+	), ", ")
 }
 
 func packet(ev *event.Event) string {
@@ -58,6 +63,16 @@ func packet(ev *event.Event) string {
 		return ""
 	}
 	return fmt.Sprintf("seq %d, ack %d, %d bytes", ev.TCPSeq, ev.TCPAck, ev.Len)
+}
+
+// trafficOf is what a connection carried. All of it is a fact, nothing too.
+func trafficOf(ev *event.Event) string {
+	t := ev.Traffic
+	if t == nil {
+		return ""
+	}
+	return fmt.Sprintf("%d bytes sent, %d acknowledged, %d received; %s; %d unacknowledged, %d unsent, %d unread; the peer's window %d",
+		t.BytesSent, t.BytesAcked, t.BytesReceived, counted(uint64(t.Retransmits), "retransmission"), t.Unacked, t.Unsent, t.Unread, t.SendWindow)
 }
 
 func optionsOf(ev *event.Event) string {
@@ -84,6 +99,9 @@ func (t *textRenderer) Summary(s *summary) {
 	}
 	if t.config.Quiet {
 		return
+	}
+	if s.AnsweredProbes > 0 {
+		t.line("  " + t.painted(faint, counted(s.AnsweredProbes, "answered keepalive probe")+" not shown (-v shows them)"))
 	}
 	if t.meta.Subject == aboutConnections {
 		t.groups(s)

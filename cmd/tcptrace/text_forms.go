@@ -17,33 +17,35 @@ type form struct {
 	words   string
 	tone    tone
 	details func(*event.Event) []string
+	// past is what only the events before it can tell; it stands before the details.
+	past func(*timeline.Connection, *event.Event) []string
 }
 
 // forms has a row for every kind.
 var forms = map[event.Kind]form{
-	event.Connect:          {"SYN", strong, connectDetails},
-	event.SYNSent:          {"SYN leaves", plain, packetDetails},
-	event.SYNReceived:      {"SYN received", plain, queueDetails},
-	event.SYNRetransmit:    {"SYN again", warning, synRetransmitDetails},
-	event.SYNACKRetransmit: {"SYN-ACK again", warning, attemptDetails},
-	event.SYNACKDuplicate:  {"SYN-ACK repeated", warning, fixed("the server did not take our final ACK")},
-	event.Established:      {"established", good, nil},
-	event.Accept:           {"accepted", good, acceptDetails},
-	event.StateChange:      {"state", plain, stateDetails},
-	event.OptionsChanged:   {"options changed", plain, optionDetails},
-	event.Retransmit:       {"data again", warning, retransmitDetails},
-	event.KeepaliveProbe:   {"keepalive probe", plain, keepaliveDetails},
-	event.KeepaliveAnswer:  {"keepalive answer", good, nil},
-	event.WindowProbe:      {"window probe", warning, attemptDetails},
-	event.ResetSent:        {"RST sent", bad, reasonDetails},
-	event.ResetReceived:    {"RST received", bad, reasonDetails},
-	event.ICMPError:        {"ICMP error", bad, icmpDetails},
-	event.AcceptQueueFull:  {"accept queue full", bad, acceptQueueDetails},
-	event.SYNQueueFull:     {"SYN queue full", bad, synQueueDetails},
-	event.SYNACKTimeout:    {"half-open expired", bad, fixed("the final ACK never came")},
-	event.Drop:             {"dropped here", bad, reasonDetails},
-	event.Error:            {"error", bad, errorDetails},
-	event.Close:            {"closed", plain, closeDetails},
+	event.Connect:          {words: "SYN", tone: strong, details: connectDetails},
+	event.SYNSent:          {words: "SYN leaves", details: packetDetails},
+	event.SYNReceived:      {words: "SYN received", details: queueDetails},
+	event.SYNRetransmit:    {words: "SYN again", tone: warning, details: synRetransmitDetails},
+	event.SYNACKRetransmit: {words: "SYN-ACK again", tone: warning, details: attemptDetails},
+	event.SYNACKDuplicate:  {words: "SYN-ACK repeated", tone: warning, details: fixed("the server did not take our final ACK")},
+	event.Established:      {words: "established", tone: good, details: timerDetails},
+	event.Accept:           {words: "accepted", tone: good, details: acceptDetails},
+	event.StateChange:      {words: "state", details: stateDetails},
+	event.OptionsChanged:   {words: "options changed", past: changedOptions},
+	event.Retransmit:       {words: "data again", tone: warning, details: retransmitDetails},
+	event.KeepaliveProbe:   {words: "keepalive probe", details: keepaliveDetails},
+	event.KeepaliveAnswer:  {words: "keepalive answer", tone: good, details: timerDetails, past: answerDelay},
+	event.WindowProbe:      {words: "window probe", tone: warning, details: windowProbeDetails},
+	event.ResetSent:        {words: "RST sent", tone: bad, details: reasonDetails},
+	event.ResetReceived:    {words: "RST received", tone: bad, details: reasonDetails},
+	event.ICMPError:        {words: "ICMP error", tone: bad, details: icmpDetails},
+	event.AcceptQueueFull:  {words: "accept queue full", tone: bad, details: acceptQueueDetails},
+	event.SYNQueueFull:     {words: "SYN queue full", tone: bad, details: synQueueDetails},
+	event.SYNACKTimeout:    {words: "half-open expired", tone: bad, details: fixed("the final ACK never came")},
+	event.Drop:             {words: "dropped here", tone: bad, details: reasonDetails},
+	event.Error:            {words: "error", tone: bad, details: errorDetails},
+	event.Close:            {words: "closed", details: closeDetails},
 }
 
 func fixed(words string) func(*event.Event) []string {
@@ -79,16 +81,39 @@ func attemptDetails(ev *event.Event) []string {
 
 func synRetransmitDetails(ev *event.Event) []string {
 	details := attemptDetails(ev)
-	switch {
-	case ev.Errno != 0:
-		details = append(details, "could not be sent: "+ev.Errno.String())
-	case ev.AttemptsExpected != 0 && ev.Attempt == ev.AttemptsExpected && ev.GivesUp != 0:
-		return append(details, "the kernel gives up at "+formatOffset(ev.GivesUp))
+	if ev.Errno != 0 {
+		return append(details, stated(notSent(ev), nextDue(ev))...)
 	}
-	if ev.NextDue != 0 {
-		details = append(details, "next due "+formatOffset(ev.NextDue))
+	return append(details, stated(next(ev))...)
+}
+
+func notSent(ev *event.Event) string { return prefixed("could not be sent: ", ev.Errno.String()) }
+
+// next says what the timer does next: as a rule it sends again, and in the end it gives up.
+func next(ev *event.Event) string {
+	if ev.GivesUp != 0 && (ev.GivesUp == ev.NextDue || ev.AttemptsExpected != 0 && ev.Attempt == ev.AttemptsExpected) {
+		return "the kernel gives up at " + formatOffset(ev.GivesUp)
 	}
-	return details
+	return nextDue(ev)
+}
+
+func nextDue(ev *event.Event) string {
+	if ev.NextDue == 0 {
+		return ""
+	}
+	return "next due " + formatOffset(ev.NextDue)
+}
+
+// timerDetails are about the keepalive timer of a connection on which all is well.
+func timerDetails(ev *event.Event) []string {
+	if ev.NextDue == 0 {
+		return nil
+	}
+	s := "keepalive probe due " + formatOffset(ev.NextDue)
+	if ev.GivesUp != 0 {
+		s += "; without answers the kernel gives up at " + formatOffset(ev.GivesUp)
+	}
+	return []string{s}
 }
 
 // due says when the event should have been, and "late" only beyond what the timer wheel explains.
@@ -117,11 +142,45 @@ func stateDetails(ev *event.Event) []string {
 	return []string{cmp.Or(ev.OldState.String(), "?") + " → " + cmp.Or(ev.State.String(), "?")}
 }
 
-func optionDetails(ev *event.Event) []string {
+// changedOptions says what became of which option, or what all of them are where nothing is known of before.
+func changedOptions(c *timeline.Connection, ev *event.Event) []string {
 	if ev.Options == nil {
 		return nil
 	}
-	return []string{joinSettings(optionSettings(ev.Options))}
+	before := earlier(c, ev, func(e *event.Event) bool { return e.Options != nil })
+	if before == nil {
+		return []string{joinSettings(optionSettings(ev.Options))}
+	}
+	var changes []string
+	old, now := allOptions(before.Options), allOptions(ev.Options)
+	for i := range now {
+		if now[i] != old[i] {
+			changes = append(changes, fmt.Sprintf("%s %s → %s", now[i].name, old[i], now[i]))
+		}
+	}
+	return []string{strings.Join(changes, ", ")}
+}
+
+// answerDelay says how long the peer took to answer.
+func answerDelay(c *timeline.Connection, ev *event.Event) []string {
+	probe := earlier(c, ev, func(e *event.Event) bool { return e.Kind == event.KeepaliveProbe })
+	if probe == nil {
+		return nil
+	}
+	return []string{"after " + timeline.FormatDuration(ev.Mono-probe.Mono)}
+}
+
+// earlier is the latest event before ev that is wanted, nil if there is none.
+func earlier(c *timeline.Connection, ev *event.Event, wanted func(*event.Event) bool) *event.Event {
+	if c == nil {
+		return nil
+	}
+	for i := len(c.Events) - 1; i >= 0; i-- {
+		if e := &c.Events[i]; e.N < ev.N && wanted(e) {
+			return e
+		}
+	}
+	return nil
 }
 
 // triggers says in words what made the kernel send data again.
@@ -132,19 +191,35 @@ var triggers = map[string]string{
 }
 
 func retransmitDetails(ev *event.Event) []string {
-	details := append(attemptDetails(ev), cmp.Or(triggers[ev.Trigger], ev.Trigger))
-	if ev.Len != 0 {
-		details = append(details, fmt.Sprintf("%d bytes", ev.Len))
+	var details []string
+	if ev.Attempt != 0 {
+		details = attemptDetails(ev)
 	}
-	return stated(append(details, ev.Errno.String())...)
+	return append(details, stated(cmp.Or(triggers[ev.Trigger], ev.Trigger), bytesOf(ev.Len), notSent(ev), next(ev))...)
 }
 
 func keepaliveDetails(ev *event.Event) []string {
-	details := attemptDetails(ev)
-	if ev.Attempt > 1 {
-		details = append(details, fmt.Sprintf("%d unanswered", ev.Attempt-1))
+	return append(attemptDetails(ev), stated(unanswered(ev), notSent(ev), next(ev))...)
+}
+
+// unanswered counts the probes before this one.
+func unanswered(ev *event.Event) string {
+	if ev.Attempt <= 1 {
+		return ""
 	}
-	return details
+	return fmt.Sprintf("%d unanswered", ev.Attempt-1)
+}
+
+func windowProbeDetails(ev *event.Event) []string {
+	return append(attemptDetails(ev), stated(unanswered(ev), bytesOf(ev.Len), notSent(ev), next(ev))...)
+}
+
+// bytesOf counts what a packet carries; nothing is not worth a word.
+func bytesOf(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return counted(uint64(n), "byte")
 }
 
 func reasonDetails(ev *event.Event) []string {
@@ -180,7 +255,24 @@ func errorDetails(ev *event.Event) []string {
 }
 
 func closeDetails(ev *event.Event) []string {
-	return stated(prefixed("by ", closers[ev.ClosedBy]), ev.Errno.String())
+	return stated(prefixed("by ", closers[ev.ClosedBy]), ev.Errno.String(), leftBehind(ev.Traffic))
+}
+
+// leftBehind says what a connection took with it: data that did not get where it was to go.
+func leftBehind(t *event.Traffic) string {
+	if t == nil {
+		return ""
+	}
+	var left []string
+	for _, part := range []struct {
+		bytes int
+		what  string
+	}{{t.Unacked, " unacknowledged"}, {t.Unsent, " unsent"}, {t.Unread, " unread"}} {
+		if part.bytes > 0 {
+			left = append(left, bytesOf(part.bytes)+part.what)
+		}
+	}
+	return strings.Join(left, ", ")
 }
 
 var closers = map[string]string{"local": "this side", "peer": "the peer", "kernel": "the kernel"}
@@ -263,36 +355,42 @@ func wrap(text string, width int) []string {
 type setting struct {
 	name  string
 	value string
+	unset string // how it reads without a value; empty: that it is left to the sysctls
 }
 
-func optionSettings(o *event.Options) []setting {
-	return set(
-		setting{"TCP_SYNCNT", number(o.SYNRetries)},
-		setting{"TCP_USER_TIMEOUT", duration(o.UserTimeout)},
-		setting{"SO_KEEPALIVE", yes(o.KeepAlive)},
-		setting{"TCP_KEEPIDLE", duration(o.KeepaliveIdle)},
-		setting{"TCP_KEEPINTVL", duration(o.KeepaliveInterval)},
-		setting{"TCP_KEEPCNT", number(o.KeepaliveCount)},
-		setting{"TCP_RTO_MAX_MS", duration(o.RTOMax)},
-		setting{"backlog", number(o.Backlog)},
-	)
+// String is the value, or that there is none.
+func (s setting) String() string { return cmp.Or(s.value, s.unset, "not set") }
+
+func optionSettings(o *event.Options) []setting { return set(allOptions(o)...) }
+
+func allOptions(o *event.Options) []setting {
+	return []setting{
+		{name: "TCP_SYNCNT", value: number(o.SYNRetries)},
+		{name: "TCP_USER_TIMEOUT", value: duration(o.UserTimeout)},
+		{name: "SO_KEEPALIVE", value: yes(o.KeepAlive), unset: "0"},
+		{name: "TCP_KEEPIDLE", value: duration(o.KeepaliveIdle)},
+		{name: "TCP_KEEPINTVL", value: duration(o.KeepaliveInterval)},
+		{name: "TCP_KEEPCNT", value: number(o.KeepaliveCount)},
+		{name: "TCP_RTO_MAX_MS", value: duration(o.RTOMax)},
+		{name: "backlog", value: number(o.Backlog)},
+	}
 }
 
 func sysctlSettings(s *event.Sysctls) []setting {
 	return set(
-		setting{"tcp_syn_retries", number(s.SYNRetries)},
-		setting{"tcp_syn_linear_timeouts", number(s.SYNLinearTimeouts)},
-		setting{"tcp_synack_retries", number(s.SYNACKRetries)},
-		setting{"tcp_retries1", number(s.Retries1)},
-		setting{"tcp_retries2", number(s.Retries2)},
-		setting{"tcp_orphan_retries", number(s.OrphanRetries)},
-		setting{"tcp_rto_max_ms", duration(s.RTOMax)},
-		setting{"tcp_keepalive_time", duration(s.KeepaliveIdle)},
-		setting{"tcp_keepalive_intvl", duration(s.KeepaliveInterval)},
-		setting{"tcp_keepalive_probes", number(s.KeepaliveCount)},
-		setting{"tcp_fin_timeout", duration(s.FinTimeout)},
-		setting{"tcp_abort_on_overflow", yes(s.AbortOnOverflow)},
-		setting{"tcp_syncookies", number(s.SYNCookies)},
+		setting{name: "tcp_syn_retries", value: number(s.SYNRetries)},
+		setting{name: "tcp_syn_linear_timeouts", value: number(s.SYNLinearTimeouts)},
+		setting{name: "tcp_synack_retries", value: number(s.SYNACKRetries)},
+		setting{name: "tcp_retries1", value: number(s.Retries1)},
+		setting{name: "tcp_retries2", value: number(s.Retries2)},
+		setting{name: "tcp_orphan_retries", value: number(s.OrphanRetries)},
+		setting{name: "tcp_rto_max_ms", value: duration(s.RTOMax)},
+		setting{name: "tcp_keepalive_time", value: duration(s.KeepaliveIdle)},
+		setting{name: "tcp_keepalive_intvl", value: duration(s.KeepaliveInterval)},
+		setting{name: "tcp_keepalive_probes", value: number(s.KeepaliveCount)},
+		setting{name: "tcp_fin_timeout", value: duration(s.FinTimeout)},
+		setting{name: "tcp_abort_on_overflow", value: yes(s.AbortOnOverflow)},
+		setting{name: "tcp_syncookies", value: number(s.SYNCookies)},
 	)
 }
 
