@@ -32,7 +32,8 @@ type Options struct {
 	SYNRetries  int           // TCP_SYNCNT, 1 to 127
 	UserTimeout time.Duration // TCP_USER_TIMEOUT, in whole milliseconds
 
-	// Any of these also sets SO_KEEPALIVE.
+	// KeepAlive is SO_KEEPALIVE, which any of the three after it sets too. What they leave out is the namespace's.
+	KeepAlive         bool
 	KeepaliveIdle     time.Duration // TCP_KEEPIDLE, in whole seconds, 1s to 32767s
 	KeepaliveInterval time.Duration // TCP_KEEPINTVL, likewise
 	KeepaliveCount    int           // TCP_KEEPCNT, 1 to 127
@@ -115,9 +116,9 @@ func (o *Options) validTimeout() error {
 	return nil
 }
 
-// keepalive says whether any keepalive option is set.
+// keepalive says whether SO_KEEPALIVE is to be set.
 func (o *Options) keepalive() bool {
-	return o.KeepaliveIdle != 0 || o.KeepaliveInterval != 0 || o.KeepaliveCount != 0
+	return o.KeepAlive || o.KeepaliveIdle != 0 || o.KeepaliveInterval != 0 || o.KeepaliveCount != 0
 }
 
 // exchanges says whether there is something to do on the connection.
