@@ -121,8 +121,14 @@ func (c *connectCommand) plan(args []string) (probing, error) {
 	return plan, nil
 }
 
+// runner is a plan that can be carried out.
+type runner interface {
+	// run tells the feed's session what becomes of its probes. Its error is about a connect that could not even be tried.
+	run(context.Context, *feed, *session) error
+}
+
 // runProbes carries out a plan under a trace, which may be nil, and gives the summary.
-func runProbes(ctx context.Context, tr *tracer.Tracer, s *session, plan *probing, interrupted func() bool) (*summary, error) {
+func runProbes(ctx context.Context, tr *tracer.Tracer, s *session, plan runner, interrupted func() bool) (*summary, error) {
 	f := newFeed(tr, s)
 	ended := make(chan error, 1)
 	go func() {

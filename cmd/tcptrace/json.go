@@ -16,6 +16,7 @@ const schema = 1
 // The types of the stream's lines.
 const (
 	typeMeta       = "meta"
+	typeOutlook    = "prediction"
 	typeEvent      = "event"
 	typeProbe      = "probe"
 	typeResolution = "resolution"
@@ -38,6 +39,8 @@ func newJSONRenderer(out flusher, context bool) *jsonRenderer {
 }
 
 func (j *jsonRenderer) Meta(m meta) { j.encode(encodeMeta(m)) }
+
+func (j *jsonRenderer) Outlook(o outlook) { j.encode(encodeOutlook(o)) }
 
 func (j *jsonRenderer) Event(_ *timeline.Connection, ev *event.Event) {
 	if !j.context && ev.Context != (event.Context{}) {
@@ -106,6 +109,7 @@ type metaLine struct {
 	Subject   subject           `json:"subject"`
 	TimeoutMS float64           `json:"timeout_ms,omitempty"`
 	Single    bool              `json:"single,omitempty"`
+	Held      bool              `json:"held,omitempty"`
 }
 
 func encodeMeta(m meta) metaLine {
@@ -124,6 +128,7 @@ func encodeMeta(m meta) metaLine {
 		Subject:   m.Subject,
 		TimeoutMS: milliseconds(m.Timeout),
 		Single:    m.Single,
+		Held:      m.Held,
 	}
 }
 

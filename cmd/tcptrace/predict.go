@@ -1,7 +1,17 @@
 package main
 
 import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"strings"
+	"time"
+
 	"github.com/spf13/cobra"
+
+	"tcptrace/tracer/schedule"
+	"tcptrace/tracer/timeline"
 )
 
 func newPredictCommand(a *app) *cobra.Command {
@@ -9,10 +19,182 @@ func newPredictCommand(a *app) *cobra.Command {
 		Use:   "predict",
 		Short: "The kernel's schedule, computed from its settings",
 		Example: `  # SYNs, and when the kernel gives up
-  tcptrace predict connect`,
+  tcptrace predict connect
+
+  # an idle connection whose peer is gone
+  tcptrace predict keepalive --keepalive-idle 60s --keepalive-interval 10s --keepalive-count 6
+
+  # data that nobody acknowledges
+  tcptrace predict data --user-timeout 30s`,
 		Args: cobra.ArbitraryArgs, // so that RunE says what an unknown command might have been
 		RunE: unknownCommandError,
 	}
-	cmd.AddCommand(newPredictConnectCommand(a))
+	cmd.AddCommand(
+		newPredictConnectCommand(a),
+		newPredictKeepaliveCommand(a),
+		newPredictDataCommand(a),
+		newPredictZeroWindowCommand(a),
+		newPredictSYNACKCommand(a),
+	)
 	return cmd
+}
+
+// prediction is a schedule that is to be printed: what it begins with, what the kernel then does again and again, and
+// how that ends.
+type prediction struct {
+	settings []string // what it is computed from
+	begins   moment
+	repeats  moment
+	steps    iter.Seq[schedule.Step]
+	end      *schedule.End // nil: it never ends, and steps do not either
+	ends     moment        // how the end reads; zero: "gives up", by its errno
+	notes    []string      // sentences: which clause ends it, and why
+}
+
+// moment is one thing of a schedule.
+type moment struct {
+	words string
+	about string // what else is to be said of it
+	what  string // what JSON calls it
+}
+
+// maxEndless is how many steps are printed of a schedule that never ends.
+const maxEndless = 12
+
+// shownSteps are those that are printed.
+func (p *prediction) shownSteps() iter.Seq[schedule.Step] {
+	if p.end != nil {
+		return p.steps
+	}
+	return func(yield func(schedule.Step) bool) {
+		for step := range p.steps {
+			if step.Attempt > maxEndless || !yield(step) {
+				return
+			}
+		}
+	}
+}
+
+// printPrediction shows p as the flags want it.
+func (a *app) printPrediction(flags *outputFlags, p *prediction) error {
+	if flags.Format == formatJSON {
+		return p.printJSON(a.stdout)
+	}
+	p.printText(a.stdout, flags.painter(a.stdout))
+	return nil
+}
+
+func (p *prediction) printText(out *output, paint painter) {
+	fmt.Fprintln(out, paint.paint(faint, strings.Join(p.settings, ", ")))
+	width, total := p.measure()
+	row := func(at time.Duration, words, which, until string) {
+		line := fmt.Sprintf("  %*s  %-14s  %-9s  %s", width, formatOffset(at), words, which, until)
+		fmt.Fprintln(out, strings.TrimRight(line, " "))
+	}
+	row(0, p.begins.words, p.begins.about, "")
+	for step := range p.shownSteps() {
+		row(step.Offset, p.repeats.words, fmt.Sprintf("%d%s", step.Attempt, total), "until "+formatOffset(step.Latest))
+	}
+	if p.end == nil {
+		fmt.Fprintf(out, "  %*s  and so on, without an end\n", width, "")
+	} else {
+		row(p.end.Offset, cmp.Or(p.ends.words, "gives up"), cmp.Or(p.ends.about, p.end.Errno, "silently"),
+			"until "+formatOffset(p.end.Latest)+p.reset())
+	}
+	for i, note := range p.notes {
+		printParagraph(out, "", note)
+		if i == 0 && p.end != nil && p.end.Earliest < p.end.Offset {
+			fmt.Fprintf(out, "Late timers can reach that limit sooner: from %s on.\n", formatOffset(p.end.Earliest))
+		}
+	}
+}
+
+// measure gives the width of the column of times, and how the number of all steps reads after the number of one.
+func (p *prediction) measure() (width int, total string) {
+	const usual = 9 // the width of times below a quarter of an hour
+	if p.end == nil {
+		return usual, ""
+	}
+	last := 0
+	for step := range p.steps {
+		last = step.Attempt
+	}
+	return max(usual, len(formatOffset(p.end.Offset))), fmt.Sprintf(" of %d", last)
+}
+
+// reset is what the peer gets at the end: as a rule nothing.
+func (p *prediction) reset() string {
+	if p.end.Reset {
+		return "   with a RST to the peer"
+	}
+	return ""
+}
+
+// printParagraph writes text after lead, its lines aligned.
+func printParagraph(out *output, lead, text string) {
+	for i, line := range wrap(text, textWidth-len([]rune(lead))) {
+		if i > 0 {
+			lead = pad("", len([]rune(lead)))
+		}
+		fmt.Fprintln(out, lead+line)
+	}
+}
+
+// stepLine and endLine are the lines of a schedule in JSON.
+type stepLine struct {
+	Type     string  `json:"type"`
+	Attempt  int     `json:"attempt"` // 0 is the beginning
+	OffsetMS float64 `json:"offset_ms"`
+	LatestMS float64 `json:"latest_ms"`
+	What     string  `json:"what"`
+}
+
+// endLine has no times, no errno and no rule where there is no end.
+type endLine struct {
+	Type       string   `json:"type"`
+	OffsetMS   *float64 `json:"offset_ms,omitempty"`
+	LatestMS   *float64 `json:"latest_ms,omitempty"`
+	EarliestMS *float64 `json:"earliest_ms,omitempty"`
+	Errno      string   `json:"errno,omitempty"`
+	Rule       string   `json:"rule,omitempty"`
+	Reset      bool     `json:"reset,omitempty"` // the peer is sent one
+	Never      bool     `json:"never,omitempty"`
+}
+
+func (p *prediction) printJSON(out *output) error {
+	lines := json.NewEncoder(out)
+	lines.SetEscapeHTML(false)
+	if err := lines.Encode(stepLine{Type: "step", What: p.begins.what}); err != nil {
+		return err
+	}
+	for step := range p.shownSteps() {
+		line := stepLine{"step", step.Attempt, milliseconds(step.Offset), milliseconds(step.Latest), p.repeats.what}
+		if err := lines.Encode(line); err != nil {
+			return err
+		}
+	}
+	return lines.Encode(p.endLine())
+}
+
+func (p *prediction) endLine() endLine {
+	line := endLine{Type: "end", Never: p.end == nil}
+	if p.end != nil {
+		offset, latest, earliest := milliseconds(p.end.Offset), milliseconds(p.end.Latest), milliseconds(p.end.Earliest)
+		line.OffsetMS, line.LatestMS, line.EarliestMS = &offset, &latest, &earliest
+		line.Errno, line.Rule, line.Reset = p.end.Errno, p.end.Rule.String(), p.end.Reset
+	}
+	return line
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// formatOffset writes a time from the beginning of a connection, as +1.021s.
+func formatOffset(d time.Duration) string { return fmt.Sprintf("%+.3fs", d.Seconds()) }
+
+// orNone is a time that may not be set.
+func orNone(d time.Duration) string {
+	if d == 0 {
+		return "none"
+	}
+	return timeline.FormatDuration(d)
 }

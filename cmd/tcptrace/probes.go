@@ -86,6 +86,7 @@ func (j *probeJoin) forget(p *event.Probe) {
 type nameBook struct {
 	resolutions map[string]*event.Resolution // by target: the latest
 	verdicts    map[nameRun][]verdict.Verdict
+	one         bool // the first address that connects is the only one that counts
 }
 
 type nameRun struct {
@@ -93,8 +94,8 @@ type nameRun struct {
 	run    int
 }
 
-func newNameBook() nameBook {
-	return nameBook{resolutions: make(map[string]*event.Resolution), verdicts: make(map[nameRun][]verdict.Verdict)}
+func newNameBook(one bool) nameBook {
+	return nameBook{resolutions: make(map[string]*event.Resolution), verdicts: make(map[nameRun][]verdict.Verdict), one: one}
 }
 
 // open enters a resolution. It is false when there is no address whose verdict could follow.
@@ -103,11 +104,11 @@ func (b *nameBook) open(r *event.Resolution) bool {
 	return r.Err == "" && len(r.Addresses) > 0
 }
 
-// add enters the verdict about one address. The resolution is nil where the address is all there is of the name;
-// otherwise last says that this was the last of the run, with all its verdicts.
+// add enters the verdict about one address. The resolution is nil where the address is all there is, or counts, of the
+// name; otherwise last says that this was the last of the run, with all its verdicts.
 func (b *nameBook) add(p *event.Probe, v verdict.Verdict) (r *event.Resolution, all []verdict.Verdict, last bool) {
 	r = b.resolutions[p.Target]
-	if r == nil || len(r.Addresses) < 2 {
+	if r == nil || len(r.Addresses) < 2 || b.one && p.Connected {
 		return nil, nil, false
 	}
 	run := nameRun{p.Target, p.Run}

@@ -27,7 +27,7 @@ func newRecordingReader(r io.Reader) *recordingReader {
 	return &recordingReader{lines: bufio.NewReaderSize(r, maxLine)}
 }
 
-// next gives what the next line says: a meta, *event.Event, *event.Probe, *event.Resolution, lost, told, stop or
+// next gives what the next line says: a meta, outlook, *event.Event, *event.Probe, *event.Resolution, lost, told, stop or
 // summaryLine, or an unknownLine. The end is io.EOF, or errCutShort where the last line is not whole.
 func (r *recordingReader) next() (any, error) {
 	text, err := r.lines.ReadSlice('\n')
@@ -89,6 +89,7 @@ func jsonError(err error) error {
 // parsers has a row for every type of line that a replay needs.
 var parsers = map[string]func([]byte) (any, error){
 	typeMeta:       parseMeta,
+	typeOutlook:    parseOutlook,
 	typeEvent:      parseInto[event.Event],
 	typeProbe:      parseInto[event.Probe],
 	typeResolution: parseInto[event.Resolution],
@@ -139,6 +140,7 @@ func parseMeta(text []byte) (any, error) {
 		Untraced: line.Untraced,
 		Timeout:  time.Duration(line.TimeoutMS * float64(time.Millisecond)),
 		Single:   line.Single,
+		Held:     line.Held,
 	}, nil
 }
 

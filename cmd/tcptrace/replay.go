@@ -116,6 +116,8 @@ func (r *replay) handle(line any) error {
 	switch line := line.(type) {
 	case meta:
 		return fmt.Errorf("line %d: another recording begins here: replay them one by one", r.lines.number)
+	case outlook:
+		r.session.handleOutlook(line)
 	case *event.Event:
 		r.now = max(r.now, line.Mono)
 		r.session.handleOrdered(line)

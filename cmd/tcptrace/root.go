@@ -58,6 +58,7 @@ marked as a doubt.`,
 	root.SetHelpCommand(newHelpCommand())
 	root.AddCommand(
 		newConnectCommand(a),
+		newKeepaliveCommand(a),
 		newWatchCommand(a),
 		newDoctorCommand(a),
 		newHeldCommand(),

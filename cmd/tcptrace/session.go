@@ -46,13 +46,16 @@ func newSession(m meta, shown func(verdict.Verdict) bool, sinks ...sink) *sessio
 		},
 		tracker: timeline.New(timeline.Config{HZ: m.HZ}),
 		probes:  newProbeJoin(),
-		names:   newNameBook(),
+		names:   newNameBook(m.Held),
 		totals:  newTally(),
 		shown:   shown,
 	}
 	s.say(func(out sink) { out.Meta(m) })
 	return s
 }
+
+// handleOutlook takes what is expected of what follows. It rests on settings, so no verdict rests on it.
+func (s *session) handleOutlook(o outlook) { s.say(func(out sink) { out.Outlook(o) }) }
 
 // handleEvent takes an event as it comes from the kernel, nearly in order. It is said by a later advance.
 func (s *session) handleEvent(ev *event.Event) { s.pending.Push(ev) }

@@ -13,6 +13,7 @@ import (
 type silent struct{}
 
 func (silent) Meta(meta)                                {}
+func (silent) Outlook(outlook)                          {}
 func (silent) Event(*timeline.Connection, *event.Event) {}
 func (silent) Probe(*event.Probe)                       {}
 func (silent) Resolution(*event.Resolution)             {}

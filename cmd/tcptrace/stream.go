@@ -16,6 +16,8 @@ import (
 // sink is somewhere that the stream goes: a terminal, a pipe, a recording.
 type sink interface {
 	Meta(meta)
+	// Outlook is what is expected of the connections that are held idle, said before anything happens.
+	Outlook(outlook)
 	Event(*timeline.Connection, *event.Event)
 	Probe(*event.Probe)
 	Resolution(*event.Resolution)
@@ -62,6 +64,8 @@ type meta struct {
 	// Timeout is --timeout, and Single that no more than one connection is expected: how to print, not what.
 	Timeout time.Duration
 	Single  bool
+	// Held says that of a name's addresses the first that connects is kept, and held idle.
+	Held bool
 }
 
 // lost counts records that the kernel side could not deliver.

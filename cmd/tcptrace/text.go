@@ -63,6 +63,16 @@ func (t *textRenderer) Meta(m meta) {
 	}
 }
 
+// Outlook says what is to be expected of an idle connection.
+func (t *textRenderer) Outlook(o outlook) {
+	if t.config.Quiet {
+		return
+	}
+	for _, sentence := range o.sentences() {
+		t.wrapped("  ", sentence)
+	}
+}
+
 // Event writes one event of connection c.
 func (t *textRenderer) Event(c *timeline.Connection, ev *event.Event) {
 	if ev.IfName != "" && ev.Kind != event.Close {
@@ -86,6 +96,7 @@ func (t *textRenderer) Event(c *timeline.Connection, ev *event.Event) {
 		t.verbose(ev)
 	}
 	t.interim(c, ev)
+	t.holding(ev)
 	if ev.Kind == event.Close {
 		delete(t.ifnames, ev.Conn)
 	}
@@ -169,6 +180,13 @@ func (t *textRenderer) interim(c *timeline.Connection, ev *event.Event) {
 		line += " (^C for the verdict so far)"
 	}
 	t.line("  " + t.painted(faint, escape(line)))
+}
+
+// holding tells a person that from here on nothing is done, and that this is on purpose.
+func (t *textRenderer) holding(ev *event.Event) {
+	if t.meta.Held && !t.config.Replayed && ev.Kind == event.Established && ev.Role == event.RoleClient {
+		t.line("  " + t.painted(faint, "held idle from here on (^C for the verdict so far)"))
+	}
 }
 
 // until is the offset at which the probe ends if nothing answers, by the kernel or by its own timeout; 0 if unknown.

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"tcptrace/tracer/schedule"
+	"tcptrace/tracer/timeline"
+)
+
+// outlook is what the kernel will do with a connection that is held idle.
+type outlook struct{ keepaliveSettings }
+
+// maxListed is how many times a sentence lists one by one.
+const maxListed = 4
+
+// sentences say it in words, the most important first.
+func (o outlook) sentences() []string {
+	end := o.End()
+	var probes []string
+	total := 0
+	for step := range o.Probes() {
+		if total++; total <= maxListed {
+			probes = append(probes, timeline.FormatDuration(step.Offset))
+		}
+	}
+	list := strings.Join(probes, ", ")
+	if total > maxListed {
+		list += fmt.Sprintf(" and so on, %d in all", total)
+	}
+	return []string{
+		fmt.Sprintf("if the peer falls silent: keepalive probes %s after its last segment, dead at %s with %s", list,
+			timeline.FormatDuration(end.Offset), end.Errno),
+		o.rule(end),
+		o.chatter(),
+	}
+}
+
+// outlookLine is [outlook] as it is written. A replay reads the settings; the rest follows from them.
+type outlookLine struct {
+	Type          string  `json:"type"`
+	IdleMS        float64 `json:"keepalive_idle_ms"`
+	IntervalMS    float64 `json:"keepalive_interval_ms"`
+	Count         int     `json:"keepalive_count"`
+	UserTimeoutMS float64 `json:"user_timeout_ms,omitempty"`
+	Retries2      int     `json:"retries2"`
+	RTOMaxMS      float64 `json:"rto_max_ms,omitempty"`
+	HZ            int     `json:"hz,omitempty"`
+
+	Probes        int     `json:"probes"`
+	GivesUpMS     float64 `json:"gives_up_ms"`
+	LatestMS      float64 `json:"latest_ms"`
+	Errno         string  `json:"errno"`
+	Rule          string  `json:"rule"`
+	ProbesPerHour float64 `json:"probes_per_hour"` // while they are answered
+}
+
+func encodeOutlook(o outlook) outlookLine {
+	end, probes := o.End(), 0
+	for range o.Probes() {
+		probes++
+	}
+	return outlookLine{
+		Type:          typeOutlook,
+		IdleMS:        milliseconds(o.Idle),
+		IntervalMS:    milliseconds(o.Interval),
+		Count:         o.Count,
+		UserTimeoutMS: milliseconds(o.UserTimeout),
+		Retries2:      o.Retries2,
+		RTOMaxMS:      milliseconds(o.RTOMax),
+		HZ:            o.HZ,
+		Probes:        probes,
+		GivesUpMS:     milliseconds(end.Offset),
+		LatestMS:      milliseconds(end.Latest),
+		Errno:         end.Errno,
+		Rule:          end.Rule.String(),
+		ProbesPerHour: float64(time.Hour) / float64(o.period()),
+	}
+}
+
+func parseOutlook(text []byte) (any, error) {
+	var line outlookLine
+	if err := json.Unmarshal(text, &line); err != nil {
+		return nil, err
+	}
+	return outlook{keepaliveSettings{
+		Keepalive: schedule.Keepalive{
+			Idle: fromMilliseconds(line.IdleMS), Interval: fromMilliseconds(line.IntervalMS), Count: line.Count,
+			UserTimeout: fromMilliseconds(line.UserTimeoutMS), HZ: line.HZ,
+		},
+		Retries2: line.Retries2,
+		RTOMax:   fromMilliseconds(line.RTOMaxMS),
+	}}, nil
+}
+
+// fromMilliseconds is the inverse of [milliseconds], to the microsecond: settings are no finer.
+func fromMilliseconds(ms float64) time.Duration {
+	return time.Duration(ms*1000) * time.Microsecond
+}
