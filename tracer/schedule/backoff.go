@@ -95,7 +95,8 @@ func (b backoff) end(sent int, at, rto time.Duration) (End, int) {
 func (b backoff) forecast(sent int, at, rto time.Duration) Forecast {
 	forecast := b.next(sent, at, rto)
 	end, total := b.end(sent, at, rto)
-	forecast.GivesUp, forecast.GivesUpLatest, forecast.Rule, forecast.Total = end.Offset, end.Latest, end.Rule, total
+	forecast.GivesUp, forecast.GivesUpLatest, forecast.GivesUpEarliest = end.Offset, end.Latest, end.Earliest
+	forecast.Rule, forecast.Total = end.Rule, total
 	return forecast
 }
 

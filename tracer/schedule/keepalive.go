@@ -62,7 +62,8 @@ func (k Keepalive) After(unanswered int, at time.Duration) Forecast {
 	end, total := train.end(), train.probes()
 	return Forecast{
 		Due: due, Latest: latest, Last: total == 0,
-		GivesUp: end.Offset, GivesUpLatest: end.Latest, Total: unanswered + total, Rule: end.Rule,
+		GivesUp: end.Offset, GivesUpLatest: end.Latest, GivesUpEarliest: end.Earliest,
+		Total: unanswered + total, Rule: end.Rule,
 	}
 }
 

@@ -33,6 +33,8 @@ type Forecast struct {
 
 	GivesUp       time.Duration // nominal; 0: never
 	GivesUpLatest time.Duration // with the lateness of all timers from now on; 0: never
+	// GivesUpEarliest is GivesUp, save where late timers can reach a time limit one or more transmissions sooner.
+	GivesUpEarliest time.Duration
 	Total         int           // transmissions expected in all, those already made included; 0: no end of them
 	Rule          Rule          // by which clause it gives up, nominally; 0: never
 }
@@ -47,6 +49,7 @@ func (f Forecast) later(nominal, latest time.Duration) Forecast {
 	if f.GivesUp > 0 {
 		f.GivesUp += nominal
 		f.GivesUpLatest += latest
+		f.GivesUpEarliest += nominal
 	}
 	return f
 }

@@ -181,7 +181,7 @@ func TestForecastOverruledByTheKernelsRTO(t *testing.T) {
 	want := Forecast{
 		Due:           5010 * time.Millisecond,
 		Latest:        5266 * time.Millisecond,
-		GivesUp:       13010 * time.Millisecond,
+		GivesUp:       13010 * time.Millisecond, GivesUpEarliest: 13010 * time.Millisecond,
 		GivesUpLatest: 13522 * time.Millisecond,
 		Total:         2,
 		Rule:          RuleCount,

@@ -76,7 +76,8 @@ func (s SYNACK) After(timeouts int, at time.Duration) Forecast {
 		if forecast.Due == 0 {
 			forecast.Due, forecast.Latest, forecast.Last = t.due, t.latest, t.last
 		}
-		forecast.GivesUp, forecast.GivesUpLatest, forecast.Total = t.due, t.latest, t.number-1
+		forecast.GivesUp, forecast.GivesUpLatest, forecast.GivesUpEarliest = t.due, t.latest, t.due
+		forecast.Total = t.number - 1
 	}
 	forecast.Rule = RuleCount
 	return forecast

@@ -95,7 +95,7 @@ func (z ZeroWindow) afterShut(at time.Duration) Forecast {
 	}
 	if _, rule := z.limit(0, 0); rule != 0 {
 		forecast.Last, forecast.Rule = true, rule
-		forecast.GivesUp, forecast.GivesUpLatest = forecast.Due, forecast.Latest
+		forecast.GivesUp, forecast.GivesUpLatest, forecast.GivesUpEarliest = forecast.Due, forecast.Latest, forecast.Due
 		return forecast
 	}
 	b := z.backoff(1, 1)
