@@ -63,10 +63,15 @@ static u32 timeouts_so_far(struct tcp_sock *tp)
 	return BPF_CORE_READ(tp, inet_conn.icsk_retransmits);
 }
 
-/*
- * What the kernel holds against its limit of time (retransmits_timed_out). tcp_usec_ts (6.7) is set where the route asks
- * for timestamps in microseconds; the others count milliseconds.
- */
+/* retrans_stamp is in microseconds since 6.7 where a route asks for TCP timestamps of that grain, else in milliseconds. */
+static bool stamps_are_us(struct tcp_sock *tp)
+{
+	if (!bpf_core_field_exists(tp->tcp_usec_ts))
+		return false;
+	return BPF_CORE_READ_BITFIELD_PROBED(tp, tcp_usec_ts);
+}
+
+/* What the kernel holds against its limit of time (retransmits_timed_out). */
 static u32 elapsed_since_retransmission_ms(struct tcp_sock *tp)
 {
 	u32 stamp = BPF_CORE_READ(tp, retrans_stamp);
@@ -75,7 +80,7 @@ static u32 elapsed_since_retransmission_ms(struct tcp_sock *tp)
 
 	if (!stamp)
 		return 0;
-	if (bpf_core_field_exists(tp->tcp_usec_ts) && BPF_CORE_READ_BITFIELD_PROBED(tp, tcp_usec_ts))
+	if (stamps_are_us(tp))
 		return ((u32)now_us - stamp) / 1000;
 	elapsed = (u32)(now_us / 1000) - stamp;
 	return elapsed > 0 ? elapsed : 0; /* what is paced has the time at which it may leave */
@@ -106,6 +111,33 @@ static u64 write_timer_offset(void)
 	if (bpf_core_field_exists(struct sock, tcp_retransmit_timer))
 		return bpf_core_field_offset(struct sock, tcp_retransmit_timer);
 	return bpf_core_field_offset(struct inet_connection_sock, icsk_retransmit_timer);
+}
+
+/* When the retransmission timer is due. icsk_timeout said so until it went (6.16), as the timer itself does since. */
+static u64 retransmit_expires_jiffies(struct sock *sk)
+{
+	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
+	struct timer_list *timer = (struct timer_list *)((u64)sk + write_timer_offset());
+
+	if (bpf_core_field_exists(icsk->icsk_timeout))
+		return BPF_CORE_READ(icsk, icsk_timeout);
+	return BPF_CORE_READ(timer, expires);
+}
+
+/* The keepalive timer is that of FIN_WAIT2, too. */
+static struct timer_list *keepalive_timer(struct sock *sk)
+{
+	return (struct timer_list *)((u64)sk + keepalive_timer_offset());
+}
+
+static bool keepalive_armed(struct sock *sk)
+{
+	return BPF_CORE_READ(keepalive_timer(sk), entry.pprev);
+}
+
+static u64 keepalive_expires_jiffies(struct sock *sk)
+{
+	return BPF_CORE_READ(keepalive_timer(sk), expires);
 }
 
 /*

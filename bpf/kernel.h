@@ -61,6 +61,7 @@ enum {
 	ICSK_TIME_RETRANS = 1,
 	ICSK_TIME_PROBE0 = 3,
 	ICSK_TIME_LOSS_PROBE = 5,
+	ICSK_TIME_REO_TIMEOUT = 6,
 };
 
 /* include/uapi/linux/tcp.h: values of icsk_ca_state */
@@ -80,6 +81,7 @@ enum {
 
 /* include/net/sock.h; their numbers come from the running kernel. */
 enum sock_flags {
+	SOCK_DEAD = 0,
 	SOCK_DONE = 1,
 	SOCK_KEEPOPEN = 3,
 };
@@ -106,6 +108,10 @@ struct ns_common {
 };
 
 struct netns_ipv4 {
+	int sysctl_tcp_wmem[3];
+	int sysctl_tcp_rmem[3];
+	u8 sysctl_tcp_moderate_rcvbuf;
+	u8 sysctl_tcp_thin_linear_timeouts;
 	int sysctl_tcp_keepalive_time;
 	int sysctl_tcp_keepalive_intvl;
 	u8 sysctl_tcp_keepalive_probes;
@@ -116,7 +122,6 @@ struct netns_ipv4 {
 	u8 sysctl_tcp_retries2;
 	u8 sysctl_tcp_orphan_retries;
 	u8 sysctl_tcp_abort_on_overflow;
-	u8 sysctl_tcp_thin_linear_timeouts;
 	u8 sysctl_tcp_syn_linear_timeouts; /* 6.5 */
 	int sysctl_tcp_fin_timeout;
 	int sysctl_tcp_rto_max_ms; /* 6.15 */
@@ -145,7 +150,21 @@ typedef struct {
 	int counter;
 } atomic_t;
 
+typedef struct {
+	atomic_t refs;
+} refcount_t;
+
+typedef struct {
+	unsigned int val;
+} kuid_t;
+
+struct hlist_node {
+	struct hlist_node **pprev;
+};
+
 struct timer_list {
+	struct hlist_node entry;
+	unsigned long expires;
 	void (*function)(struct timer_list *);
 };
 
@@ -166,11 +185,23 @@ struct sock_common {
 
 struct sock {
 	struct sock_common __sk_common;
+	struct {
+		atomic_t rmem_alloc;
+	} sk_backlog;
+	int sk_rcvbuf;
+	int sk_sndbuf;
+	int sk_wmem_queued;
+	refcount_t sk_wmem_alloc;
+	u8 sk_userlocks : 4; /* a byte of its own since 6.12 */
+	u8 sk_shutdown;
 	u16 sk_protocol;
 	int sk_err;
-	u32 sk_max_ack_backlog;
+	int sk_err_soft;
+	kuid_t sk_uid;
+	struct socket *sk_socket;
 	struct timer_list sk_timer;
 	struct timer_list tcp_retransmit_timer; /* 6.19 */
+	u32 sk_max_ack_backlog;
 };
 
 struct inet_sock {
@@ -181,6 +212,7 @@ struct inet_sock {
 
 struct inet_connection_sock {
 	struct inet_sock icsk_inet;
+	unsigned long icsk_timeout; /* until 6.15 */
 	struct timer_list icsk_retransmit_timer; /* until 6.18 */
 	struct timer_list icsk_keepalive_timer; /* 6.19, and late 6.1 and 6.12 */
 	__u32 icsk_rto;
@@ -213,16 +245,18 @@ struct tcp_sock {
 	u64 bytes_acked;
 	u64 bytes_received;
 	u64 tcp_mstamp;
+	u32 srtt_us; /* times 8 */
 	u32 rcv_tstamp;
+	u32 lsndtime;
 	u32 retrans_stamp;
 	u32 total_retrans;
+	int linger2;
 	u16 total_rto; /* 6.7 */
 	u8 thin_lto : 1;
 	u8 tcp_usec_ts : 1; /* 6.7 */
 	unsigned int keepalive_time;
 	unsigned int keepalive_intvl;
 	u8 keepalive_probes;
-	int linger2;
 };
 
 struct mptcp_sock {
@@ -236,6 +270,13 @@ struct request_sock_ops {
 struct request_sock {
 	struct sock_common __req_common;
 	u8 num_retrans;
+	struct timer_list rsk_timer;
+};
+
+struct inet_timewait_sock {
+	struct sock_common __tw_common;
+	unsigned char tw_substate;
+	struct timer_list tw_timer;
 };
 
 struct inet_request_sock {
@@ -254,6 +295,12 @@ struct socket {
 
 struct inode {
 	unsigned short i_mode;
+	unsigned long i_ino;
+};
+
+struct socket_alloc {
+	struct socket socket;
+	struct inode vfs_inode;
 };
 
 struct file {
@@ -287,10 +334,6 @@ struct cgroup {
 struct css_set {
 	struct cgroup *dfl_cgrp;
 };
-
-typedef struct {
-	unsigned int val;
-} kuid_t;
 
 struct cred {
 	kuid_t uid;
@@ -338,7 +381,16 @@ struct bpf_sock_ops_kern {
 	u8 op;
 };
 
-struct bpf_iter_meta;
+struct seq_file;
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
+
+struct bpf_iter__tcp {
+	struct bpf_iter_meta *meta;
+	struct sock_common *sk_common;
+};
 
 struct bpf_iter__task_file {
 	struct bpf_iter_meta *meta;

@@ -26,6 +26,7 @@
 #include "state.bpf.h"
 #include "task.bpf.h"
 #include "frame.bpf.h"
+#include "sockets.bpf.h"
 
 /* The kernel gives some helpers only to programs under a licence that it is compatible with. */
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -40,6 +41,7 @@ struct exported {
 	enum event_flags event_flags;
 	enum settings_flags settings_flags;
 	enum filter_dimension filter_dimension;
+	enum socket_flags socket_flags;
 };
 
 const struct exported *exported;
@@ -577,5 +579,28 @@ SEC("iter/task_file")
 int open_files_iterator(struct bpf_iter__task_file *ctx)
 {
 	record_open_file(ctx->task, ctx->file);
+	return 0;
+}
+
+/* ---- sockets: the records of those that exist now ---- */
+
+SEC("iter/task_file")
+int sockets_held_iterator(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+
+	if (task && file)
+		dump_open_file(ctx->meta->seq, task, file);
+	return 0;
+}
+
+SEC("iter/tcp")
+int sockets_iterator(struct bpf_iter__tcp *ctx)
+{
+	struct sock_common *sk = ctx->sk_common;
+
+	if (sk)
+		dump_socket(ctx->meta->seq, sk);
 	return 0;
 }

@@ -271,6 +271,69 @@ const (
 	bpfSettingsFlagsSETTINGS_ABORT_ON_OVERFLOW   bpfSettingsFlags = 4
 )
 
+type bpfSocketRecord struct {
+	_             structs.HostLayout
+	Sock          uint64
+	Listener      uint64
+	Inode         uint64
+	Cookie        uint64
+	TimeNs        uint64
+	BytesSent     uint64
+	BytesAcked    uint64
+	BytesReceived uint64
+	Owner         struct {
+		_      structs.HostLayout
+		Cgroup uint64
+		Pid    uint32
+		Uid    uint32
+		Comm   [16]int8
+	}
+	Netns                 uint32
+	Uid                   uint32
+	Flags                 uint32
+	Family                uint16
+	LocalPort             uint16
+	RemotePort            uint16
+	State                 uint8
+	Substate              uint8
+	Local                 [16]uint8
+	Remote                [16]uint8
+	RetransmitLeftJiffies int32
+	KeepaliveLeftJiffies  int32
+	LifetimeLeftJiffies   int32
+	RtoJiffies            uint32
+	RetransmittingMs      uint32
+	ProbingJiffies        uint32
+	LastDataJiffies       uint32
+	LastAckJiffies        uint32
+	LastSentJiffies       uint32
+	PacketsOut            uint32
+	SndUna                uint32
+	SndNxt                uint32
+	WriteSeq              uint32
+	RcvNxt                uint32
+	CopiedSeq             uint32
+	SndWnd                uint32
+	SrttUs                uint32
+	TotalRetrans          uint32
+	Linger2Jiffies        int32
+	ErrorSoft             int32
+	Rcvbuf                int32
+	Sndbuf                int32
+	Rmem                  int32
+	Wmem                  int32
+	WmemQueued            int32
+	SysctlRmem            [3]int32
+	SysctlWmem            [3]int32
+	Pending               uint8
+	Retransmits           uint8
+	ProbesOut             uint8
+	Backoff               uint8
+	Shutdown              uint8
+	Unused                [3]uint8
+	Settings              bpfSettings
+}
+
 type bpfTimerFunctions struct {
 	_         structs.HostLayout
 	Keepalive uint64
@@ -318,6 +381,7 @@ const (
 	bpfMapPorts                       = "ports"
 	bpfMapRequests                    = "requests"
 	bpfMapRunningTimers               = "running_timers"
+	bpfMapSocketScratch               = "socket_scratch"
 	bpfMapTasks                       = "tasks"
 	bpfMapUids                        = "uids"
 	bpfProgAccept4Tracepoint          = "accept4_tracepoint"
@@ -375,6 +439,8 @@ const (
 	bpfProgRetransmitKretprobe        = "retransmit_kretprobe"
 	bpfProgRetransmitTracepoint       = "retransmit_tracepoint"
 	bpfProgRetransmitTracepointResult = "retransmit_tracepoint_result"
+	bpfProgSocketsHeldIterator        = "sockets_held_iterator"
+	bpfProgSocketsIterator            = "sockets_iterator"
 	bpfProgStateFentry                = "state_fentry"
 	bpfProgStateKprobe                = "state_kprobe"
 	bpfProgStateTracepoint            = "state_tracepoint"
@@ -392,6 +458,7 @@ const (
 	bpfVarFilterFamily                = "filter_family"
 	bpfVarFollowPeers                 = "follow_peers"
 	bpfVarModes                       = "modes"
+	bpfVarSocketsMini                 = "sockets_mini"
 	bpfVarTicksPerSecond              = "ticks_per_second"
 	bpfVarTimerFunctions              = "timer_functions"
 	bpfVarUnansweredProbes            = "unanswered_probes"
@@ -495,6 +562,8 @@ type bpfProgramSpecs struct {
 	RetransmitKretprobe        *ebpf.ProgramSpec `ebpf:"retransmit_kretprobe"`
 	RetransmitTracepoint       *ebpf.ProgramSpec `ebpf:"retransmit_tracepoint"`
 	RetransmitTracepointResult *ebpf.ProgramSpec `ebpf:"retransmit_tracepoint_result"`
+	SocketsHeldIterator        *ebpf.ProgramSpec `ebpf:"sockets_held_iterator"`
+	SocketsIterator            *ebpf.ProgramSpec `ebpf:"sockets_iterator"`
 	StateFentry                *ebpf.ProgramSpec `ebpf:"state_fentry"`
 	StateKprobe                *ebpf.ProgramSpec `ebpf:"state_kprobe"`
 	StateTracepoint            *ebpf.ProgramSpec `ebpf:"state_tracepoint"`
@@ -528,6 +597,7 @@ type bpfMapSpecs struct {
 	Ports            *ebpf.MapSpec `ebpf:"ports"`
 	Requests         *ebpf.MapSpec `ebpf:"requests"`
 	RunningTimers    *ebpf.MapSpec `ebpf:"running_timers"`
+	SocketScratch    *ebpf.MapSpec `ebpf:"socket_scratch"`
 	Tasks            *ebpf.MapSpec `ebpf:"tasks"`
 	Uids             *ebpf.MapSpec `ebpf:"uids"`
 }
@@ -541,6 +611,7 @@ type bpfVariableSpecs struct {
 	FilterFamily     *ebpf.VariableSpec `ebpf:"filter_family"`
 	FollowPeers      *ebpf.VariableSpec `ebpf:"follow_peers"`
 	Modes            *ebpf.VariableSpec `ebpf:"modes"`
+	SocketsMini      *ebpf.VariableSpec `ebpf:"sockets_mini"`
 	TicksPerSecond   *ebpf.VariableSpec `ebpf:"ticks_per_second"`
 	TimerFunctions   *ebpf.VariableSpec `ebpf:"timer_functions"`
 	UnansweredProbes *ebpf.VariableSpec `ebpf:"unanswered_probes"`
@@ -582,6 +653,7 @@ type bpfMaps struct {
 	Ports            *ebpf.Map `ebpf:"ports"`
 	Requests         *ebpf.Map `ebpf:"requests"`
 	RunningTimers    *ebpf.Map `ebpf:"running_timers"`
+	SocketScratch    *ebpf.Map `ebpf:"socket_scratch"`
 	Tasks            *ebpf.Map `ebpf:"tasks"`
 	Uids             *ebpf.Map `ebpf:"uids"`
 }
@@ -603,6 +675,7 @@ func (m *bpfMaps) Close() error {
 		m.Ports,
 		m.Requests,
 		m.RunningTimers,
+		m.SocketScratch,
 		m.Tasks,
 		m.Uids,
 	)
@@ -617,6 +690,7 @@ type bpfVariables struct {
 	FilterFamily     *ebpf.Variable `ebpf:"filter_family"`
 	FollowPeers      *ebpf.Variable `ebpf:"follow_peers"`
 	Modes            *ebpf.Variable `ebpf:"modes"`
+	SocketsMini      *ebpf.Variable `ebpf:"sockets_mini"`
 	TicksPerSecond   *ebpf.Variable `ebpf:"ticks_per_second"`
 	TimerFunctions   *ebpf.Variable `ebpf:"timer_functions"`
 	UnansweredProbes *ebpf.Variable `ebpf:"unanswered_probes"`
@@ -682,6 +756,8 @@ type bpfPrograms struct {
 	RetransmitKretprobe        *ebpf.Program `ebpf:"retransmit_kretprobe"`
 	RetransmitTracepoint       *ebpf.Program `ebpf:"retransmit_tracepoint"`
 	RetransmitTracepointResult *ebpf.Program `ebpf:"retransmit_tracepoint_result"`
+	SocketsHeldIterator        *ebpf.Program `ebpf:"sockets_held_iterator"`
+	SocketsIterator            *ebpf.Program `ebpf:"sockets_iterator"`
 	StateFentry                *ebpf.Program `ebpf:"state_fentry"`
 	StateKprobe                *ebpf.Program `ebpf:"state_kprobe"`
 	StateTracepoint            *ebpf.Program `ebpf:"state_tracepoint"`
@@ -753,6 +829,8 @@ func (p *bpfPrograms) Close() error {
 		p.RetransmitKretprobe,
 		p.RetransmitTracepoint,
 		p.RetransmitTracepointResult,
+		p.SocketsHeldIterator,
+		p.SocketsIterator,
 		p.StateFentry,
 		p.StateKprobe,
 		p.StateTracepoint,
