@@ -42,6 +42,7 @@ struct socket_record {
 	struct owner owner;
 	u32 netns;
 	u32 uid; /* of the socket itself */
+	u32 fd; /* its owner's */
 	u32 flags;
 	u16 family;
 	u16 local_port;
@@ -82,7 +83,7 @@ struct socket_record {
 	u8 probes_out;
 	u8 backoff;
 	u8 shutdown;
-	u8 unused[3];
+	u8 unused[7];
 	struct settings settings;
 };
 
@@ -281,7 +282,7 @@ static struct socket_record *begin_socket(struct sock *sk)
 	return r;
 }
 
-static void dump_open_file(struct seq_file *seq, struct task_struct *task, struct file *file)
+static void dump_open_file(struct seq_file *seq, struct task_struct *task, u32 fd, struct file *file)
 {
 	struct sock *sk = tcp_sock_behind(sock_of_file(file));
 	struct socket_record *r;
@@ -291,6 +292,7 @@ static void dump_open_file(struct seq_file *seq, struct task_struct *task, struc
 	r = begin_socket(sk);
 	if (!r)
 		return;
+	r->fd = fd;
 	read_owner(&r->owner, task);
 	if (!owner_passes(&r->owner, task))
 		return;

@@ -591,7 +591,7 @@ int sockets_held_iterator(struct bpf_iter__task_file *ctx)
 	struct file *file = ctx->file;
 
 	if (task && file)
-		dump_open_file(ctx->meta->seq, task, file);
+		dump_open_file(ctx->meta->seq, task, ctx->fd, file);
 	return 0;
 }
 

@@ -271,6 +271,23 @@ const (
 	bpfSettingsFlagsSETTINGS_ABORT_ON_OVERFLOW   bpfSettingsFlags = 4
 )
 
+type bpfSocketFlags uint32
+
+const (
+	bpfSocketFlagsSOCKET_HAS_RETRANSMIT_TIMER bpfSocketFlags = 1
+	bpfSocketFlagsSOCKET_HAS_KEEPALIVE_TIMER  bpfSocketFlags = 2
+	bpfSocketFlagsSOCKET_HAS_LIFETIME         bpfSocketFlags = 4
+	bpfSocketFlagsSOCKET_ORPHAN               bpfSocketFlags = 8
+	bpfSocketFlagsSOCKET_HELD                 bpfSocketFlags = 16
+	bpfSocketFlagsSOCKET_RETRANSMITTED        bpfSocketFlags = 32
+	bpfSocketFlagsSOCKET_PROBED               bpfSocketFlags = 64
+	bpfSocketFlagsSOCKET_RCVBUF_LOCKED        bpfSocketFlags = 128
+	bpfSocketFlagsSOCKET_SNDBUF_LOCKED        bpfSocketFlags = 256
+	bpfSocketFlagsSOCKET_THIN_LINEAR          bpfSocketFlags = 512
+	bpfSocketFlagsSOCKET_AUTOTUNED            bpfSocketFlags = 1024
+	bpfSocketFlagsSOCKET_HAS_SETTINGS         bpfSocketFlags = 2048
+)
+
 type bpfSocketRecord struct {
 	_             structs.HostLayout
 	Sock          uint64
@@ -290,6 +307,7 @@ type bpfSocketRecord struct {
 	}
 	Netns                 uint32
 	Uid                   uint32
+	Fd                    uint32
 	Flags                 uint32
 	Family                uint16
 	LocalPort             uint16
@@ -330,7 +348,7 @@ type bpfSocketRecord struct {
 	ProbesOut             uint8
 	Backoff               uint8
 	Shutdown              uint8
-	Unused                [3]uint8
+	Unused                [7]uint8
 	Settings              bpfSettings
 }
 

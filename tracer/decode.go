@@ -92,7 +92,10 @@ func (d *decoder) decode(record []byte, ev *event.Event) error {
 	}
 	switch {
 	case flags&bpfEventFlagsEVENT_HAS_SETTINGS != 0:
-		d.settings(rest, ev)
+		var raw bpfSettings
+		read(&raw, rest)
+		s := d.settingsOf(&raw)
+		ev.Options, ev.Sysctls = s.options, s.sysctls
 	case flags&bpfEventFlagsEVENT_HAS_TRAFFIC != 0:
 		ev.Traffic = traffic(rest)
 	}
@@ -148,34 +151,40 @@ func traffic(record []byte) *event.Traffic {
 	}
 }
 
-func (d *decoder) settings(record []byte, ev *event.Event) {
-	var s bpfSettings
-	read(&s, record)
+// settings are what rules one socket's life.
+type settings struct {
+	options *event.Options
+	sysctls *event.Sysctls
+}
+
+func (d *decoder) settingsOf(s *bpfSettings) settings {
 	flags := bpfSettingsFlags(s.Flags)
-	ev.Options = &event.Options{
-		SYNRetries:        int(s.OptionSynRetries),
-		UserTimeout:       time.Duration(s.OptionUserTimeoutMs) * time.Millisecond,
-		KeepAlive:         flags&bpfSettingsFlagsSETTINGS_KEEPALIVE != 0,
-		KeepaliveIdle:     d.jiffies(s.OptionKeepaliveIdleJiffies),
-		KeepaliveInterval: d.jiffies(s.OptionKeepaliveIntervalJiffies),
-		KeepaliveCount:    int(s.OptionKeepaliveCount),
-		RTOMax:            d.jiffies(s.OptionRtoMaxJiffies),
-	}
-	ev.Sysctls = &event.Sysctls{
-		SYNRetries:           int(s.SysctlSynRetries),
-		SYNLinearTimeouts:    int(s.SysctlSynLinearTimeouts),
-		HasSYNLinearTimeouts: flags&bpfSettingsFlagsSETTINGS_HAS_LINEAR_TIMEOUTS != 0,
-		SYNACKRetries:        int(s.SysctlSynackRetries),
-		Retries1:             int(s.SysctlRetries1),
-		Retries2:             int(s.SysctlRetries2),
-		OrphanRetries:        int(s.SysctlOrphanRetries),
-		RTOMax:               time.Duration(s.SysctlRtoMaxMs) * time.Millisecond,
-		KeepaliveIdle:        d.jiffies(s.SysctlKeepaliveIdleJiffies),
-		KeepaliveInterval:    d.jiffies(s.SysctlKeepaliveIntervalJiffies),
-		KeepaliveCount:       int(s.SysctlKeepaliveCount),
-		FinTimeout:           d.jiffies(s.SysctlFinTimeoutJiffies),
-		AbortOnOverflow:      flags&bpfSettingsFlagsSETTINGS_ABORT_ON_OVERFLOW != 0,
-		SYNCookies:           int(s.SysctlSyncookies),
+	return settings{
+		options: &event.Options{
+			SYNRetries:        int(s.OptionSynRetries),
+			UserTimeout:       time.Duration(s.OptionUserTimeoutMs) * time.Millisecond,
+			KeepAlive:         flags&bpfSettingsFlagsSETTINGS_KEEPALIVE != 0,
+			KeepaliveIdle:     d.jiffies(s.OptionKeepaliveIdleJiffies),
+			KeepaliveInterval: d.jiffies(s.OptionKeepaliveIntervalJiffies),
+			KeepaliveCount:    int(s.OptionKeepaliveCount),
+			RTOMax:            d.jiffies(s.OptionRtoMaxJiffies),
+		},
+		sysctls: &event.Sysctls{
+			SYNRetries:           int(s.SysctlSynRetries),
+			SYNLinearTimeouts:    int(s.SysctlSynLinearTimeouts),
+			HasSYNLinearTimeouts: flags&bpfSettingsFlagsSETTINGS_HAS_LINEAR_TIMEOUTS != 0,
+			SYNACKRetries:        int(s.SysctlSynackRetries),
+			Retries1:             int(s.SysctlRetries1),
+			Retries2:             int(s.SysctlRetries2),
+			OrphanRetries:        int(s.SysctlOrphanRetries),
+			RTOMax:               time.Duration(s.SysctlRtoMaxMs) * time.Millisecond,
+			KeepaliveIdle:        d.jiffies(s.SysctlKeepaliveIdleJiffies),
+			KeepaliveInterval:    d.jiffies(s.SysctlKeepaliveIntervalJiffies),
+			KeepaliveCount:       int(s.SysctlKeepaliveCount),
+			FinTimeout:           d.jiffies(s.SysctlFinTimeoutJiffies),
+			AbortOnOverflow:      flags&bpfSettingsFlagsSETTINGS_ABORT_ON_OVERFLOW != 0,
+			SYNCookies:           int(s.SysctlSyncookies),
+		},
 	}
 }
 

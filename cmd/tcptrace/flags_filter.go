@@ -41,6 +41,18 @@ type filterFlags struct {
 const maxComm = 15
 
 func (f *filterFlags) addTo(cmd *cobra.Command) {
+	f.addOwnerAndEnds(cmd)
+	flags := cmd.Flags()
+	flags.Var(newList(&f.Kinds, "KIND,...", parseKind), "kind", "print only events of these kinds")
+	flags.Var(newList(&f.Causes, "CAUSE,...", parseCause), "cause", "print only connections with these causes")
+	flags.BoolVar(&f.Problems, "problems", false, "print only connections with trouble")
+	flags.VarP(newValue(&f.Count, "N", parseBetween("a count", 1, math.MaxInt)), "count", "c", "end after N verdicts")
+	flags.Var(newValue(&f.MaxEvents, "N/s", parseRate), "max-events", "print at most N events a second; count the rest")
+	flags.BoolVar(&f.Packets, "packets", false, "also show each SYN handed to a network device")
+}
+
+// addOwnerAndEnds adds those that say which sockets are meant.
+func (f *filterFlags) addOwnerAndEnds(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.VarP(newList(&f.PIDs, "PID,...", parseBetween("a process id", 1, math.MaxInt32)), "pid", "p", "only sockets of these processes")
 	flags.Var(newValue(&f.Comm, "NAME", parseComm), "comm", "only sockets of processes of that name")
@@ -52,12 +64,6 @@ func (f *filterFlags) addTo(cmd *cobra.Command) {
 	addNetNSFlag(cmd, &f.NetNS)
 	flags.Var(newValue(&f.Cgroup, "PATH", nonEmpty("a cgroup")), "cgroup", "only sockets of processes in that cgroup (v2) or below")
 	flags.Var(newValue(&f.Container, "ID", parseContainer), "container", "only sockets of that container")
-	flags.Var(newList(&f.Kinds, "KIND,...", parseKind), "kind", "print only events of these kinds")
-	flags.Var(newList(&f.Causes, "CAUSE,...", parseCause), "cause", "print only connections with these causes")
-	flags.BoolVar(&f.Problems, "problems", false, "print only connections with trouble")
-	flags.VarP(newValue(&f.Count, "N", parseBetween("a count", 1, math.MaxInt)), "count", "c", "end after N verdicts")
-	flags.Var(newValue(&f.MaxEvents, "N/s", parseRate), "max-events", "print at most N events a second; count the rest")
-	flags.BoolVar(&f.Packets, "packets", false, "also show each SYN handed to a network device")
 }
 
 func parseComm(text string) (string, error) {

@@ -25,6 +25,8 @@ const (
 	typeSettled    = "settled"
 	typeStop       = "stop"
 	typeSummary    = "summary"
+	typeSocket     = "socket"
+	typeState      = "state"
 )
 
 // jsonRenderer writes the stream as one JSON object a line.

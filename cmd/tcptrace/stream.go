@@ -43,6 +43,7 @@ type subject string
 const (
 	aboutConnections subject = "connections" // every connection that is seen
 	aboutProbes      subject = "probes"      // those that tcptrace made itself
+	aboutSockets     subject = "sockets"     // nothing that happens, but what there is
 )
 
 // meta is what is known before anything happens.

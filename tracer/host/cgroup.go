@@ -125,6 +125,18 @@ func CgroupID(path string) (uint64, error) {
 	return stat.Ino, nil
 }
 
+// CgroupBelowRoot is path, which may be given with or without the mount point, as sockets' owners have it. An empty path
+// stays empty.
+func CgroupBelowRoot(path string) string {
+	if path == "" {
+		return ""
+	}
+	if root, err := CgroupRoot(); err == nil {
+		path = strings.TrimPrefix(path, root)
+	}
+	return filepath.Join("/", path)
+}
+
 // containerID is what Docker, containerd, CRI-O and Podman call a container: 64 hexadecimal digits.
 var containerID = regexp.MustCompile(`[0-9a-f]{64}`)
 

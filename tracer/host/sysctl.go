@@ -49,3 +49,26 @@ func withoutPath(err error) error {
 	}
 	return err
 }
+
+// TCPSysctls reads all the numbers of a sysctl such as tcp_rmem or ip_local_port_range, of the network namespace of the
+// calling thread.
+func TCPSysctls(name string) ([]int, error) { return readSysctls(os.DirFS(ipv4Sysctls), name) }
+
+func readSysctls(dir fs.FS, name string) ([]int, error) {
+	text, err := fs.ReadFile(dir, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, sysctlError(name, ErrNoSysctl)
+	}
+	if err != nil {
+		return nil, sysctlError(name, withoutPath(err))
+	}
+	var numbers []int
+	for field := range strings.FieldsSeq(string(text)) {
+		n, err := strconv.Atoi(field)
+		if err != nil {
+			return nil, sysctlError(name, fmt.Errorf("%q is not a whole number", field))
+		}
+		numbers = append(numbers, n)
+	}
+	return numbers, nil
+}

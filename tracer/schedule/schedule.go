@@ -35,8 +35,8 @@ type Forecast struct {
 	GivesUpLatest time.Duration // with the lateness of all timers from now on; 0: never
 	// GivesUpEarliest is GivesUp, save where late timers can reach a time limit one or more transmissions sooner.
 	GivesUpEarliest time.Duration
-	Total         int           // transmissions expected in all, those already made included; 0: no end of them
-	Rule          Rule          // by which clause it gives up, nominally; 0: never
+	Total           int  // transmissions expected in all, those already made included; 0: no end of them
+	Rule            Rule // by which clause it gives up, nominally; 0: never
 }
 
 // timedOut is the errno of every timer that gives up, unless an ICMP error came before.

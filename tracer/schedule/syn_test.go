@@ -179,9 +179,9 @@ func TestForecastOverruledByTheKernelsRTO(t *testing.T) {
 	syn := SYN{Retries: 2, HZ: 250}
 	got := syn.After(1, 1010*time.Millisecond, 4*time.Second)
 	want := Forecast{
-		Due:           5010 * time.Millisecond,
-		Latest:        5266 * time.Millisecond,
-		GivesUp:       13010 * time.Millisecond, GivesUpEarliest: 13010 * time.Millisecond,
+		Due:     5010 * time.Millisecond,
+		Latest:  5266 * time.Millisecond,
+		GivesUp: 13010 * time.Millisecond, GivesUpEarliest: 13010 * time.Millisecond,
 		GivesUpLatest: 13522 * time.Millisecond,
 		Total:         2,
 		Rule:          RuleCount,
