@@ -23,6 +23,29 @@ func (f FinWait2) Wait() time.Duration {
 	if wait <= 0 {
 		wait = TimeWait
 	}
+	return wholeTicks(max(min(wait, maxUserTimeout), f.leastTimeWait()), f.HZ)
+}
+
+// End is when the connection is gone, if the peer's FIN never comes. Nobody is told.
+//
+// A wait of more than a minute does not last as long as it says: the kernel keeps the full socket for what it is beyond
+// the minute, and then the small one of TIME_WAIT for as long again, instead of for the minute (tcp_close,
+// tcp_keepalive_timer).
+func (f FinWait2) End() End {
+	if f.Linger2 < 0 {
+		return End{Reset: true}
+	}
+	wait := f.Wait()
+	if beyond := wait - TimeWait; beyond > 0 {
+		small := max(beyond, f.leastTimeWait())
+		offset := beyond + small
+		return End{Offset: offset, Earliest: offset, Latest: offset + WheelDelay(beyond, f.HZ) + WheelDelay(small, f.HZ)}
+	}
+	return End{Offset: wait, Earliest: wait, Latest: wait + WheelDelay(wait, f.HZ)}
+}
+
+// leastTimeWait is the shortest that either wait is: three and a half times the RTO.
+func (f FinWait2) leastTimeWait() time.Duration {
 	rto := within(f.RTO, 0, rtoMax)
-	return wholeTicks(max(min(wait, maxUserTimeout), 4*rto-rto/2), f.HZ)
+	return 4*rto - rto/2
 }

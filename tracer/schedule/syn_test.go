@@ -28,7 +28,6 @@ func offsets(s SYN) []time.Duration {
 }
 
 func TestScheduleSYN(t *testing.T) {
-	const ms = time.Millisecond
 	tests := []struct {
 		name string
 		syn  SYN
@@ -81,7 +80,6 @@ func TestScheduleSYN(t *testing.T) {
 
 // Every row was measured on a kernel 6.18 with HZ=250: packets by their capture time, the end by polling.
 func TestScheduleSYNHoldsWhatWasMeasured(t *testing.T) {
-	const ms = time.Millisecond
 	tests := []struct {
 		name     string
 		syn      SYN
