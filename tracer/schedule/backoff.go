@@ -50,24 +50,80 @@ type fire struct {
 	slack  time.Duration // and too late
 }
 
-// fires yields each expiry of the timer, the one that gives up being the last, from a transmission on: sent
-// transmissions made so far, the last at offset at, with the timer rto after it.
-func (b backoff) fires(sent int, at, rto time.Duration) iter.Seq[fire] {
+// armed is the timer as a transmission left it.
+type armed struct {
+	sent  int           // transmissions made so far, the first of all not counted
+	early time.Duration // when the last was made, with exact timers
+	late  time.Duration // and with timers as late as they can be
+	rto   time.Duration
+}
+
+// after is the timer after a real transmission: sent made so far, the last at offset at, with the timer rto after it.
+func after(sent int, at, rto time.Duration) armed {
+	return armed{sent: sent, early: at, late: at, rto: rto}
+}
+
+// fires yields each expiry of the timer, the one that gives up being the last.
+func (b backoff) fires(a armed) iter.Seq[fire] {
 	return func(yield func(fire) bool) {
-		for early, late := at, at; early < horizon; sent++ {
-			f := fire{sent: sent, due: b.due(sent, rto, early), latest: b.latestFire(sent, rto, early, late)}
-			f.grain, f.slack = b.userTimeout.grain, b.userTimeout.slack
-			f.limit, f.rule = b.limit(sent, rto)
-			if f.due < f.limit {
-				f.rule = 0
-			}
+		for a.early < horizon {
+			f := b.fire(a)
 			if !yield(f) || f.rule != 0 {
 				return
 			}
-			early, late = f.due, f.latestSend()
-			rto = b.nextRTO(sent+1, rto)
+			a = b.sent(a, f)
 		}
 	}
+}
+
+// fire is the next expiry.
+func (b backoff) fire(a armed) fire {
+	f := fire{sent: a.sent, due: b.due(a.sent, a.rto, a.early), latest: b.latestFire(a)}
+	f.grain, f.slack = b.userTimeout.grain, b.userTimeout.slack
+	f.limit, f.rule = b.limit(a.sent, a.rto)
+	if f.due < f.limit {
+		f.rule = 0
+	}
+	return f
+}
+
+// sent is the timer after f has sent again.
+func (b backoff) sent(a armed, f fire) armed {
+	return armed{sent: a.sent + 1, early: f.due, late: f.latestSend(), rto: b.nextRTO(a.sent+1, a.rto)}
+}
+
+// skip is the timer after many transmissions at once, where they differ in nothing but their times: a user timeout of
+// weeks is a million waits away. It stops short of where late timers come near the limit, and exact ones.
+func (b backoff) skip(a armed) armed {
+	if !b.clamped(a.sent) || b.nextRTO(a.sent+1, a.rto) != a.rto || a.sent < b.linear {
+		return a
+	}
+	exact := a.rto + b.answer
+	late := exact + WheelDelay(a.rto, b.hz)
+	limit, _ := b.limit(a.sent, a.rto)
+	switch n := (limit - 2*late - a.late) / late; {
+	case n > 0:
+		return b.skipped(a, int(n), exact, late)
+	case a.late >= limit: // the late ones wait at the limit for the exact ones
+		return b.skipped(a, int((limit-2*exact-a.early)/exact), exact, 0)
+	default:
+		return a
+	}
+}
+
+// skipped is the timer after n transmissions, if the same limit holds there.
+func (b backoff) skipped(a armed, n int, exact, late time.Duration) armed {
+	if n <= 0 {
+		return a
+	}
+	limit, _ := b.limit(a.sent, a.rto)
+	if then, _ := b.limit(a.sent+n, a.rto); then != limit {
+		return a
+	}
+	a.sent += n
+	a.early += time.Duration(n) * exact
+	a.late += time.Duration(n) * late
+	return a
 }
 
 // nextRTO is the timer after the n-th transmission, rto having been the one before.
@@ -78,34 +134,36 @@ func (b backoff) nextRTO(n int, rto time.Duration) time.Duration {
 	return min(2*rto, b.rtoMax)
 }
 
-// end is the end of the schedule that goes on from a transmission, and the number of all retransmissions.
-func (b backoff) end(sent int, at, rto time.Duration) (End, int) {
+// end is the end of the schedule that goes on from a transmission, and the number of all transmissions.
+func (b backoff) end(a armed) (End, int) {
 	end := End{Earliest: math.MaxInt64, Errno: timedOut}
-	for f := range b.fires(sent, at, rto) {
+	for {
+		f := b.fire(a)
 		if f.mayGiveUp() {
 			end.Earliest = min(end.Earliest, f.earliestEnd())
 		}
 		end.Latest = max(end.Latest, f.latest)
-		end.Offset, end.Rule, sent = f.due, f.rule, f.sent
+		if f.rule != 0 {
+			end.Offset, end.Rule = f.due, f.rule
+			return end, f.sent
+		}
+		a = b.skip(b.sent(a, f))
 	}
-	return end, sent
 }
 
 // forecast is what follows a transmission.
-func (b backoff) forecast(sent int, at, rto time.Duration) Forecast {
-	forecast := b.next(sent, at, rto)
-	end, total := b.end(sent, at, rto)
+func (b backoff) forecast(a armed) Forecast {
+	forecast := b.next(a)
+	end, total := b.end(a)
 	forecast.GivesUp, forecast.GivesUpLatest, forecast.GivesUpEarliest = end.Offset, end.Latest, end.Earliest
 	forecast.Rule, forecast.Total = end.Rule, total
 	return forecast
 }
 
 // next is the part of a forecast that tells of the next fire.
-func (b backoff) next(sent int, at, rto time.Duration) Forecast {
-	for f := range b.fires(sent, at, rto) {
-		return Forecast{Due: f.due, Latest: f.latest, Last: f.rule != 0}
-	}
-	return Forecast{}
+func (b backoff) next(a armed) Forecast {
+	f := b.fire(a)
+	return Forecast{Due: f.due, Latest: f.latest, Last: f.rule != 0}
 }
 
 // rtoAfter is the timer once sent transmissions have been made, rto having been the first.
@@ -122,23 +180,23 @@ func (b backoff) clamped(sent int) bool { return b.userTimeout.Duration > 0 && s
 
 // due is when a timer fires that was armed by a transmission at offset at.
 func (b backoff) due(sent int, rto, at time.Duration) time.Duration {
-	armed := at + b.answer
+	begun := at + b.answer
 	if !b.clamped(sent) {
-		return armed + rto
+		return begun + rto
 	}
 	deadline := b.userTimeout.Duration
-	if armed >= deadline {
-		armed = at // it does not wait for the answer
+	if begun >= deadline {
+		begun = at // it does not wait for the answer
 	}
-	return armed + min(rto, max(deadline-armed, time.Duration(b.userTimeout.ticks)*jiffy(b.hz)))
+	return begun + min(rto, max(deadline-begun, time.Duration(b.userTimeout.ticks)*jiffy(b.hz)))
 }
 
-// latestFire is the latest fire of a timer armed by a transmission at some time from early to late. Where the user
+// latestFire is the latest fire of a timer armed by a transmission at any time from a.early to a.late. Where the user
 // timeout shortens the wait, a later transmission does not mean a later fire: all aim at the same deadline.
-func (b backoff) latestFire(sent int, rto, early, late time.Duration) time.Duration {
+func (b backoff) latestFire(a armed) time.Duration {
 	deadline, ticks := b.userTimeout.Duration, time.Duration(b.userTimeout.ticks)
-	late += b.answer
-	if !b.clamped(sent) || late <= deadline-rto {
+	rto, early, late := a.rto, a.early, a.late+b.answer
+	if !b.clamped(a.sent) || late <= deadline-rto {
 		return late + rto + WheelDelay(rto, b.hz)
 	}
 	var latest time.Duration

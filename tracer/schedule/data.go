@@ -45,7 +45,7 @@ func (d Data) Retransmits() iter.Seq[Step] {
 		if !yield(Step{Attempt: 1, Offset: due, Latest: latest}) {
 			return
 		}
-		for f := range d.backoff().fires(1, 0, d.rtoAfter(1)) {
+		for f := range d.backoff().fires(after(1, 0, d.rtoAfter(1))) {
 			step := Step{Attempt: f.sent + 1, Offset: due + f.due, Latest: latest + f.latestSend()}
 			if f.rule != 0 || !yield(step) {
 				return
@@ -58,7 +58,7 @@ func (d Data) Retransmits() iter.Seq[Step] {
 func (d Data) End() End {
 	d = d.withinLimits()
 	due, latest := d.first()
-	end, _ := d.backoff().end(1, 0, d.rtoAfter(1))
+	end, _ := d.backoff().end(after(1, 0, d.rtoAfter(1)))
 	end.Offset, end.Earliest, end.Latest = end.Offset+due, end.Earliest+due, end.Latest+latest
 	if d.Orphan {
 		end.Errno = ""
@@ -82,7 +82,7 @@ func (d Data) After(sent int, at, first, rto time.Duration) Forecast {
 	if rto <= 0 {
 		rto = d.rtoAfter(sent)
 	}
-	return d.backoff().forecast(sent, at-first, min(rto, d.RTOMax)).later(first, first)
+	return d.backoff().forecast(after(sent, at-first, min(rto, d.RTOMax))).later(first, first)
 }
 
 // afterOriginal forecasts where nothing was retransmitted yet.
@@ -94,7 +94,7 @@ func (d Data) afterOriginal(at, rto time.Duration) Forecast {
 		d.LossProbe = 0
 	}
 	due, latest := d.first()
-	forecast := d.backoff().forecast(1, 0, d.rtoAfter(1)).later(at+due, at+latest)
+	forecast := d.backoff().forecast(after(1, 0, d.rtoAfter(1))).later(at+due, at+latest)
 	forecast.Due, forecast.Latest, forecast.Last = at+due, at+latest, false
 	return forecast
 }

@@ -146,7 +146,7 @@ func TestSimulatedDataKeepsWithinEachForecast(t *testing.T) {
 			if f.Last && !last {
 				t.Fatalf("after %d at %v the kernel sent again, want the end: %+v", sent, fires[sent-1], f)
 			}
-			if f.Total < len(kernel.sent) || kernel.end > f.GivesUpLatest {
+			if f.Total < len(kernel.sent) || kernel.end > f.GivesUpLatest || kernel.end < f.GivesUpEarliest-clockGrain {
 				t.Fatalf("after %d: %+v, but the kernel made %d and gave up at %v", sent, f, len(kernel.sent), kernel.end)
 			}
 		}

@@ -56,7 +56,10 @@ func (k Keepalive) After(unanswered int, at time.Duration) Forecast {
 	unanswered, at = within(unanswered, 0, maxSent), within(at, 0, horizon/2)
 	due, latest := at+k.Interval, at+k.Interval+WheelDelay(k.Interval, k.HZ)
 	if unanswered == 0 {
-		due, latest = max(at, k.Idle), max(at, k.Idle)+WheelDelay(k.Idle, k.HZ)
+		due, latest = k.Idle, k.Idle+WheelDelay(k.Idle, k.HZ)
+		if at > k.Idle {
+			due, latest = at, at+latest
+		}
 	}
 	train := k.train(unanswered, due, latest)
 	end, total := train.end(), train.probes()

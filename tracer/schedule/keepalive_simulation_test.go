@@ -83,7 +83,7 @@ func TestSimulatedKeepaliveKeepsWithinEachForecast(t *testing.T) {
 			if f.Last && unanswered < len(kernel.sent) {
 				t.Fatalf("after %d at %v the kernel sent another, want the end: %+v", unanswered, at, f)
 			}
-			if f.Total < len(kernel.sent) || kernel.end > f.GivesUpLatest {
+			if f.Total < len(kernel.sent) || kernel.end > f.GivesUpLatest || kernel.end < f.GivesUpEarliest-longestJiffy(k.HZ) {
 				t.Fatalf("after %d at %v: %+v, but the kernel sent %d and gave up at %v", unanswered, at, f, len(kernel.sent), kernel.end)
 			}
 			at = next

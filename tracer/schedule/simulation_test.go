@@ -130,7 +130,7 @@ func TestSimulatedKernelKeepsWithinEachForecast(t *testing.T) {
 			if limit, _ := s.withinLimits().limit(sent, 0); last && !f.Last && f.Latest < limit-clockGrain {
 				t.Fatalf("after %d at %v the kernel gave up at %v, want a retransmission: %+v", sent, at, next, f)
 			}
-			if f.Total < len(kernel.sent) || kernel.end > f.GivesUpLatest {
+			if f.Total < len(kernel.sent) || kernel.end > f.GivesUpLatest || kernel.end < f.GivesUpEarliest-clockGrain {
 				t.Fatalf("after %d at %v: %+v, but the kernel made %d and gave up at %v", sent, at, f, len(kernel.sent), kernel.end)
 			}
 			at = next

@@ -27,7 +27,7 @@ type SYN struct {
 func (s SYN) Retransmits() iter.Seq[Step] {
 	s = s.withinLimits()
 	return func(yield func(Step) bool) {
-		for f := range s.backoff().fires(0, 0, s.RTO) {
+		for f := range s.backoff().fires(after(0, 0, s.RTO)) {
 			if f.rule != 0 || !yield(Step{Attempt: f.sent + 1, Offset: f.due, Latest: f.latestSend()}) {
 				return
 			}
@@ -38,7 +38,7 @@ func (s SYN) Retransmits() iter.Seq[Step] {
 // End is when the kernel gives up, and why, if nothing ever answers the SYN. It counts from the first SYN.
 func (s SYN) End() End {
 	s = s.withinLimits()
-	end, _ := s.backoff().end(0, 0, s.RTO)
+	end, _ := s.backoff().end(after(0, 0, s.RTO))
 	return end
 }
 
@@ -56,7 +56,7 @@ func (s SYN) After(sent int, at, rto time.Duration) Forecast {
 	if rto <= 0 {
 		rto = b.rtoAfter(sent, s.RTO)
 	}
-	return b.forecast(sent, at, min(rto, s.RTOMax))
+	return b.forecast(after(sent, at, min(rto, s.RTOMax)))
 }
 
 // withinLimits is s with its zeros replaced by what they mean, and nothing beyond what the kernel takes.

@@ -35,7 +35,8 @@ func (s SYNACK) Aged(qlen, young, backlog int) SYNACK {
 	if qlen <= max(leastCrowd, backlog)/2 {
 		return s
 	}
-	for young = max(young, 0) * 2; s.Retries > leastAged && qlen >= young; young *= 2 {
+	qlen, young = min(qlen, maxSent), within(young, 0, maxSent)
+	for young *= 2; s.Retries > leastAged && qlen >= young; young *= 2 {
 		s.Retries--
 	}
 	return s

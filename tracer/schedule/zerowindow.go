@@ -38,7 +38,7 @@ func (z ZeroWindow) Probes() iter.Seq[Step] {
 			return
 		}
 		b := z.backoff(1, 1)
-		for f := range b.fires(1, 0, b.rtoAfter(1, z.base())) {
+		for f := range b.fires(after(1, 0, b.rtoAfter(1, z.base()))) {
 			step := Step{Attempt: f.sent + 1, Offset: due + f.due, Latest: latest + f.latestSend()}
 			if f.rule != 0 || !yield(step) {
 				return
@@ -58,7 +58,7 @@ func (z ZeroWindow) End() (End, bool) {
 	end := End{Offset: due, Earliest: due, Latest: latest, Errno: timedOut}
 	if _, end.Rule = z.limit(0, 0); end.Rule == 0 {
 		b := z.backoff(1, 1)
-		end, _ = b.end(1, 0, b.rtoAfter(1, z.base()))
+		end, _ = b.end(after(1, 0, b.rtoAfter(1, z.base())))
 		end.Offset, end.Earliest, end.Latest = end.Offset+due, end.Earliest+due, end.Latest+latest
 	}
 	if z.Orphan {
@@ -81,9 +81,9 @@ func (z ZeroWindow) After(sent, unanswered int, at, first time.Duration) Forecas
 	b := z.backoff(sent, unanswered)
 	rto := b.rtoAfter(sent, z.base())
 	if z.endless(sent) {
-		return b.next(sent, at-first, rto).later(first, first)
+		return b.next(after(sent, at-first, rto)).later(first, first)
 	}
-	return b.forecast(sent, at-first, rto).later(first, first)
+	return b.forecast(after(sent, at-first, rto)).later(first, first)
 }
 
 // afterShut forecasts where nothing was probed yet and the timer was armed at offset at.
@@ -99,7 +99,7 @@ func (z ZeroWindow) afterShut(at time.Duration) Forecast {
 		return forecast
 	}
 	b := z.backoff(1, 1)
-	later := b.forecast(1, 0, b.rtoAfter(1, z.base())).later(forecast.Due, forecast.Latest)
+	later := b.forecast(after(1, 0, b.rtoAfter(1, z.base()))).later(forecast.Due, forecast.Latest)
 	later.Due, later.Latest, later.Last = forecast.Due, forecast.Latest, false
 	return later
 }

@@ -141,7 +141,7 @@ func TestSimulatedZeroWindowKeepsWithinEachForecast(t *testing.T) {
 			if kernel.rule == 0 && (f.GivesUp != 0 || f.Total != 0 || f.Rule != 0) {
 				t.Fatalf("after %d at %v: %+v, but the kernel never gives up", sent, at, f)
 			}
-			if kernel.rule != 0 && (f.Total < len(kernel.sent) || kernel.end > f.GivesUpLatest) {
+			if kernel.rule != 0 && (f.Total < len(kernel.sent) || kernel.end > f.GivesUpLatest || kernel.end < f.GivesUpEarliest) {
 				t.Fatalf("after %d at %v: %+v, but the kernel sent %d and gave up at %v", sent, at, f, len(kernel.sent), kernel.end)
 			}
 			if sent == 0 {
