@@ -110,6 +110,7 @@ static void record_other_state(struct sock *sk, u8 old_state, u8 state, u64 now_
 		c = discover(sk, now_ns);
 	if (!c || c->state == state)
 		return;
+	recover_answer(c, sk, now_ns);
 	c->state = state;
 	emit_state(c, old_state, state, now_ns);
 }

@@ -168,6 +168,7 @@ func (d *decoder) settingsOf(s *bpfSettings) settings {
 			KeepaliveInterval: d.jiffies(s.OptionKeepaliveIntervalJiffies),
 			KeepaliveCount:    int(s.OptionKeepaliveCount),
 			RTOMax:            d.jiffies(s.OptionRtoMaxJiffies),
+			Linger2:           time.Duration(s.OptionLinger2Jiffies) * d.jiffy,
 		},
 		sysctls: &event.Sysctls{
 			SYNRetries:           int(s.SysctlSynRetries),

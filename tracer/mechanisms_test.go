@@ -185,7 +185,8 @@ func compare(a observer, byA map[side][]event.Event, b observer, byB map[side][]
 				describe(byA[key]), describe(byB[key]))
 		}
 		for i := range seenA {
-			apart := max((seenA[i].Mono - seenB[i].Mono).Abs(), (seenA[i].Waited - seenB[i].Waited).Abs())
+			apart := max((seenA[i].Mono - seenB[i].Mono).Abs(), (seenA[i].Waited - seenB[i].Waited).Abs(),
+				(seenA[i].Idle - seenB[i].Idle).Abs(), (seenA[i].Elapsed - seenB[i].Elapsed).Abs())
 			if apart > simultaneous {
 				return differ([]observer{a, b}, "%s and %s saw %s of %v %s apart", a.mechanism, b.mechanism, seenA[i].Kind, key, apart)
 			}
@@ -203,7 +204,7 @@ func withoutTimes(events []event.Event) []event.Event {
 	bare := slices.Clone(events)
 	for i := range bare {
 		ev := &bare[i]
-		ev.Time, ev.Mono, ev.Waited = time.Time{}, 0, 0
+		ev.Time, ev.Mono, ev.Waited, ev.Idle, ev.Elapsed = time.Time{}, 0, 0, 0, 0
 		ev.Conn, ev.Nth, ev.Total = 0, 0, 0
 		ev.Context.CPU = 0
 	}
@@ -236,6 +237,18 @@ var blindSpots = []blindSpot{
 	{ // Until 6.16 __tcp_retransmit_skb calls the tracepoint only when it has sent something.
 		tracer.Tracepoint, event.SYNRetransmit, "a SYN retry that this host itself refused to send is not seen", isRefusedRetry, nil,
 	},
+	{ // And so do retransmissions of data,
+		tracer.Tracepoint, event.Retransmit, "a retransmission that this host itself refused to send is not seen", isRefusedRetransmission, nil,
+	},
+	{ // which has those who hook functions miss the loss probes among them.
+		tracer.Fentry, event.Retransmit, "a loss probe that this host itself refused to send is not seen", isRefusedLossProbe, nil,
+	},
+	{
+		tracer.Kprobe, event.Retransmit, "a loss probe that this host itself refused to send is not seen", isRefusedLossProbe, nil,
+	},
+	{ // A timer that is done leaves nothing that tells what sending the probe returned.
+		tracer.Tracepoint, event.KeepaliveProbe, "whether this host itself refused to send a keepalive probe is not known", nil, blankErrno,
+	},
 	{ // sys_exit_connect is not where sendto(MSG_FASTOPEN) returns.
 		tracer.Tracepoint, event.Error, "made through io_uring or by a Fast Open send", isToFastOpenPort, nil,
 	},
@@ -249,10 +262,19 @@ func isRefusedRetry(ev event.Event) bool { return ev.Kind == event.SYNRetransmit
 
 func isToFastOpenPort(ev event.Event) bool { return ev.Remote.Port() == fastOpenPort }
 
+func isRefusedRetransmission(ev event.Event) bool { return ev.Kind == event.Retransmit && ev.Errno != 0 }
+
+func isRefusedLossProbe(ev event.Event) bool { return isRefusedRetransmission(ev) && ev.Trigger == "tlp" }
+
+func blankErrno(ev *event.Event) { ev.Errno = 0 }
+
 // unshown are admissions that the traffic does not bring about.
 var unshown = []string{
 	"what happens on a CPU in the middle of another probe is not seen",
 	"connections accepted through io_uring keep their listener's owner",
+	"an option set through io_uring is noticed only at the next probe or timeout",
+	"an answer to a keepalive probe is noticed only at the next probe or at the end", // and then with its own time
+	"a window probe that was put off because the application was using the socket is not seen",
 }
 
 func (o observer) hook(kind event.Kind) tracer.Hook {

@@ -45,6 +45,17 @@ var scripts = []script{
 	{"no route by IPv4", noRoute("192.0.2.10:80"), closedTo(80)},
 	{"no route by IPv6", noRoute("[2001:db8::10]:80"), closedTo(80)},
 	{"no free port", noFreePort, closed(3)},
+	{"keepalive by IPv4", keptAlive("127.0.0.1:0"), closed(2)},
+	{"keepalive by IPv6", keptAlive("[::1]:0"), closed(2)},
+	{"keepalive in CLOSE_WAIT", halfClosed("127.0.0.1:0"), closed(2)},
+	{"a shut window by IPv4", windowShut("127.0.0.1:0"), closed(2)},
+	{"a shut window by IPv6", windowShut("[::1]:0"), closed(2)},
+	{"data lost by IPv4", dataLost("127.0.0.1:0"), closed(2)},
+	{"data lost by IPv6", dataLost("[::1]:0"), closed(2)},
+	{"a retransmission refused by this host", retransmissionsRefusedHere, closed(2)},
+	{"a lossy transfer", lossyTransfer, closed(2)},
+	{"options set later", optionsSetLater, closed(2)},
+	{"a keepalive probe refused by this host", probeRefusedHere, closed(2)},
 }
 
 // makeTraffic plays scripts side by side: some wait for the kernel's timers.

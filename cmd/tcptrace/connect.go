@@ -71,7 +71,7 @@ func (c *connectCommand) run(ctx context.Context, a *app, args []string) (err er
 	m := a.describeRun()
 	m.Subject, m.Timeout = aboutProbes, c.trace.Timeout
 	m.Single = len(plan.targets) == 1 && plan.repeat.Count == 1 && plan.targets[0].isLiteral()
-	tr, err := openTracer(&c.kernel, probeTrace())
+	tr, err := openTracer(&c.kernel, probeTrace(c.detail.Verbose))
 	switch {
 	case err == nil:
 		defer tr.Close()
@@ -91,12 +91,14 @@ func (c *connectCommand) run(ctx context.Context, a *app, args []string) (err er
 	})
 }
 
-// probeTrace follows this process's own connects, and their other ends on this host.
-func probeTrace() tracer.Options {
+// probeTrace follows this process's own connects, and their other ends on this host. verbose: whoever watches is told
+// where hooks ran.
+func probeTrace(verbose bool) tracer.Options {
 	return tracer.Options{
 		Filter:      tracer.Filter{PIDs: []int{os.Getpid()}},
 		FollowPeers: true,
 		Packets:     true,
+		Context:     verbose,
 	}
 }
 

@@ -121,7 +121,7 @@ func (c *labCommand) run(ctx context.Context, a *app, l lab.Lab) (err error) {
 	if rec != nil {
 		defer func() { err = errors.Join(err, rec.Close()) }()
 	}
-	tr, err := openTracer(&c.kernel, probeTrace())
+	tr, err := openTracer(&c.kernel, probeTrace(c.detail.Verbose))
 	if err != nil {
 		return err
 	}

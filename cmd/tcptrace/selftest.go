@@ -50,7 +50,7 @@ type trial struct {
 }
 
 func (c *selftestCommand) run(ctx context.Context, a *app) error {
-	tr, err := openTracer(&c.kernel, probeTrace())
+	tr, err := openTracer(&c.kernel, probeTrace(false))
 	if err != nil {
 		return err
 	}

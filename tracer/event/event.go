@@ -164,6 +164,7 @@ type Options struct {
 	KeepaliveInterval time.Duration // TCP_KEEPINTVL
 	KeepaliveCount    int           // TCP_KEEPCNT
 	RTOMax            time.Duration // TCP_RTO_MAX_MS; 0 also where the kernel has no such option
+	Linger2           time.Duration // TCP_LINGER2; negative: an orphan in FIN_WAIT2 is reset at once
 	Backlog           int           // of a listener: what sk_max_ack_backlog holds
 }
 

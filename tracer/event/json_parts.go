@@ -83,6 +83,7 @@ var optionsObject = jsonline.Object[Options]{
 	jsonline.Millis("tcp_keepintvl_ms", func(o *Options) *time.Duration { return &o.KeepaliveInterval }),
 	jsonline.Int("tcp_keepcnt", func(o *Options) *int { return &o.KeepaliveCount }),
 	jsonline.Millis("tcp_rto_max_ms", func(o *Options) *time.Duration { return &o.RTOMax }),
+	jsonline.Millis("tcp_linger2_ms", func(o *Options) *time.Duration { return &o.Linger2 }),
 	jsonline.Int("backlog", func(o *Options) *int { return &o.Backlog }),
 }
 
