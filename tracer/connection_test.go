@@ -287,6 +287,20 @@ func TestSocketThatConnectsAgainIsAnotherConnection(t *testing.T) {
 	}
 }
 
+func TestWhereHooksRunIsRecordedWhenAskedFor(t *testing.T) {
+	for _, asked := range []bool{false, true} {
+		h := newHost(t)
+		w := newWatcher(open(t, tracer.Options{Filter: onlyIn(h), NewOnly: true, Context: asked}))
+		if _, err := dial(h, "127.0.0.1:1"); !errors.Is(err, unix.ECONNREFUSED) {
+			t.Fatalf("connect: %v, want ECONNREFUSED", err)
+		}
+		connect := of(t, w.until(t, h.Inode(), "a closed connection", closed(1)), event.RoleClient)[0]
+		if known := connect.Context.PID == os.Getpid() && connect.Context.Comm != ""; known != asked {
+			t.Errorf("asked for it: %t, got %+v", asked, connect.Context)
+		}
+	}
+}
+
 func TestSettingsAreTheSocketsOwn(t *testing.T) {
 	w, h := watch(t), newHost(t)
 	for name, value := range map[string]string{"net/ipv4/tcp_syn_retries": "3", "net/ipv4/tcp_keepalive_time": "600"} {

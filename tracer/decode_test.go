@@ -1,7 +1,9 @@
 package tracer
 
 import (
+	"errors"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 	"unsafe"
@@ -29,11 +31,20 @@ func testDecoder() *decoder {
 
 // wire is the record as the kernel side would write it; whole says whether settings follow.
 func wire(raw bpfEventWithSettings, whole bool) []byte {
-	all := unsafe.Slice((*byte)(unsafe.Pointer(&raw)), unsafe.Sizeof(raw))
 	if !whole {
-		all = all[:recordSize]
+		return bytesOf(raw.Event)
 	}
-	return append([]byte(nil), all...)
+	raw.Event.Flags |= uint8(bpfEventFlagsEVENT_HAS_SETTINGS)
+	return bytesOf(raw)
+}
+
+func wireTraffic(raw bpfEventWithTraffic) []byte {
+	raw.Event.Flags |= uint8(bpfEventFlagsEVENT_HAS_TRAFFIC)
+	return bytesOf(raw)
+}
+
+func bytesOf[T any](raw T) []byte {
+	return slices.Clone(unsafe.Slice((*byte)(unsafe.Pointer(&raw)), unsafe.Sizeof(raw)))
 }
 
 func chars(s string) (c [16]int8) {
@@ -72,9 +83,8 @@ func TestDecodeRetry(t *testing.T) {
 func TestDecodeSettings(t *testing.T) {
 	var raw bpfEventWithSettings
 	raw.Event.Kind = uint8(event.Connect)
-	raw.Event.Flags = uint8(bpfEventFlagsEVENT_HAS_SETTINGS)
 	s := &raw.Settings
-	s.OptionUserTimeoutMs, s.OptionSynRetries = 2500, 3
+	s.OptionUserTimeoutMs, s.OptionSynRetries, s.OptionLinger2Jiffies = 2500, 3, -1
 	s.SysctlSynRetries, s.SysctlSynLinearTimeouts, s.SysctlRtoMaxMs = 6, 4, 120_000
 	s.SysctlKeepaliveIdleJiffies = 7200 * 250
 	s.Flags = uint8(bpfSettingsFlagsSETTINGS_HAS_LINEAR_TIMEOUTS | bpfSettingsFlagsSETTINGS_KEEPALIVE)
@@ -83,7 +93,7 @@ func TestDecodeSettings(t *testing.T) {
 	if err := testDecoder().decode(wire(raw, true), &got); err != nil {
 		t.Fatal(err)
 	}
-	if want := (&event.Options{SYNRetries: 3, UserTimeout: 2500 * time.Millisecond, KeepAlive: true}); !cmp.Equal(want, got.Options) {
+	if want := (&event.Options{SYNRetries: 3, UserTimeout: 2500 * time.Millisecond, KeepAlive: true, Linger2: -4 * time.Millisecond}); !cmp.Equal(want, got.Options) {
 		t.Errorf("options: %s", cmp.Diff(want, got.Options))
 	}
 	want := &event.Sysctls{
@@ -139,15 +149,75 @@ func TestDecodeCloseCarriesTheTotal(t *testing.T) {
 	}
 }
 
+func TestDecodeRetransmission(t *testing.T) {
+	for trigger, want := range map[bpfTrigger]string{
+		bpfTriggerTRIGGER_NONE: "", bpfTriggerTRIGGER_RTO: "rto", bpfTriggerTRIGGER_FAST: "fast", bpfTriggerTRIGGER_TLP: "tlp",
+	} {
+		var raw bpfEventWithSettings
+		r := &raw.Event
+		r.Kind, r.Trigger, r.Len, r.Count = uint8(event.Retransmit), uint8(trigger), 1448, 7
+		r.IdleJiffies, r.ElapsedMs = 250, 1234
+		var got event.Event
+		if err := testDecoder().decode(wire(raw, false), &got); err != nil {
+			t.Fatal(err)
+		}
+		if got.Trigger != want || got.Len != 1448 || got.Count != 7 || got.Idle != time.Second || got.Elapsed != 1234*time.Millisecond {
+			t.Errorf("%d of %d bytes by %q, idle for %s, %s elapsed", got.Count, got.Len, got.Trigger, got.Idle, got.Elapsed)
+		}
+	}
+}
+
+func TestDecodeWindowProbeCountsInJiffies(t *testing.T) {
+	var raw bpfEventWithSettings
+	raw.Event.Kind, raw.Event.ElapsedJiffies, raw.Event.ProbesOut = uint8(event.WindowProbe), 50, 2
+	var got event.Event
+	if err := testDecoder().decode(wire(raw, false), &got); err != nil || got.Elapsed != 200*time.Millisecond || got.ProbesOut != 2 {
+		t.Errorf("%s elapsed, %d unanswered, error %v; want 200ms and 2", got.Elapsed, got.ProbesOut, err)
+	}
+}
+
+func TestDecodeTraffic(t *testing.T) {
+	var raw bpfEventWithTraffic
+	raw.Event.Kind = uint8(event.Close)
+	raw.Traffic = bpfTraffic{
+		BytesSent: 1 << 40, BytesAcked: 2, BytesReceived: 3, RetransmittedSegments: 4,
+		UnackedBytes: 5, UnsentBytes: 6, UnreadBytes: 7, SendWindowBytes: 8,
+	}
+	var got event.Event
+	if err := testDecoder().decode(wireTraffic(raw), &got); err != nil {
+		t.Fatal(err)
+	}
+	want := &event.Traffic{
+		BytesSent: 1 << 40, BytesAcked: 2, BytesReceived: 3, Retransmits: 4, Unacked: 5, Unsent: 6, Unread: 7, SendWindow: 8,
+	}
+	if diff := cmp.Diff(want, got.Traffic); diff != "" {
+		t.Errorf("traffic (-want +got):\n%s", diff)
+	}
+}
+
+func TestDecodeRefusesWhatItsFlagsDoNotDescribe(t *testing.T) {
+	settings, traffic := wire(bpfEventWithSettings{}, true), wireTraffic(bpfEventWithTraffic{})
+	for name, record := range map[string][]byte{
+		"settings cut short": settings[:len(settings)-1],
+		"traffic cut short":  traffic[:recordSize],
+		"more than an event": append(wire(bpfEventWithSettings{}, false), 0),
+	} {
+		if err := testDecoder().decode(record, new(event.Event)); !errors.Is(err, errRecord) {
+			t.Errorf("%s: %v, want %v", name, err, errRecord)
+		}
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(wire(bpfEventWithSettings{}, false))
 	f.Add(wire(bpfEventWithSettings{}, true))
+	f.Add(wireTraffic(bpfEventWithTraffic{}))
 	f.Fuzz(func(t *testing.T, record []byte) {
 		var ev event.Event
 		d := testDecoder()
 		err := d.decode(record, &ev)
-		if err == nil && len(record) != recordSize && len(record) != recordSize+settingsSize {
+		if err == nil && !slices.Contains([]int{0, settingsSize, trafficSize}, len(record)-recordSize) {
 			t.Errorf("a record of %d bytes was taken", len(record))
 		}
 	})

@@ -116,8 +116,13 @@ var fallbacks = []fallback{
 		event.Retransmit, programs(bpfProgRetransmitTracepointResult), false,
 	},
 	{
-		"btf_distill_func_proto knows no arguments that are structs", "5.10", "", programs(bpfProgOptionsFexit),
-		event.OptionsChanged, programs(bpfProgOptionsKprobe, bpfProgOptionsKretprobe, bpfProgOptionsKeepaliveKprobe), true,
+		"btf_distill_func_proto knows no arguments that are structs", "5.10", Fentry, programs(bpfProgOptionsFexit),
+		event.OptionsChanged,
+		programs(bpfProgOptionsEnterTracepoint, bpfProgOptionsExitTracepoint, bpfProgOptionsKeepaliveFentry), true,
+	},
+	{
+		"and since 6.1 it does", "6.1", "", nil,
+		event.OptionsChanged, programs(bpfProgOptionsFexit, bpfProgOptionsKeepaliveFentry), false,
 	},
 	{
 		"a kprobe at each segment would cost more than what it sees beyond the tracepoint", "6.12", "",

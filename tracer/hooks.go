@@ -99,9 +99,12 @@ var hooks = []hook{
 		kind: event.OptionsChanged,
 		ways: []way{
 			{Fentry, twice(bpfProgOptionsFexit, bpfProgOptionsKeepaliveFentry), nil, ""},
+			// Until 6.0 functions cannot be hooked that have a struct for an argument.
+			{Fentry, append(twice(bpfProgOptionsKeepaliveFentry), bpfProgOptionsEnterTracepoint, bpfProgOptionsExitTracepoint), nil,
+				"an option other than SO_KEEPALIVE that a 32-bit program sets is noticed only at the next probe or timeout"},
 			{Kprobe, programs(bpfProgOptionsKprobe, bpfProgOptionsKretprobe, bpfProgOptionsKeepaliveKprobe), nil, kprobesSkip},
 			{Tracepoint, programs(bpfProgOptionsEnterTracepoint, bpfProgOptionsExitTracepoint), nil,
-				"an option set through io_uring is noticed only at the next probe or timeout"},
+				"an option that is set through io_uring, or by a 32-bit program, is noticed only at the next probe or timeout"},
 		},
 		cost: "an option that is set on a living connection is noticed only at the next probe or timeout",
 	},

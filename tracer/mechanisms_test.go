@@ -262,9 +262,13 @@ func isRefusedRetry(ev event.Event) bool { return ev.Kind == event.SYNRetransmit
 
 func isToFastOpenPort(ev event.Event) bool { return ev.Remote.Port() == fastOpenPort }
 
-func isRefusedRetransmission(ev event.Event) bool { return ev.Kind == event.Retransmit && ev.Errno != 0 }
+func isRefusedRetransmission(ev event.Event) bool {
+	return ev.Kind == event.Retransmit && ev.Errno != 0
+}
 
-func isRefusedLossProbe(ev event.Event) bool { return isRefusedRetransmission(ev) && ev.Trigger == "tlp" }
+func isRefusedLossProbe(ev event.Event) bool {
+	return isRefusedRetransmission(ev) && ev.Trigger == "tlp"
+}
 
 func blankErrno(ev *event.Event) { ev.Errno = 0 }
 
@@ -272,7 +276,8 @@ func blankErrno(ev *event.Event) { ev.Errno = 0 }
 var unshown = []string{
 	"what happens on a CPU in the middle of another probe is not seen",
 	"connections accepted through io_uring keep their listener's owner",
-	"an option set through io_uring is noticed only at the next probe or timeout",
+	"an option other than SO_KEEPALIVE that a 32-bit program sets is noticed only at the next probe or timeout",
+	"an option that is set through io_uring, or by a 32-bit program, is noticed only at the next probe or timeout",
 	"an answer to a keepalive probe is noticed only at the next probe or at the end", // and then with its own time
 	"a window probe that was put off because the application was using the socket is not seen",
 }
