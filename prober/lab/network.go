@@ -83,10 +83,10 @@ func (n *Network) connect(ctx context.Context, a, b End) error {
 	if err := b.Host.awaitUp(ctx, nameB); err != nil {
 		return err
 	}
-	if err := a.Host.addAddrs(nameA, a.Addrs, linkLocalA); err != nil {
+	if err := a.Host.addAddrs(ctx, nameA, a.Addrs, linkLocalA); err != nil {
 		return err
 	}
-	return b.Host.addAddrs(nameB, b.Addrs, linkLocalB)
+	return b.Host.addAddrs(ctx, nameB, b.Addrs, linkLocalB)
 }
 
 // Close stops everything that runs in the network and gives up its namespaces. It waits for the network's own goroutines,
@@ -149,23 +149,33 @@ func (h *Host) setUp(name string) error {
 }
 
 // addAddrs gives an interface its addresses, without duplicate address detection: an address that is still being examined
-// cannot be used (IFA_F_TENTATIVE).
+// cannot be used (IFA_F_TENTATIVE). It waits until they can be.
 //
 // With an IPv6 address comes linkLocal, because a router asks for its neighbours from a link-local address
 // (ndisc_send_ns, net/ipv6/ndisc.c). It replaces the one that the kernel would make, and examine.
-func (h *Host) addAddrs(name string, addrs []netip.Prefix, linkLocal netip.Prefix) error {
-	return h.link(name, func(nl *netlink.Handle, link netlink.Link) error {
-		all := addrs
-		if hasIPv6(addrs) {
-			all = append([]netip.Prefix{linkLocal}, addrs...)
-		}
-		for _, addr := range all {
+func (h *Host) addAddrs(ctx context.Context, name string, addrs []netip.Prefix, linkLocal netip.Prefix) error {
+	if hasIPv6(addrs) {
+		addrs = append([]netip.Prefix{linkLocal}, addrs...)
+	}
+	err := h.link(name, func(nl *netlink.Handle, link netlink.Link) error {
+		for _, addr := range addrs {
 			if err := nl.AddrAdd(link, netlinkAddr(addr)); err != nil {
 				return fmt.Errorf("add %v to %s on %s: %w", addr, name, h.Name, err)
 			}
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	for _, addr := range addrs {
+		if addr.Addr().Is6() {
+			if err := h.awaitAddr(ctx, addr.Addr()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func hasIPv6(addrs []netip.Prefix) bool {

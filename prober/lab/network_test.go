@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -33,6 +34,43 @@ func TestConnectMakesBothFamiliesUsableAtOnce(t *testing.T) {
 			t.Errorf("connect to %v: %+v, %v; want connected by the first SYN", remote, got, err)
 		}
 	}
+}
+
+// A neighbour's question for an address goes to a group, which the kernel joins some time after the address was added.
+// Many networks at once keep it busy.
+func TestConnectWaitsUntilNeighboursAreHeard(t *testing.T) {
+	needKernel(t)
+	var running sync.WaitGroup
+	for range 40 {
+		running.Go(func() {
+			n := new(Network)
+			defer n.Close()
+			a, errA := n.AddHost("a")
+			b, errB := n.AddHost("b")
+			if err := errors.Join(errA, errB); err != nil {
+				t.Error(err)
+				return
+			}
+			err := n.Connect(testContext(t), End{a, prefixes("2001:db8::aa:aaaa/64")}, End{b, prefixes("2001:db8::bb:bbbb/64")})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for host, group := range map[*Host]string{a: "ff0200000000000000000001ffaaaaaa", b: "ff0200000000000000000001ffbbbbbb"} {
+				err := host.Do(func() error {
+					groups, err := os.ReadFile("/proc/thread-self/net/igmp6")
+					if err == nil && !strings.Contains(string(groups), group) {
+						t.Errorf("%s is not in its group %s yet:\n%s", host.Name, group, groups)
+					}
+					return err
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	running.Wait()
 }
 
 func TestRouterForwardsBothFamilies(t *testing.T) {

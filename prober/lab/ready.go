@@ -2,7 +2,9 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	rtnl "github.com/mdlayher/netlink"
@@ -13,7 +15,27 @@ import (
 // awaitUp waits until an interface can carry packets: its operational state is up (RFC 2863), which the kernel says some
 // time after the carrier is there (linkwatch_do_dev, net/core/link_watch.c).
 func (h *Host) awaitUp(ctx context.Context, name string) error {
-	changes, err := h.linkChanges()
+	err := h.await(ctx, unix.RTMGRP_LINK, func() (bool, error) { return h.isUp(name) })
+	if err != nil {
+		return fmt.Errorf("wait for %s on %s to come up: %w", name, h.Name, err)
+	}
+	return nil
+}
+
+// awaitAddr waits until an IPv6 address can be used. The kernel begins with an address only after it has said that it was
+// added, in a work queue (addrconf_dad_work, net/ipv6/addrconf.c): it joins the group to which neighbours send their
+// solicitations, and, last, adds the address to the local routes. A neighbour that asks too early asks again after 1 s.
+func (h *Host) awaitAddr(ctx context.Context, addr netip.Addr) error {
+	err := h.await(ctx, unix.RTMGRP_IPV6_ROUTE, func() (bool, error) { return h.isLocal(addr) })
+	if err != nil {
+		return fmt.Errorf("wait for %v on %s: %w", addr, h.Name, err)
+	}
+	return nil
+}
+
+// await waits until ready is true, which is asked again whenever the kernel announces a change to one of the groups.
+func (h *Host) await(ctx context.Context, groups uint32, ready func() (bool, error)) error {
+	changes, err := h.changes(groups)
 	if err != nil {
 		return err
 	}
@@ -23,29 +45,27 @@ func (h *Host) awaitUp(ctx context.Context, name string) error {
 	defer stop()
 
 	for {
-		up, err := h.isUp(name)
-		if up || err != nil {
+		if ok, err := ready(); ok || err != nil {
 			return err
 		}
-		// Any change will do: the state is asked for again.
 		if _, err := changes.Receive(); err != nil {
 			if ctx.Err() != nil {
 				err = ctx.Err()
 			}
-			return fmt.Errorf("wait for %s on %s to come up: %w", name, h.Name, err)
+			return err
 		}
 	}
 }
 
-// linkChanges is a socket that gets a message whenever an interface of the host changes.
-func (h *Host) linkChanges() (*rtnl.Conn, error) {
+// changes is a socket that gets a message whenever something of the groups (RTMGRP_*) changes on the host.
+func (h *Host) changes(groups uint32) (*rtnl.Conn, error) {
 	var changes *rtnl.Conn
 	err := h.ns.withFD(func(fd int) (err error) {
-		changes, err = rtnl.Dial(unix.NETLINK_ROUTE, &rtnl.Config{NetNS: fd, Groups: unix.RTMGRP_LINK})
+		changes, err = rtnl.Dial(unix.NETLINK_ROUTE, &rtnl.Config{NetNS: fd, Groups: groups})
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("listen to link changes on %s: %w", h.Name, err)
+		return nil, fmt.Errorf("listen to changes on %s: %w", h.Name, err)
 	}
 	return changes, nil
 }
@@ -56,4 +76,18 @@ func (h *Host) isUp(name string) (up bool, err error) {
 		return nil
 	})
 	return up, err
+}
+
+// isLocal says whether what comes for the address is taken for the host's own.
+func (h *Host) isLocal(addr netip.Addr) (local bool, err error) {
+	err = h.netlink(func(nl *netlink.Handle) error {
+		wanted := &netlink.Route{Table: unix.RT_TABLE_LOCAL, Dst: ipNet(netip.PrefixFrom(addr, addr.BitLen()))}
+		routes, err := nl.RouteListFiltered(unix.AF_INET6, wanted, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_DST)
+		local = len(routes) > 0
+		if errors.Is(err, netlink.ErrDumpInterrupted) {
+			return nil // by a change, which is announced
+		}
+		return err
+	})
+	return local, err
 }

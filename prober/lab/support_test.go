@@ -159,7 +159,7 @@ func watchNamespace(t *testing.T, fd int) *witness {
 // awaitEnd waits until the namespace is gone.
 func (w *witness) awaitEnd(t *testing.T) {
 	t.Helper()
-	changes, err := w.host.linkChanges()
+	changes, err := w.host.changes(unix.RTMGRP_LINK)
 	must(t, err)
 	defer changes.Close()
 	must(t, changes.SetReadDeadline(time.Now().Add(20*time.Second)))
