@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tcptrace/prober"
 )
 
 // slack is how late timers and a loaded machine may be.
@@ -226,20 +228,35 @@ func keep(l Lab) error {
 		return err
 	}
 	defer n.Close()
-	if got, err := connect(scene.Client, serviceV4, scene.Options); err != nil || got.err != nil {
-		return fmt.Errorf("connect: %+v, %w", got, err)
-	}
-	return scene.Client.Do(func() error { // with a thread inside, too
-		fmt.Println(scene.Client.NetNS().FD())
-		_, err := io.Copy(io.Discard, os.Stdin)
-		return err
+	hold := prober.Call(func(context.Context) error {
+		return scene.Client.Do(func() error { // with a thread inside, too
+			fmt.Println(scene.Client.NetNS().FD())
+			_, err := io.Copy(io.Discard, os.Stdin)
+			return err
+		})
 	})
+	// What the lab does once all is prepared is to hold the connection.
+	options := scene.Options
+	options.Then = append(options.Then[:max(len(options.Then)-1, 0)], hold)
+	_, err = prober.Connect(context.Background(), "", serviceV4, options, nil)
+	return err
 }
 
 func TestNamespacesGoWithAKilledProcess(t *testing.T) {
 	needKernel(t)
+	// Connections are closed when their process is killed. In a broken network their FIN is not answered, or cannot even
+	// be sent, and the kernel repeats it, in a namespace that must not go meanwhile.
+	for _, name := range []string{"connected", "keepalive-timeout", "user-timeout-in-flight", "zero-window-timeout"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			killKept(t, name)
+		})
+	}
+}
+
+func killKept(t *testing.T, name string) {
 	child := exec.Command("/proc/self/exe")
-	child.Env = append(os.Environ(), childLab+"=connected")
+	child.Env = append(os.Environ(), childLab+"="+name)
 	child.Stderr = os.Stderr
 	stdin, err := child.StdinPipe()
 	must(t, err)

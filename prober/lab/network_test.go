@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/nftables"
@@ -289,6 +290,9 @@ func TestClosedNetworkRefusesWork(t *testing.T) {
 
 func TestLabsLeaveTheMachinesNamespaceAlone(t *testing.T) {
 	needKernel(t)
+	// A module that a firewall rule loads brings sysctls of its own, for every namespace.
+	_, err := addHost(t, newNetwork(t), "host").ForgetIdle(time.Second, ForgetWithReset)
+	must(t, err)
 	before := machine(t)
 	labs := Labs()
 	if testing.Short() {
