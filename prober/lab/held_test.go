@@ -55,6 +55,7 @@ var endings = map[string]ending{
 
 func TestLabsOfEstablishedConnectionsEndAsTheySay(t *testing.T) {
 	needKernel(t)
+	t.Parallel()
 	ctx := testContext(t)
 	// All at the same time, however few CPUs there are: no lab may disturb another.
 	var running sync.WaitGroup

@@ -28,6 +28,7 @@ const slack = 2 * time.Second
 
 func TestConnectLabsFailAsTheySay(t *testing.T) {
 	needKernel(t)
+	t.Parallel()
 	tests := map[string]map[string]struct {
 		err      error
 		min, max time.Duration
@@ -244,6 +245,7 @@ func keep(l Lab) error {
 
 func TestNamespacesGoWithAKilledProcess(t *testing.T) {
 	needKernel(t)
+	t.Parallel()
 	// Connections are closed when their process is killed. In a broken network their FIN is not answered, or cannot even
 	// be sent, and the kernel repeats it, in a namespace that must not go meanwhile.
 	for _, name := range []string{"connected", "keepalive-timeout", "user-timeout-in-flight", "zero-window-timeout"} {

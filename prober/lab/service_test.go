@@ -127,6 +127,7 @@ func TestDropFirstDropsExactlyThese(t *testing.T) {
 // The advice for a router that forgets is keepalive within the time after which it does.
 func TestKeepaliveMakesARouterRemember(t *testing.T) {
 	needKernel(t)
+	t.Parallel()
 	for name, s := range map[string]site{"IPv4": siteV4, "IPv6": siteV6} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
