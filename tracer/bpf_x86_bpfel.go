@@ -64,7 +64,8 @@ type bpfConnection struct {
 	SynackRetries uint8
 	Retransmits   uint8
 	Backoff       uint8
-	Unused        [2]uint8
+	Probed        uint8
+	Unused        uint8
 	Local         [16]uint8
 	Remote        [16]uint8
 }
