@@ -80,7 +80,7 @@ func (c *keepaliveCommand) run(ctx context.Context, a *app, arg string) (err err
 	m := a.describeRun()
 	m.Subject, m.Timeout, m.Held = aboutProbes, c.trace.Timeout, true
 	m.Single = plan.target.isLiteral()
-	tr, err := openTracer(&c.kernel, probeTrace())
+	tr, err := openTracer(&c.kernel, probeTrace(c.detail.Verbose))
 	switch {
 	case err == nil:
 		defer tr.Close()
