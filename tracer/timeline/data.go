@@ -87,7 +87,7 @@ func (k *dataClock) rearm() { k.armed = false }
 func (k *dataClock) annotate(ev *event.Event, started time.Duration) {
 	base := k.began - started
 	if k.foretold {
-		due(ev, base+k.due, base+k.latest, k.rules.HZ)
+		dueUnlessEarly(ev, base+k.due, base+k.latest, k.rules.HZ)
 	}
 	if !k.armed {
 		return

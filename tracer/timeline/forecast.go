@@ -32,6 +32,14 @@ func due(ev *event.Event, predicted, latest time.Duration, hz int) {
 	}
 }
 
+// dueUnlessEarly is due for timers that others set as well. No timer fires early, so an event before its time had its
+// timer set by something that was not seen: it was not foretold.
+func dueUnlessEarly(ev *event.Event, predicted, latest time.Duration, hz int) {
+	if ev.Offset+tick(hz) >= predicted {
+		due(ev, predicted, latest, hz)
+	}
+}
+
 // write puts a forecast into an event; base is the offset from which it counts.
 func write(ev *event.Event, base time.Duration, next schedule.Forecast) {
 	ev.AttemptsExpected = next.Total

@@ -31,3 +31,17 @@ func TestNothingIsLateByLessThanATick(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatComesBeforeItsTimeWasNotForetold(t *testing.T) {
+	early := event.Event{Offset: 900 * ms}
+	dueUnlessEarly(&early, time.Second, 1032*ms, 250)
+	if early.Predicted != 0 || early.Latest != 0 || early.Late != 0 {
+		t.Errorf("due %v until %v, late by %v", early.Predicted, early.Latest, early.Late)
+	}
+	// Two hooks of one tick may be in either order.
+	almost := event.Event{Offset: time.Second - 4*ms}
+	dueUnlessEarly(&almost, time.Second, 1032*ms, 250)
+	if almost.Predicted != time.Second {
+		t.Errorf("due %v", almost.Predicted)
+	}
+}

@@ -135,6 +135,6 @@ func (k *keepaliveClock) annotate(ev *event.Event, started time.Duration) {
 	base := k.heard - started
 	write(ev, base, k.next)
 	if ev.Kind == event.KeepaliveProbe && k.foretold {
-		due(ev, base+k.due, base+k.latest, k.rules.HZ)
+		dueUnlessEarly(ev, base+k.due, base+k.latest, k.rules.HZ)
 	}
 }

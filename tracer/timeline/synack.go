@@ -77,6 +77,6 @@ func (k *synackClock) annotate(ev *event.Event, started time.Duration) {
 	base := k.first - started
 	write(ev, base, k.next)
 	if k.foretold {
-		due(ev, base+k.due, base+k.latest, k.rules.HZ)
+		dueUnlessEarly(ev, base+k.due, base+k.latest, k.rules.HZ)
 	}
 }

@@ -8,8 +8,9 @@ import (
 	"tcptrace/tracer/schedule"
 )
 
-// windowClock follows the probes of a window that the peer keeps shut. The offsets of its forecasts count from the first
-// of them, and foretell what happens when nothing is answered from now on. The zero value knows and annotates nothing.
+// windowClock follows the probes of a window that the peer keeps shut. The offsets of its forecasts count from the
+// first of them, and foretell what happens when nothing is answered from now on. The zero value knows nothing and
+// annotates nothing.
 type windowClock struct {
 	rules schedule.ZeroWindow
 	known bool // the settings are known
@@ -76,6 +77,6 @@ func (k *windowClock) annotate(ev *event.Event, started time.Duration) {
 	base := k.first - started
 	write(ev, base, k.next)
 	if k.foretold {
-		due(ev, base+k.due, base+k.latest, k.rules.HZ)
+		dueUnlessEarly(ev, base+k.due, base+k.latest, k.rules.HZ)
 	}
 }

@@ -1,8 +1,8 @@
 package verdict
 
 import (
+	"cmp"
 	"fmt"
-	"slices"
 	"time"
 
 	"tcptrace/tracer/event"
@@ -14,108 +14,32 @@ var endKinds = []event.Kind{
 	event.Established, event.StateChange, event.ResetSent, event.ResetReceived, event.ICMPError, event.Error, event.Close,
 }
 
-// deathRules are about established connections that a timer or an error killed. What close carries tells the timers
-// apart (icsk_retransmits, icsk_probes_out); their own events are not needed for it, so it is likely, not certain.
-var deathRules = []rule{
+// resetRules are about established connections that ended without an orderly close of both sides.
+var resetRules = []rule{
 	{
-		cause:      UserTimeout,
-		match:      func(s *story) bool { return s.timedOut() && s.userTimeout() > 0 },
-		outcome:    OutcomeFailed,
-		confidence: Likely,
-		endedBy:    endedBy(EndedByUserTimeout),
-		shows:      endKinds,
-		doubts:     (*story).timerDoubt,
+		// tcp_reset leaves EPIPE in CLOSE_WAIT: the peer had closed, and answered what came afterwards.
+		cause:   BrokenPipe,
+		match:   func(s *story) bool { return s.established && s.wroteAfterClose() },
+		outcome: OutcomeFailed,
+		endedBy: endedBy(EndedByPeer),
+		shows:   endKinds,
+		doubts:  (*story).pipeDoubts,
 		summary: func(s *story) string {
-			return fmt.Sprintf("killed by TCP_USER_TIMEOUT of %s with ETIMEDOUT after %s: %s",
-				duration(s.userTimeout()), duration(s.end), s.timerAtDeath())
+			return fmt.Sprintf("broken pipe: the peer had closed %s, and answered what %s wrote afterwards with a reset: "+
+				"EPIPE, SIGPIPE", s.peerClosedAt(), s.writer())
 		},
-		advice: say("the peer, or the way to it, is gone; TCP_USER_TIMEOUT decides how long data, or an idle connection with keepalive, may wait for it"),
+		advice: pipeAdvice,
 	},
 	{
-		cause:      RetransmissionTimeout,
-		match:      func(s *story) bool { return s.timedOut() && s.retransmitsAtDeath() > 0 },
-		outcome:    OutcomeFailed,
-		confidence: Likely,
-		endedBy:    endedBy(EndedByKernel),
-		shows:      endKinds,
-		doubts:     (*story).timerDoubt,
-		summary: func(s *story) string {
-			return fmt.Sprintf("data was never acknowledged: the kernel gave up with ETIMEDOUT after %s; %s", duration(s.end), s.timerAtDeath())
-		},
-		advice: say("the peer, or the way to it, is gone; sysctl net.ipv4.tcp_retries2 and TCP_USER_TIMEOUT decide how long the kernel tries"),
-	},
-	{
-		cause: KeepaliveTimeout,
-		match: func(s *story) bool {
-			return s.timedOut() && (s.keepalive() || s.resetSentFor("KEEPALIVE_TIMEOUT"))
-		},
-		outcome:    OutcomeFailed,
-		confidence: Likely,
-		endedBy:    endedBy(EndedByKernel),
-		shows:      endKinds,
-		doubts:     (*story).timerDoubt,
-		summary: func(s *story) string {
-			return fmt.Sprintf("idle, and no keepalive probe was answered: the kernel gave up with ETIMEDOUT after %s; %s",
-				duration(s.end), s.timerAtDeath())
-		},
-		advice: say("the peer is gone, or something on the way forgot the idle connection: keep it busy more often than that forgets (TCP_KEEPIDLE)"),
-	},
-	{
-		cause:      ZeroWindowTimeout,
-		match:      func(s *story) bool { return s.timedOut() && s.probesAtDeath() > 0 },
-		outcome:    OutcomeFailed,
-		confidence: Likely,
-		endedBy:    endedBy(EndedByKernel),
-		shows:      endKinds,
-		doubts:     (*story).timerDoubt,
-		summary: func(s *story) string {
-			return fmt.Sprintf("the peer's window stayed shut and it stopped answering: the kernel gave up with ETIMEDOUT after %s; %s",
-				duration(s.end), s.timerAtDeath())
-		},
-		advice: say("the peer's application had stopped reading before the peer went away"),
-	},
-	{
-		cause:      RetransmissionTimeout,
-		match:      (*story).timedOut,
-		outcome:    OutcomeFailed,
-		confidence: Possible,
-		endedBy:    endedBy(EndedByKernel),
-		shows:      endKinds,
-		doubts:     say("which timer ended it was not seen: it may have been keepalive, or a zero window"),
-		summary: func(s *story) string {
-			return fmt.Sprintf("the kernel gave up with ETIMEDOUT after %s", duration(s.end))
-		},
-	},
-	{
-		cause:      UnreachableWhileConnected,
-		match:      func(s *story) bool { return s.established && slices.Contains(softErrnos, s.deathErrno()) },
-		outcome:    OutcomeFailed,
-		confidence: Likely,
-		endedBy:    endedBy(EndedByKernel),
-		shows:      endKinds,
-		doubts:     (*story).unseenICMPDoubt,
-		summary: func(s *story) string {
-			text := fmt.Sprintf("unreachable while connected: the kernel gave up after %s with %s", duration(s.end), s.deathErrno())
-			if s.icmp != nil {
-				text += ", explained by ICMP " + describeICMP(s.icmp)
-			}
-			return text
-		},
-		advice: func(s *story) []string {
-			return []string{"a route on the way went away, or the last router lost its neighbour: ip route get " + address(s.remote())}
-		},
-	},
-	{
-		cause: BrokenPipe,
-		match: func(s *story) bool {
-			return s.exchangeFailed() && s.probe.ExchangeErrno == event.EPIPE && s.reset(event.ResetReceived) == nil
-		},
+		cause:   BrokenPipe,
+		match:   func(s *story) bool { return s.exchangeFailed() && s.probe.ExchangeErrno == event.EPIPE },
 		outcome: OutcomeFailed,
 		endedBy: endedBy(EndedByPeer),
 		shows:   endKinds,
 		summary: func(s *story) string {
 			return "broken pipe: writing failed with EPIPE because the peer had closed before"
 		},
+		advice: pipeAdvice,
 	},
 	{
 		cause: ResetByPeer,
@@ -126,7 +50,7 @@ var deathRules = []rule{
 		endedBy: endedBy(EndedByPeer),
 		shows:   endKinds,
 		summary: func(s *story) string {
-			return "reset by the peer " + s.sinceEstablished(s.reset(event.ResetReceived).Offset) + s.peersReason()
+			return "reset by the peer " + s.sinceEstablished(s.reset(event.ResetReceived).Offset) + s.afterIdling() + s.peersReason()
 		},
 		advice: resetAdvice,
 	},
@@ -198,6 +122,16 @@ var deathRules = []rule{
 // endRules are about established connections that ended in order, or have not ended.
 var endRules = []rule{
 	{
+		cause:   StillOpen,
+		match:   (*story).outlived,
+		outcome: OutcomeOpen,
+		endedBy: endedBy(EndedByProbe),
+		shows:   timerKinds,
+		summary: func(s *story) string {
+			return "still open after " + duration(s.probe.HeldFor) + " of idle time" + s.probesAnswered()
+		},
+	},
+	{
 		cause:   ClosedByPeer,
 		match:   func(s *story) bool { return s.closedBy() == timeline.ByPeer },
 		outcome: OutcomeClosed,
@@ -214,6 +148,24 @@ var endRules = []rule{
 		shows:   endKinds,
 		summary: func(s *story) string {
 			return fmt.Sprintf("the expected answer had not come when the probe closed after %s; %d bytes had", duration(s.end), s.probe.BytesReceived)
+		},
+	},
+	{
+		// Whether the peer owed an answer only the protocol knows.
+		cause:      ClosedAwaitingReply,
+		match:      (*story).neverAnswered,
+		outcome:    OutcomeFailed,
+		confidence: Possible,
+		endedBy:    byUser,
+		shows:      endKinds,
+		doubts:     say("in a protocol in which only this side speaks there was no answer to wait for: then it is closed_locally"),
+		summary: func(s *story) string {
+			return fmt.Sprintf("%s closed it %s: the peer had acknowledged %s and never sent any",
+				s.closer(), s.sinceEstablished(s.closing()), count(s.traffic().BytesAcked, "byte"))
+		},
+		advice: func(s *story) []string {
+			return []string{"the peer's kernel took the request and its application did not answer in time: " +
+				"look at what it waits for, or at the timeout of " + s.closer()}
 		},
 	},
 	{
@@ -241,75 +193,17 @@ var endRules = []rule{
 		match:   func(*story) bool { return true },
 		outcome: OutcomeOpen,
 		shows:   handshakeKinds,
-		summary: func(s *story) string {
-			if s.conn != nil && s.conn.State != event.StateUnknown {
-				return "still open when the trace ended: " + s.conn.State.String()
-			}
-			return "still open when the trace ended"
-		},
+		summary: (*story).openSummary,
 	},
 }
 
-// deathErrno is what killed an established connection. Its own exchange's errno is what a probe was told.
+// deathErrno is what killed an established connection. What its hold, or its exchange, ended with is what a probe was
+// told.
 func (s *story) deathErrno() event.Errno {
 	if s.errno == 0 && s.probe != nil {
-		return s.probe.ExchangeErrno
+		return cmp.Or(s.probe.HoldErrno, s.probe.ExchangeErrno)
 	}
 	return s.errno
-}
-
-func (s *story) timedOut() bool { return s.established && s.deathErrno() == event.ETIMEDOUT }
-
-func (s *story) userTimeout() time.Duration {
-	if options := s.options(); options != nil {
-		return options.UserTimeout
-	}
-	return 0
-}
-
-func (s *story) retransmitsAtDeath() int {
-	if closing := s.last(event.Close); closing != nil {
-		return closing.Retransmits
-	}
-	return 0
-}
-
-func (s *story) probesAtDeath() int {
-	if closing := s.last(event.Close); closing != nil {
-		return closing.ProbesOut
-	}
-	return 0
-}
-
-// keepalive says that unanswered probes were keepalive's: with SO_KEEPALIVE on, nothing in flight.
-func (s *story) keepalive() bool {
-	options := s.options()
-	return s.probesAtDeath() > 0 && options != nil && options.KeepAlive
-}
-
-func (s *story) timerAtDeath() string {
-	switch {
-	case s.retransmitsAtDeath() > 0:
-		return count(s.retransmitsAtDeath(), "retransmission") + " of the same data unanswered"
-	case s.probesAtDeath() > 0:
-		return count(s.probesAtDeath(), "probe") + " unanswered"
-	}
-	return "which timer ran was not seen"
-}
-
-func (s *story) timerDoubt() []string {
-	doubts := []string{"the timer's own events were not seen: it is told from the counters that the socket had at its close"}
-	if s.probesAtDeath() > 0 && s.retransmitsAtDeath() == 0 {
-		doubts = append(doubts, "keepalive probes and zero-window probes share one counter")
-	}
-	return doubts
-}
-
-func (s *story) unseenICMPDoubt() []string {
-	if s.icmp != nil {
-		return nil
-	}
-	return []string{"the ICMP errors themselves were not seen, only the errno that they leave"}
 }
 
 // resetSlack is how long after the close a reset of its own may be reported: tcp_close and tcp_disconnect change the
@@ -357,6 +251,14 @@ func (s *story) whyReset(sent *event.Event) string {
 	return text
 }
 
+// afterIdling tells that nothing had come for a while.
+func (s *story) afterIdling() string {
+	if idle := s.idleBeforeEnd(); idle >= leastIdle {
+		return ", idle " + duration(idle)
+	}
+	return ""
+}
+
 // peersReason is why the other end sent its reset, when that is on this host too.
 func (s *story) peersReason() string {
 	sent := s.peerLast(event.ResetSent)
@@ -376,6 +278,9 @@ func (s *story) sinceEstablished(offset time.Duration) string {
 
 // closedBy is who closed an established connection, empty when it is open or that is unknown.
 func (s *story) closedBy() string {
+	if s.conn == nil && s.probe != nil && s.probe.PeerClosed {
+		return timeline.ByPeer
+	}
 	if closing := s.last(event.Close); closing != nil {
 		return closing.ClosedBy
 	}

@@ -24,7 +24,7 @@ func OfName(target string, r event.Resolution, addresses []Verdict) Verdict {
 		v.SYNSent += a.SYNSent
 		v.Evidence = append(v.Evidence, a.Evidence...)
 		v.addDoubts(a, len(addresses) > 1)
-		v.Confidence = lower(v.Confidence, a.Confidence, best.Outcome == OutcomeConnected)
+		v.Confidence = lower(v.Confidence, a.Confidence, best.connected())
 	}
 	slices.Sort(v.Evidence)
 	v.Evidence = slices.Compact(v.Evidence)
@@ -47,12 +47,21 @@ func unresolved(target string, r event.Resolution) Verdict {
 // way there works; that this host has no route for one family says the least.
 var telling = []Cause{
 	Connected, ConnectedAfterRetries, Refused, ResetByOverflow, RejectedByICMP, ResetByPeer, BrokenPipe, ClosedByPeer,
-	ClosedAwaitingReply, AcceptQueueFull, SYNQueueFull, OldConnectionInTheWay, MD5OrAOMismatch, DroppedByLocalInput,
+	ClosedAwaitingReply, DroppedWhileIdle, KeepaliveTimeout, UserTimeout, RetransmissionTimeout, ZeroWindowTimeout,
+	UnreachableWhileConnected, AcceptQueueFull, SYNQueueFull, OldConnectionInTheWay, MD5OrAOMismatch, DroppedByLocalInput,
 	DroppedByLocalOutput, ConntrackFull, NoAnswer, NeighbourUnresolved, PortsExhausted, DeniedByPolicy,
 	AbandonedByApplication, StillOpen, Unexplained, NoRoute,
 }
 
+// connected says that what a probe was asked for went well: the handshake, or the hold that came after it.
+func (v *Verdict) connected() bool {
+	return v.Outcome == OutcomeConnected || v.Cause == StillOpen && v.IdleBeforeEnd > 0
+}
+
 func rank(v Verdict) int {
+	if v.connected() {
+		return 0
+	}
 	if i := slices.Index(telling, v.Cause); i >= 0 {
 		return i
 	}
@@ -86,7 +95,7 @@ func lower(a, b Confidence, connected bool) Confidence {
 func others(best Verdict, addresses []Verdict) []Contribution {
 	var list []Contribution
 	for _, a := range addresses {
-		if a.Remote == best.Remote && a.Conn == best.Conn || a.Outcome == OutcomeConnected {
+		if a.Remote == best.Remote && a.Conn == best.Conn || a.connected() {
 			continue
 		}
 		list = append(list, Contribution{Cause: a.Cause, Evidence: a.Evidence, Summary: where(a) + ": " + a.Summary})
@@ -101,8 +110,8 @@ func nameSummary(target string, best Verdict, addresses []Verdict) string {
 	if len(addresses) == 1 {
 		return text
 	}
-	failed := slices.DeleteFunc(slices.Clone(addresses), func(a Verdict) bool { return a.Outcome == OutcomeConnected })
-	if best.Outcome != OutcomeConnected {
+	failed := slices.DeleteFunc(slices.Clone(addresses), func(a Verdict) bool { return a.connected() })
+	if !best.connected() {
 		return fmt.Sprintf("none of the %d addresses of %s connected; %s: %s", len(addresses), target, where(best), text)
 	}
 	text = fmt.Sprintf("%s: %s", where(best), text)

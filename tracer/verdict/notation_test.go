@@ -31,6 +31,11 @@ func eventKeys(ev *event.Event) setters {
 	return setters{
 		"attempt":      number(&ev.Attempt),
 		"retransmits":  number(&ev.Retransmits),
+		"backoff":      number(&ev.Backoff),
+		"trigger":      text(&ev.Trigger),
+		"idle":         span(&ev.Idle),
+		"elapsed":      span(&ev.Elapsed),
+		"traffic":      parsed(&ev.Traffic, parseTraffic),
 		"probes_out":   number(&ev.ProbesOut),
 		"isn":          sequence(&ev.ISN),
 		"peer_isn":     sequence(&ev.PeerISN),
@@ -66,11 +71,57 @@ func probeKeys(p *event.Probe) setters {
 		"expected":       text(&p.Expected),
 		"expect_met":     flag(&p.ExpectMet),
 		"icmp":           parsed(&p.ICMP, parseICMP),
-		"user_timeout": func(value string) error {
-			p.Options = &event.Options{}
-			return span(&p.Options.UserTimeout)(value)
-		},
+		"held":           span(&p.HeldFor),
+		"hold_errno":     parsed(&p.HoldErrno, event.ParseErrno),
+		"write_errno":    parsed(&p.WriteErrno, event.ParseErrno),
+		"peer_closed":    flag(&p.PeerClosed),
+		"sent":           bytes(&p.BytesSent),
+		"acked":          bytes(&p.BytesAcked),
+		"received":       bytes(&p.BytesReceived),
+		"retransmits":    number(&p.Retransmits),
+		"user_timeout":   probeOption(p, func(o *event.Options) func(string) error { return span(&o.UserTimeout) }),
+		"keepalive":      probeOption(p, func(o *event.Options) func(string) error { return flag(&o.KeepAlive) }),
 	}
+}
+
+func probeOption(p *event.Probe, setter func(*event.Options) func(string) error) func(string) error {
+	return func(value string) error {
+		if p.Options == nil {
+			p.Options = &event.Options{}
+		}
+		return setter(p.Options)(value)
+	}
+}
+
+func optionKeys(o *event.Options) setters {
+	return setters{
+		"keepalive":    flag(&o.KeepAlive),
+		"keepidle":     span(&o.KeepaliveIdle),
+		"keepintvl":    span(&o.KeepaliveInterval),
+		"keepcnt":      number(&o.KeepaliveCount),
+		"user_timeout": span(&o.UserTimeout),
+	}
+}
+
+func bytes(to *int64) func(string) error {
+	return parsed(to, func(s string) (int64, error) { return strconv.ParseInt(s, 10, 64) })
+}
+
+// parseTraffic reads sent/acked/received/unacked/unsent/window/retransmits, as many as are given.
+func parseTraffic(s string) (*event.Traffic, error) {
+	var t event.Traffic
+	var unacked, unsent, window, retransmits int64
+	to := []*int64{&t.BytesSent, &t.BytesAcked, &t.BytesReceived, &unacked, &unsent, &window, &retransmits}
+	for i, word := range strings.Split(s, "/") {
+		if i >= len(to) {
+			return nil, fmt.Errorf("traffic is at most %d numbers, not %q", len(to), s)
+		}
+		if err := bytes(to[i])(word); err != nil {
+			return nil, err
+		}
+	}
+	t.Unacked, t.Unsent, t.SendWindow, t.Retransmits = int(unacked), int(unsent), int(window), int(retransmits)
+	return &t, nil
 }
 
 func number(to *int) func(string) error { return parsed(to, strconv.Atoi) }

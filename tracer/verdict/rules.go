@@ -22,7 +22,8 @@ type rule struct {
 }
 
 // rules are all rows, the most specific first. The last row of a part takes what no other explains.
-var rules = slices.Concat(answeredRules, synchronousRules, rejectionRules, serverRules, silenceRules, deathRules, endRules)
+var rules = slices.Concat(answeredRules, synchronousRules, rejectionRules, serverRules, silenceRules, idleRules, deathRules,
+	resetRules, endRules)
 
 // Of says why a connection went as it did, or stands as it does, from its events and whatever else is known. The
 // connection may be nil: then there is only what the probe saw.
@@ -36,7 +37,7 @@ func (s *story) judge(r rule) Verdict {
 	v := Verdict{
 		Cause:        r.cause,
 		Outcome:      r.outcome,
-		Errno:        s.errno,
+		Errno:        s.deathErrno(),
 		Summary:      r.summary(s),
 		Contributing: s.contributing(r.cause),
 		Evidence:     s.numbers(r.shows),
@@ -65,7 +66,7 @@ func (s *story) judge(r rule) Verdict {
 // measure fills in the numbers.
 func (s *story) measure(v *Verdict) {
 	v.Local, v.Remote = s.local(), s.remote()
-	v.Duration = s.end
+	v.Duration, v.IdleBeforeEnd = s.end, s.idleBeforeEnd()
 	v.Connect = s.handshake()
 	if s.client() {
 		v.SYNSent = s.syns()
@@ -77,7 +78,9 @@ func (s *story) measure(v *Verdict) {
 	if p := s.probe; p != nil {
 		v.Target, v.Resolve = p.Target, p.Resolve
 		v.Connect = p.Connect
-		v.BytesSent, v.BytesAcked, v.BytesReceived = p.BytesSent, p.BytesAcked, p.BytesReceived
+		if s.traffic() == nil {
+			v.BytesSent, v.BytesAcked, v.BytesReceived = p.BytesSent, p.BytesAcked, p.BytesReceived
+		}
 		if p.HasInfo && p.Connected && p.TotalRetrans == 0 && p.RTT > 0 {
 			v.HandshakeRTT = p.RTT
 		}
@@ -85,10 +88,11 @@ func (s *story) measure(v *Verdict) {
 }
 
 func (s *story) measureEvents(v *Verdict) {
-	for i := range s.conn.Events {
-		if ev := &s.conn.Events[i]; ev.Kind == event.Retransmit {
-			v.Retransmits += max(1, ev.Count)
-		}
+	v.Retransmits = s.total(event.Retransmit)
+	if traffic := s.traffic(); traffic != nil {
+		v.BytesSent, v.BytesAcked, v.BytesReceived = traffic.BytesSent, traffic.BytesAcked, traffic.BytesReceived
+		// The socket counts what was sent again of the handshake too.
+		v.Retransmits = max(v.Retransmits, traffic.Retransmits-s.attempts-s.synACKs())
 	}
 	// With a SYN sent again nobody knows which one was answered (Karn).
 	connect, done := s.first(event.Connect), s.first(event.Established)

@@ -3,6 +3,7 @@ package verdict
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -88,6 +89,50 @@ func TestOneLostEventNeverGivesAWrongCertainCause(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What a connection lived through before its last act does not change its verdict, though the story no longer holds all
+// of it.
+func TestALongLifeDoesNotChangeTheVerdict(t *testing.T) {
+	for _, original := range loadScenarios(t) {
+		i := slices.IndexFunc(original.events, func(l line) bool { return l.ev.Kind == event.Established && l.conn == original.judged })
+		if i < 0 || i+1 == len(original.events) {
+			continue
+		}
+		truth := original.judge()
+		long := *original
+		long.events = slices.Insert(slices.Clone(original.events), i+1, lifetime(original.events[i], 500)...)
+		long.number()
+		got := long.judge()
+		if got.Cause != truth.Cause || got.Confidence != truth.Confidence || got.EndedBy != truth.EndedBy {
+			t.Errorf("%s: %s (%s, ended by %q), in a long life %s (%s, ended by %q)", original.name, truth.Cause, truth.Confidence,
+				truth.EndedBy, got.Cause, got.Confidence, got.EndedBy)
+		}
+		if got.IdleBeforeEnd != truth.IdleBeforeEnd {
+			t.Errorf("%s: idle for %v, in a long life for %v", original.name, truth.IdleBeforeEnd, got.IdleBeforeEnd)
+		}
+	}
+}
+
+// lifetime is n troubles that all passed: probes and data, answered at last.
+func lifetime(after line, n int) []line {
+	var lines []line
+	add := func(ev event.Event) {
+		l := after
+		ev.Conn, ev.Role, ev.Local, ev.Remote, ev.State = l.ev.Conn, l.ev.Role, l.ev.Local, l.ev.Remote, event.StateEstablished
+		ev.Mono = after.ev.Mono + time.Duration(len(lines)+1)*time.Microsecond
+		l.ev = ev
+		lines = append(lines, l)
+	}
+	for range n {
+		add(event.Event{Kind: event.KeepaliveProbe, Attempt: 1})
+		add(event.Event{Kind: event.KeepaliveProbe, Attempt: 2})
+		add(event.Event{Kind: event.KeepaliveAnswer})
+		add(event.Event{Kind: event.Retransmit, Trigger: "rto", Attempt: 1, RTO: 400 * time.Millisecond})
+		add(event.Event{Kind: event.Retransmit, Trigger: "fast"})
+		add(event.Event{Kind: event.KeepaliveAnswer})
+	}
+	return lines
 }
 
 // Whatever events come in whatever order, there is a verdict, and it keeps its promises.

@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -33,7 +34,7 @@ import (
 //	cause no_answer
 //
 // Every key of the verdict section must hold: cause, outcome, ended_by, errno, confidence, summary, evidence, syn_sent,
-// connect, rtt, contributing exactly ("none" for an absent value); doubt and advice as a part of one of the sentences,
+// connect, rtt, idle, bytes (sent/acked/received), retransmits, contributing exactly ("none" for an absent value); doubt and advice as a part of one of the sentences,
 // "doubts none" that there is none. The connection judged is a, or the one that "judge" names.
 type scenario struct {
 	name   string
@@ -67,7 +68,8 @@ type line struct {
 // usualHooks are the kinds that every kernel shows one way or another.
 var usualHooks = []event.Kind{
 	event.Connect, event.SYNSent, event.SYNReceived, event.SYNRetransmit, event.SYNACKRetransmit, event.Established,
-	event.Accept, event.StateChange, event.ResetSent, event.ResetReceived, event.Error, event.Close,
+	event.Accept, event.StateChange, event.OptionsChanged, event.Retransmit, event.KeepaliveProbe, event.KeepaliveAnswer,
+	event.WindowProbe, event.ResetSent, event.ResetReceived, event.Error, event.Close,
 }
 
 func loadScenarios(t testing.TB) []*scenario {
@@ -208,6 +210,12 @@ func (sc *scenario) event(words []string) error {
 		l.lost = l.lost || word == "lost"
 		return word == "lost"
 	})
+	if kind == event.OptionsChanged { // as the connection's were, but for what the line says
+		changed := conn.options
+		l.ev.Options, l.ev.Sysctls = &changed, &conn.sysctls
+		sc.events = append(sc.events, l)
+		return set(details, optionKeys(&changed))
+	}
 	sc.events = append(sc.events, l)
 	return set(details, eventKeys(&sc.events[len(sc.events)-1].ev))
 }
@@ -215,7 +223,10 @@ func (sc *scenario) event(words []string) error {
 // declare reads "a client LOCAL REMOTE details".
 func (sc *scenario) declare(words []string) error {
 	c := &end{id: event.ConnID(100 + len(sc.conns))}
-	c.sysctls = event.Sysctls{SYNRetries: 6, SYNLinearTimeouts: 0, SYNACKRetries: 5, Retries2: 15}
+	c.sysctls = event.Sysctls{
+		SYNRetries: 6, SYNLinearTimeouts: 0, SYNACKRetries: 5, Retries2: 15,
+		KeepaliveIdle: 2 * time.Hour, KeepaliveInterval: 75 * time.Second, KeepaliveCount: 9,
+	}
 	sc.conns[words[0]] = c
 	var err error
 	if c.ev.Role, err = event.ParseRole(words[1]); err != nil {
@@ -231,8 +242,8 @@ func (sc *scenario) declare(words []string) error {
 	keys := eventKeys(&c.ev)
 	keys["syn_retries"] = number(&c.sysctls.SYNRetries)
 	keys["linear"] = number(&c.sysctls.SYNLinearTimeouts)
-	keys["user_timeout"] = span(&c.options.UserTimeout)
-	keys["keepalive"] = flag(&c.options.KeepAlive)
+	keys["retries2"] = number(&c.sysctls.Retries2)
+	maps.Copy(keys, optionKeys(&c.options))
 	return set(words[4:], keys)
 }
 
@@ -337,7 +348,9 @@ func holds(v Verdict, key, want string) error {
 		"cause": string(v.Cause), "outcome": string(v.Outcome), "ended_by": string(v.EndedBy), "errno": v.Errno.String(),
 		"confidence": string(v.Confidence), "summary": v.Summary, "syn_sent": strconv.Itoa(v.SYNSent),
 		"evidence": strings.Trim(fmt.Sprint(v.Evidence), "[]"), "connect": v.Connect.String(), "rtt": v.HandshakeRTT.String(),
-		"doubts": strings.Join(v.Doubts, "; "), "target": v.Target,
+		"doubts": strings.Join(v.Doubts, "; "), "target": v.Target, "idle": v.IdleBeforeEnd.String(),
+		"bytes":       fmt.Sprintf("%d/%d/%d", v.BytesSent, v.BytesAcked, v.BytesReceived),
+		"retransmits": strconv.Itoa(v.Retransmits),
 	}
 	var contributing []string
 	for _, c := range v.Contributing {

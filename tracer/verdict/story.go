@@ -27,6 +27,7 @@ type story struct {
 	attempts int         // retransmissions of the SYN, those that failed locally included
 	failed   int         // of these
 	end      time.Duration
+	pending  pending
 }
 
 func tell(c *timeline.Connection, f Facts) *story {
@@ -36,6 +37,11 @@ func tell(c *timeline.Connection, f Facts) *story {
 	}
 	if s.probe != nil {
 		s.readProbe()
+	}
+	if c != nil {
+		s.readPending()
+	} else if s.probe != nil {
+		s.guessPending()
 	}
 	s.inProgress = !s.established && !s.syncError && (!s.closed || s.interrupted())
 	return s
@@ -97,12 +103,12 @@ func (s *story) readProbe() {
 	if s.icmp == nil && kills(p.ICMP) {
 		s.icmp = p.ICMP
 	}
-	if p.HasInfo {
+	if p.HasInfo && !s.held() && p.BytesSent == 0 { // or else data that was sent again counts as well
 		s.attempts = max(s.attempts, p.TotalRetrans)
 	}
 	if s.conn == nil {
 		s.end = p.Connect
-		if p.GaveUp != "" {
+		if p.GaveUp != "" || s.held() || s.exchangeFailed() {
 			s.end = max(p.Connect, p.Lifetime)
 		}
 	}
@@ -154,6 +160,20 @@ func (s *story) last(kind event.Kind) *event.Event {
 		}
 	}
 	return nil
+}
+
+// total is how many events of a kind there were, those included that a long story no longer holds.
+func (s *story) total(kind event.Kind) int {
+	if s.conn == nil {
+		return 0
+	}
+	n := s.conn.Folded[kind]
+	for i := range s.conn.Events {
+		if ev := &s.conn.Events[i]; ev.Kind == kind {
+			n += max(1, ev.Count)
+		}
+	}
+	return n
 }
 
 // peerLast is the last event of a kind at the other end, when that is on this host too.
@@ -233,8 +253,18 @@ func (s *story) exchangeFailed() bool {
 		(s.probe.ExchangeErrno != 0 || s.probe.Expected != "" && !s.probe.ExpectMet)
 }
 
+// held says that a probe kept its connection to see what becomes of it.
+func (s *story) held() bool { return s.probe != nil && s.probe.HeldFor > 0 }
+
+// outlived says that a connection that was held was still alive when the hold ended.
+func (s *story) outlived() bool {
+	return s.held() && !s.exchangeFailed() && s.probe.HoldErrno == 0 && !s.probe.PeerClosed
+}
+
 // answered says that the verdict is about a probe's handshake, and that it succeeded.
-func (s *story) answered() bool { return s.probe != nil && s.probe.Connected && !s.exchangeFailed() }
+func (s *story) answered() bool {
+	return s.probe != nil && s.probe.Connected && !s.exchangeFailed() && !s.held()
+}
 
 func (s *story) local() netip.AddrPort {
 	if s.conn != nil && s.conn.Local.IsValid() {

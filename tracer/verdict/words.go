@@ -11,7 +11,7 @@ import (
 )
 
 // count writes a number with its noun: 1 SYN, 2 SYNs.
-func count[N int | uint64](n N, noun string) string {
+func count[N int | int64 | uint64](n N, noun string) string {
 	if n == 1 {
 		return "1 " + noun
 	}
