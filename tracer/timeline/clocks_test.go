@@ -258,8 +258,11 @@ func TestTheEndOfAnOrphanIsNotForetold(t *testing.T) {
 	}
 }
 
-func windowProbe(at time.Duration, attempt int, elapsed time.Duration) *event.Event {
-	return &event.Event{Kind: event.WindowProbe, Conn: 1, Mono: at, Attempt: attempt, Elapsed: elapsed, RTO: 200 * ms}
+// windowProbe is the n-th probe of a shut window, with an RTO of 200 ms.
+func windowProbe(n int, at time.Duration, attempt int, elapsed time.Duration) *event.Event {
+	return &event.Event{
+		Kind: event.WindowProbe, Conn: 1, Mono: at, Attempt: attempt, Elapsed: elapsed, RTO: 200 * ms << n, Backoff: n,
+	}
 }
 
 func TestWindowProbesAreDueFromTheLastOne(t *testing.T) {
@@ -275,7 +278,7 @@ func TestWindowProbesAreDueFromTheLastOne(t *testing.T) {
 		{1404 * ms, 404 * ms, forecastOf{2, 3, 1400 * ms, 1400*ms + in250(400*ms), 2204 * ms, 3804 * ms}},
 		{2220 * ms, 1220 * ms, forecastOf{3, 3, 2204 * ms, 2204*ms + in250(800*ms), 3820 * ms, 3820 * ms}},
 	} {
-		ev := windowProbe(step.at, i+1, step.elapsed)
+		ev := windowProbe(i+1, step.at, i+1, step.elapsed)
 		tracker.Add(ev)
 		check(t, "probe", ev, step.want)
 	}
@@ -284,14 +287,14 @@ func TestWindowProbesAreDueFromTheLastOne(t *testing.T) {
 func TestAnAnswerStartsTheWaitForTheNextWindowProbe(t *testing.T) {
 	tracker := New(Config{HZ: 250})
 	tracker.Add(&event.Event{Kind: event.Established, Conn: 1, Options: &event.Options{}, Sysctls: established()})
-	tracker.Add(windowProbe(1000*ms, 1, 0))
+	tracker.Add(windowProbe(1, 1000*ms, 1, 0))
 	tracker.Add(&event.Event{Kind: event.KeepaliveAnswer, Conn: 1, Mono: 1050 * ms})
-	seen := windowProbe(1460*ms, 1, 460*ms)
+	seen := windowProbe(2, 1460*ms, 1, 460*ms)
 	tracker.Add(seen)
 	if seen.Predicted != 1450*ms || seen.Latest != 1450*ms+in250(400*ms) || seen.NextDue != 2260*ms {
 		t.Errorf("%+v", of(seen))
 	}
-	unseen := windowProbe(2400*ms, 1, 1400*ms)
+	unseen := windowProbe(3, 2400*ms, 1, 1400*ms)
 	tracker.Add(unseen)
 	if unseen.Predicted != 0 || unseen.NextDue != 4000*ms {
 		t.Errorf("%+v", of(unseen))
@@ -301,10 +304,21 @@ func TestAnAnswerStartsTheWaitForTheNextWindowProbe(t *testing.T) {
 func TestTheUserTimeoutEndsAShutWindowThatIsAnswered(t *testing.T) {
 	tracker := New(Config{HZ: 250})
 	tracker.Add(&event.Event{Kind: event.Established, Conn: 1, Options: &event.Options{UserTimeout: 3 * time.Second}, Sysctls: established()})
-	tracker.Add(windowProbe(1000*ms, 1, 0))
-	ev := windowProbe(1420*ms, 1, 420*ms)
+	tracker.Add(windowProbe(1, 1000*ms, 1, 0))
+	ev := windowProbe(2, 1420*ms, 1, 420*ms)
 	tracker.Add(ev)
 	if ev.GivesUp != 4000*ms {
+		t.Errorf("%+v", of(ev))
+	}
+}
+
+// What is known of the window's probes before the trace is how often the wait has doubled.
+func TestWindowProbesOfAnOlderConnectionAreForetold(t *testing.T) {
+	tracker := New(Config{HZ: 250})
+	ev := windowProbe(3, 100*time.Second, 1, 1500*ms)
+	ev.Options, ev.Sysctls, ev.PreExisting = &event.Options{UserTimeout: 10 * time.Second}, established(), true
+	tracker.Add(ev)
+	if ev.NextDue != 1600*ms || ev.GivesUp != 8500*ms || ev.Predicted != 0 {
 		t.Errorf("%+v", of(ev))
 	}
 }
@@ -420,7 +434,8 @@ func TestNoEventsUpsetTheClocks(t *testing.T) {
 				ev.Sysctls = &event.Sysctls{Retries2: rapid.Int().Draw(t, "retries2"), SYNACKRetries: rapid.Int().Draw(t, "synack")}
 				ev.Options = &event.Options{
 					KeepAlive: true, KeepaliveIdle: extreme(t, "keepidle"), KeepaliveInterval: extreme(t, "keepintvl"),
-					KeepaliveCount: rapid.Int().Draw(t, "keepcnt"), UserTimeout: extreme(t, "user timeout"), RTOMax: extreme(t, "rto max"),
+					KeepaliveCount: rapid.Int().Draw(t, "keepcnt"), UserTimeout: extreme(t, "user timeout"),
+					RTOMax: rapid.SampledFrom([]time.Duration{-1, 0, time.Minute, 1 << 62}).Draw(t, "rto max"),
 				}
 			}
 			tracker.Add(ev)

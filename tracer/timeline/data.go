@@ -11,6 +11,9 @@ import (
 // stampGrain is how far apart two readings of retrans_stamp can be: it may be in milliseconds.
 const stampGrain = 2 * time.Millisecond
 
+// mostMissing is how many retransmissions in a row may have gone unseen for the next to be foretold.
+const mostMissing = 3
+
 // dataClock follows the retransmission timer of unacknowledged data. The offsets of its forecasts count from the first
 // transmission of that data. When that was is not reported, and nothing depends on it: what the kernel holds against
 // its limit is the time since the first retransmission. The zero value knows nothing and annotates nothing.
@@ -49,7 +52,7 @@ func (k *dataClock) retransmit(ev *event.Event) {
 	if !same {
 		k.begin(attempt, ev)
 	}
-	k.foretold = same && k.armed
+	k.foretold = same && k.armed && attempt-k.sent <= mostMissing
 	for k.sent < attempt {
 		k.step(k.sent+1 == attempt)
 	}

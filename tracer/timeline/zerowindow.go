@@ -42,7 +42,7 @@ func (k *windowClock) probe(ev *event.Event) {
 	attempt := bounded(cmp.Or(ev.Attempt, k.unanswered+1))
 	first := ev.Mono - ev.Elapsed
 	same := k.sent > 0 && (first-k.first).Abs() <= idleGrain
-	k.rules.RTO = cmp.Or(ev.RTO, k.rules.RTO)
+	k.rules.RTO = cmp.Or(ev.RTO>>min(max(ev.Backoff, 0), 62), k.rules.RTO) // ev.RTO is the wait for the next probe
 	if !same {
 		k.sent, k.unanswered, k.first = bounded(max(attempt, ev.Backoff, 1))-1, attempt-1, first
 	}

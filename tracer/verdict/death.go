@@ -274,15 +274,35 @@ func (s *story) unsent() string {
 // deathRests are the kinds whose absence matters: a user timeout that was set late decides as any other, and of the
 // timer's own events none may be missing, unless they agree with what the socket counted.
 func (s *story) deathRests() []event.Kind {
-	rests := []event.Kind{event.OptionsChanged}
+	var rests []event.Kind
+	if !s.asForetold() {
+		rests = append(rests, event.OptionsChanged)
+	}
 	if !s.pending.told {
 		rests = append(rests, s.pending.kinds()...)
 	}
 	return rests
 }
 
+// asForetold says that the end came when the schedule had it, within what the timer wheel and a busy machine add to the
+// last wait: the settings that it was computed from are then those that ruled.
+func (s *story) asForetold() bool {
+	foretold, closing := s.pending.foretold(), s.last(event.Close)
+	if foretold == 0 || closing == nil {
+		return false
+	}
+	const busy = 100 * time.Millisecond
+	wait := foretold - s.pending.last.Offset
+	return closing.Offset >= foretold-stampGrain && closing.Offset <= foretold+wait/4+busy
+}
+
 func (s *story) timerDoubts() []string {
-	if s.pending.told || !s.traced() {
+	switch {
+	case !s.traced():
+		return nil
+	case s.pending.told && s.pending.foretold() > 0 && !s.asForetold():
+		return []string{"the end did not come when the schedule had it: a setting may have changed unseen"}
+	case s.pending.told:
 		return nil
 	}
 	if s.pending.timer == noTimer {

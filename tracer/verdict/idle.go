@@ -130,7 +130,7 @@ func (s *story) idleBeforeEnd() time.Duration {
 		return 0
 	}
 	if last := s.pending.last; last != nil && s.pending.timer == retransmitTimer {
-		return max(0, last.Idle-last.Elapsed-firstWait(last))
+		return max(0, last.Idle-last.Elapsed-s.unacknowledgedFirst(last))
 	}
 	if closing := s.last(event.Close); closing != nil && s.pending.timer != retransmitTimer {
 		return closing.Idle
@@ -138,8 +138,19 @@ func (s *story) idleBeforeEnd() time.Duration {
 	return 0
 }
 
-// firstWait is the timer that the data was first sent with: it has doubled at each retransmission since.
-func firstWait(ev *event.Event) time.Duration { return ev.RTO >> min(max(ev.Attempt, 0), 62) }
+// unacknowledgedFirst is how long the data had been on its way before it was first sent again: the timer's first wait,
+// which has doubled at each retransmission since, and once more about as much where a loss probe started it anew.
+func (s *story) unacknowledgedFirst(last *event.Event) time.Duration {
+	wait := last.RTO >> min(max(last.Attempt, 0), 62)
+	again := last.Mono - last.Elapsed
+	for i := range s.conn.Events {
+		ev := &s.conn.Events[i]
+		if ev.Kind == event.Retransmit && ev.Trigger == "tlp" && ev.Mono < again && again-ev.Mono < 2*wait {
+			return 2 * wait
+		}
+	}
+	return wait
+}
 
 func (s *story) silenceAfterIdle() string {
 	text := fmt.Sprintf("dropped while idle: it worked, was idle for %s, and the next data met silence",

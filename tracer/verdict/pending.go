@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"fmt"
 	"time"
 
 	"tcptrace/tracer/event"
@@ -106,6 +107,9 @@ func (s *story) uncounted(closing *event.Event, seen pending) pending {
 	case closing.Errno != event.ETIMEDOUT:
 		return pending{}
 	case seen.timer == windowTimer:
+		if seen.last.Kind == event.WindowProbe {
+			seen.count = 0
+		}
 		return seen
 	case closing.Traffic != nil && closing.Traffic.Unsent+closing.Traffic.Unacked > 0:
 		return pending{timer: windowTimer}
@@ -147,8 +151,10 @@ func (s *story) guessPending() {
 // String tells what waited: "3 keepalive probes unanswered".
 func (p pending) String() string {
 	switch {
-	case p.timer == windowTimer && p.sent > p.count && p.count <= 1:
+	case p.timer == windowTimer && p.sent > 0 && p.count == 0:
 		return count(p.sent, "window probe") + " sent, and answered with the window still shut"
+	case p.timer == windowTimer && p.sent > p.count:
+		return fmt.Sprintf("%s sent, the last %d of them unanswered", count(p.sent, "window probe"), p.count)
 	case p.timer == windowTimer && p.count > 0:
 		return count(p.count, "window probe") + " unanswered"
 	case p.timer == windowTimer:
