@@ -91,6 +91,29 @@ func TestOneLostEventNeverGivesAWrongCertainCause(t *testing.T) {
 	}
 }
 
+// A timer's packet can go unseen without being counted as lost, where a hook does not run: what the socket counted at its
+// close gives that away.
+func TestOneUnseenTimerEventNeverGivesAWrongCertainCause(t *testing.T) {
+	timers := []event.Kind{event.Retransmit, event.KeepaliveProbe, event.KeepaliveAnswer, event.WindowProbe}
+	for _, original := range loadScenarios(t) {
+		truth := original.judge()
+		for i := range original.events {
+			if !slices.Contains(timers, original.events[i].ev.Kind) {
+				continue
+			}
+			blind := *original
+			blind.events = slices.Delete(slices.Clone(original.events), i, i+1)
+			for j := range blind.events {
+				blind.events[j].ev.Total = 0
+			}
+			blind.number()
+			if got := blind.judge(); got.Confidence == Certain && got.Cause != truth.Cause {
+				t.Errorf("%s without event %d: certain of %s, but it was %s", original.name, i+1, got.Cause, truth.Cause)
+			}
+		}
+	}
+}
+
 // What a connection lived through before its last act does not change its verdict, though the story no longer holds all
 // of it.
 func TestALongLifeDoesNotChangeTheVerdict(t *testing.T) {
