@@ -218,47 +218,46 @@ func (s *Socket) beforeRetransmission(what What, hz int) Forecast {
 
 // shutInFlight says whether the peer shut its window on data in flight, so that its retransmission is the window probe.
 func (s *Socket) shutInFlight() bool {
-	return !s.Orphan && s.InFlight > 0 && s.Traffic != nil && s.Traffic.SendWindow == 0
+	handshake := s.State == event.StateSYNSent || s.State == event.StateSYNRecv
+	return !handshake && !s.Orphan && s.InFlight > 0 && s.Traffic != nil && s.Traffic.SendWindow == 0
 }
 
 // shrunkWindow follows tcp_retransmit_timer where the window is shut on data in flight: no count ends it, but silence of
-// the peer for two RTO maxima, or for the user timeout, and as long a time without progress (tcp_rtx_probe0_timed_out).
+// the peer for two RTO maxima and as long a time without progress, or the user timeout without progress, whatever the
+// peer says (tcp_rtx_probe0_timed_out).
 func (s *Socket) shrunkWindow(hz int) Forecast {
 	longest := cmp.Or(s.rtoMax(), 2*time.Minute)
-	limit, rule := 2*longest, RuleSilence
-	if ut := s.Options.UserTimeout; ut > 0 && ut < limit {
-		limit, rule = ut, Rule(schedule.RuleUserTimeout.String())
-	}
 	stuck := max(s.Retransmitting, s.sinceArmed(s.RTO))
-	over := func(at time.Duration) bool { return s.LastACK+at > limit && stuck+at > limit }
-	if rule != RuleSilence { // then the peer's answers do not count
-		over = func(at time.Duration) bool { return stuck+at > limit }
+	limit, f := 2*longest-min(stuck, s.LastACK), Forecast{Ends: true, Rule: RuleSilence, Answered: AnsweredNever}
+	if ut := s.Options.UserTimeout; ut > 0 && ut <= 2*longest {
+		limit, f.Rule, f.Answered = ut-stuck, Rule(schedule.RuleUserTimeout.String()), AnsweredSame
 	}
-	f := Forecast{Ends: true, Rule: rule, Next: Next{What: WindowProbe, In: s.Retransmit.Left}}
-	f.Next.Latest = s.Retransmit.Left + schedule.WheelDelay(s.RTO, hz)
-	due, latest, rto := f.Next.In, f.Next.Latest, s.RTO
-	f.Earliest = math.MaxInt64
-	for {
-		if over(latest) {
-			f.Earliest = min(f.Earliest, max(due, min(latest, limit-stuck)))
-		}
-		if over(due) {
-			break
-		}
-		rto = min(2*max(rto, time.Millisecond), longest)
-		due, latest = due+rto, latest+rto+schedule.WheelDelay(rto, hz)
-	}
-	if due == f.Next.In {
+	due, latest := s.Retransmit.Left, s.Retransmit.Left+schedule.WheelDelay(s.RTO, hz)
+	f.Next = Next{What: WindowProbe, In: due, Latest: latest}
+	if due > limit {
 		f.Next.What = GiveUp
 	}
-	f.GivesUp, f.Latest = due, latest
-	if rule != RuleSilence {
-		f.Answered = AnsweredSame
-	} else {
-		f.Answered = AnsweredNever
+	f.Earliest = math.MaxInt64
+	for rto := s.RTO; ; {
+		if latest > limit {
+			f.Earliest = min(f.Earliest, max(due, limit))
+		}
+		if due > limit {
+			f.GivesUp, f.Latest = due, max(latest, f.Latest)
+			return f
+		}
+		f.Latest = latest
+		rto = min(2*max(rto, time.Millisecond), longest)
+		wait, late := rto, latest
+		if f.Answered == AnsweredSame { // tcp_clamp_rto_to_user_timeout, and a tick more, as the limit has to be exceeded
+			wait, late = min(rto, max(limit-due, 0)+tick(hz)), min(latest, limit)
+		}
+		due, latest = due+wait, late+wait+schedule.WheelDelay(wait, hz)
 	}
-	return f
 }
+
+// tick is how long a tick takes; of the slowest kernels where that is unknown.
+func tick(hz int) time.Duration { return time.Second / time.Duration(cmp.Or(hz, 100)) }
 
 // shutWindow forecasts a socket that probes a window which is shut.
 func (s *Socket) shutWindow(hz int) Forecast {
