@@ -16,12 +16,13 @@ const module = "tcptrace/"
 
 // allowed says which of the project's packages each package may import, directly.
 var allowed = map[string][]string{
-	"cmd/tcptrace":    {"tracer", "tracer/event", "tracer/timeline", "tracer/schedule", "tracer/verdict", "tracer/host", "tracer/jsonline", "tracer/sockets", "tracer/sockdiag", "prober", "prober/lab"},
+	"cmd/tcptrace":    {"tracer", "tracer/event", "tracer/timeline", "tracer/schedule", "tracer/verdict", "tracer/host", "tracer/jsonline", "tracer/lint", "tracer/sockets", "tracer/sockdiag", "prober", "prober/lab"},
 	"prober":          {"tracer/event"},
 	"prober/lab":      {"prober", "tracer/event"},
 	"tracer":          {"tracer/event", "tracer/host", "tracer/sockets"},
 	"tracer/event":    {"tracer/jsonline"},
 	"tracer/jsonline": {},
+	"tracer/lint":     {"tracer/event", "tracer/schedule", "tracer/timeline"},
 	"tracer/schedule": {},
 	"tracer/timeline": {"tracer/event", "tracer/schedule"},
 	"tracer/verdict":  {"tracer/event", "tracer/timeline", "tracer/schedule", "tracer/jsonline"},
@@ -31,7 +32,7 @@ var allowed = map[string][]string{
 }
 
 // pure are the packages of values: no files, no kernel, no clock of their own.
-var pure = []string{"tracer/event", "tracer/jsonline", "tracer/schedule", "tracer/sockets", "tracer/timeline", "tracer/verdict"}
+var pure = []string{"tracer/event", "tracer/jsonline", "tracer/lint", "tracer/schedule", "tracer/sockets", "tracer/timeline", "tracer/verdict"}
 
 // impure is what a pure package may not even import through another of the project's.
 var impure = []string{"os", "syscall", "net", "golang.org/x/sys/unix", "github.com/cilium/ebpf"}
