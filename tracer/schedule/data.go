@@ -23,8 +23,9 @@ type Data struct {
 	// of Retries2; its 0 means 8 while the timer has not come to RTOMax, and none from there on.
 	Orphan        bool
 	OrphanRetries int
-	// ThinLinear says that the stream is thin, and that the first six retransmissions do not double the wait
-	// (TCP_THIN_LINEAR_TIMEOUTS, tcp_thin_linear_timeouts).
+	// ThinLinear says that the first six retransmissions do not double the wait: TCP_THIN_LINEAR_TIMEOUTS or
+	// tcp_thin_linear_timeouts is on, and the stream thin (tcp_stream_is_thin), with fewer than four segments in flight
+	// and past its initial slow start. Not every congestion control leaves that: BBR does not.
 	ThinLinear bool
 	HZ         int // ticks per second; 0: unknown, the bounds then hold for every usual one
 }

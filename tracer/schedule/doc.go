@@ -1,5 +1,5 @@
-// Package schedule predicts the kernel's TCP timers: when each retransmission or probe is due, and when the kernel gives
-// up and by which rule.
+// Package schedule predicts the kernel's TCP timers: when each retransmission or probe is due, and when the kernel
+// gives up and by which rule.
 //
 // Each type is what rules one timer: [SYN] and [SYNACK] in a handshake, [Data] with something in flight, [ZeroWindow]
 // with something to send and no room for it, [Keepalive] with neither, and [FinWait2] after close.

@@ -148,7 +148,8 @@ func (t train) probes() int {
 // end is when it gives up. Elapsed time is read in ticks, and so may seem to be up to one longer than it is.
 func (t train) end() End {
 	last := t.probes()
-	end := End{Offset: t.due(last), Latest: t.latestFire(last), Earliest: t.due(last), Rule: RuleCount, Errno: timedOut, Reset: true}
+	due, latest := t.due(last), t.latestFire(last)
+	end := End{Offset: due, Latest: latest, Earliest: due, Rule: RuleCount, Errno: timedOut, Reset: true}
 	if t.UserTimeout == 0 {
 		return end
 	}

@@ -9,7 +9,7 @@ const (
 	rtoMax         = 120 * time.Second        // TCP_RTO_MAX, and the most that tcp_rto_max_ms takes
 	leastRTOMax    = time.Second              // the least that tcp_rto_max_ms takes
 	maxSYNCount    = 127                      // MAX_TCP_SYNCNT, of tcp_syn_retries and tcp_syn_linear_timeouts alike
-	maxCount       = 255                      // of sysctls in a byte: tcp_retries2, tcp_orphan_retries, tcp_keepalive_probes
+	maxCount       = 255                      // of sysctls in a byte, such as tcp_retries2
 	maxUserTimeout = (1<<31 - 1) * clockGrain // TCP_USER_TIMEOUT is an int of milliseconds
 	maxSent        = 1 << 30                  // of what a caller can say was sent: sums stay within an int
 	clockGrain     = time.Millisecond         // of tcp_time_stamp_ts, by which elapsed time is measured

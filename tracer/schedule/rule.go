@@ -2,16 +2,17 @@ package schedule
 
 import "fmt"
 
-// Rule is the clause of tcp_write_timeout (net/ipv4/tcp_timer.c) by which the kernel gives up. The zero Rule is
-// that of a timer that sends again.
+// Rule is the clause of tcp_write_timeout, tcp_probe_timer or tcp_keepalive_timer (net/ipv4/tcp_timer.c) by which the
+// kernel gives up. The zero Rule is that of a timer that sends again. Where a count and the user timeout are both over
+// it is the count.
 type Rule uint8
 
 // The clauses, in the order in which the kernel asks them.
 const (
-	// RuleCount: as many retransmissions as the count allows.
+	// RuleCount: as many retransmissions, or unanswered probes, as the count allows.
 	RuleCount Rule = iota + 1
-	// RuleTimeModel: the time that the retries would take without linear timeouts is over
-	// (tcp_model_timeout), which can be before the count is reached.
+	// RuleTimeModel: the time that the retries would take is over, by a model that knows neither linear timeouts
+	// nor the real RTO (tcp_model_timeout).
 	RuleTimeModel
 	// RuleUserTimeout: TCP_USER_TIMEOUT is over.
 	RuleUserTimeout

@@ -13,7 +13,9 @@ import (
 type SYNACK struct {
 	Retries int           // TCP_SYNCNT of the listener, or tcp_synack_retries
 	RTO     time.Duration // initial; 0 means 1 s (TCP_TIMEOUT_INIT)
-	RTOMax  time.Duration // 0 means 120 s (TCP_RTO_MAX)
+	// RTOMax is the listener's where its kernel asks it; 0 means 120 s (TCP_RTO_MAX). A kernel 6.18 does not ask:
+	// tcp_rto_max_ms, which it has, changes nothing here.
+	RTOMax time.Duration
 	// Deferred is TCP_DEFER_ACCEPT, which the kernel turns into a number of timeouts; 0: off. It matters once the
 	// client has acknowledged the SYN-ACK without sending anything (Acked): the request then waits in silence, and the
 	// SYN-ACK goes again only towards the end, to provoke another ACK.
@@ -29,8 +31,8 @@ const (
 )
 
 // Aged is s as the kernel has it while the SYN queue of the listener holds qlen requests, young of them without a
-// timeout so far, and its accept queue has room for backlog: the fewer young ones among many, the fewer retries, so that
-// old requests make room. The kernel asks anew at each timeout.
+// timeout so far, and its accept queue has room for backlog: the fewer young ones among many, the fewer retries, so
+// that old requests make room. The kernel asks anew at each timeout.
 func (s SYNACK) Aged(qlen, young, backlog int) SYNACK {
 	if qlen <= max(leastCrowd, backlog)/2 {
 		return s
