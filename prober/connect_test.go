@@ -197,8 +197,9 @@ func TestConnectOutlivesAnICMPErrorInsideConnect(t *testing.T) {
 			break
 		}
 	}
-	if p.Errno != event.ECONNREFUSED || p.TotalRetrans != 1 || p.Connect < time.Second {
-		t.Errorf("errno=%v after %v and %d retries, want ECONNREFUSED at the first retry", p.Errno, p.Connect, p.TotalRetrans)
+	// On a busy machine the probe may be looking at its socket just when the first retry's answer comes.
+	if p.Errno != event.ECONNREFUSED || p.TotalRetrans < 1 || p.TotalRetrans > 2 || p.Connect < time.Second {
+		t.Errorf("errno=%v after %v and %d retries, want ECONNREFUSED at the first retry, or the second", p.Errno, p.Connect, p.TotalRetrans)
 	}
 	if p.ICMP == nil || p.ICMP.Name != "port unreachable" {
 		t.Errorf("ICMP = %+v, want port unreachable", p.ICMP)

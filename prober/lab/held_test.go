@@ -26,10 +26,11 @@ type ending struct {
 
 var endings = map[string]ending{
 	"broken-pipe": {exchange: event.EPIPE, write: event.EPIPE, state: event.StateClose},
-	// Idle for 3.5 s; then retransmissions after 0.2, 0.6 and 1.4 s, and at the timer after 3 s more than the 1.4 s of
-	// tcp_retries2 2 have passed since the first.
-	"dropped-while-idle": {exchange: event.ETIMEDOUT, write: event.EPIPE, min: 6500 * time.Millisecond, max: 7500 * time.Millisecond,
-		minRetrans: 3, maxRetrans: 4, state: event.StateClose},
+	// Idle for 3.5 s; then the first timer that finds that the 1.4 s of tcp_retries2 2 have passed since the first
+	// retransmission. With a retransmission timeout of 0.2 s, timers are after 0.2, 0.6, 1.4 and 3 s; with a little more
+	// the third finds it.
+	"dropped-while-idle": {exchange: event.ETIMEDOUT, write: event.EPIPE, min: 5100 * time.Millisecond, max: 7500 * time.Millisecond,
+		minRetrans: 2, maxRetrans: 4, state: event.StateClose},
 	"keepalive-timeout": {hold: event.ETIMEDOUT, write: event.EPIPE, min: 4 * time.Second, max: 4500 * time.Millisecond,
 		state: event.StateClose},
 	"recv-blocked-keepalive": {hold: event.ETIMEDOUT, write: event.EPIPE, min: 11 * time.Second, max: 12 * time.Second,
@@ -38,9 +39,9 @@ var endings = map[string]ending{
 		state: event.StateClose},
 	"reset-while-idle": {exchange: event.ECONNRESET, write: event.EPIPE, min: 2500 * time.Millisecond, max: 2500 * time.Millisecond,
 		state: event.StateClose},
-	// Retransmissions after 0.2, 0.6, 1.4 and 3 s; the last is 2.8 s after the first, so that the next timer decides.
-	"retransmission-timeout": {hold: event.ETIMEDOUT, write: event.EPIPE, min: 6200 * time.Millisecond, max: 7500 * time.Millisecond,
-		minRetrans: 4, maxRetrans: 5, state: event.StateClose},
+	// The same with the 3 s of tcp_retries2 3: at the timer after 6.2 s, or at that after 3 s if it comes a little later.
+	"retransmission-timeout": {hold: event.ETIMEDOUT, write: event.EPIPE, min: 3200 * time.Millisecond, max: 7500 * time.Millisecond,
+		minRetrans: 3, maxRetrans: 5, state: event.StateClose},
 	"still-open": {min: 3500 * time.Millisecond, max: 3500 * time.Millisecond, state: event.StateEstablished},
 	"user-timeout": {hold: event.ETIMEDOUT, write: event.EPIPE, min: 3 * time.Second, max: 3400 * time.Millisecond,
 		state: event.StateClose},
