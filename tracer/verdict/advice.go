@@ -5,20 +5,23 @@ import (
 	"time"
 )
 
-// keepaliveNow tells the present settings.
-func (s *story) keepaliveNow() string {
-	if o := s.options(); o != nil && !o.KeepAlive {
-		return "SO_KEEPALIVE is off on this socket"
+// keepaliveNow tells the present settings, as far as they are known.
+func (s *story) keepaliveNow() []string {
+	if o := s.options(); s.traced() && o != nil && !o.KeepAlive {
+		return []string{"SO_KEEPALIVE is off on this socket"}
 	}
-	return "at present " + s.describeKeepalive()
+	if known := s.keepaliveKnown(); known != "" {
+		return []string{"at present " + known}
+	}
+	return nil
 }
 
 func (s *story) keepaliveAdvice() []string {
-	return []string{
+	return append([]string{
 		"the peer is gone, or something on the way forgot the idle connection: keep it busy more often than that forgets " +
-			"(TCP_KEEPIDLE); " + s.keepaliveNow(),
+			"(TCP_KEEPIDLE)",
 		"see whether the way has a limit on idle time: " + s.findLimit(),
-	}
+	}, s.keepaliveNow()...)
 }
 
 func (s *story) userTimeoutAdvice() []string {
@@ -28,11 +31,10 @@ func (s *story) userTimeoutAdvice() []string {
 	case keepaliveTimer:
 		idle, interval, probes := s.keepaliveSettings()
 		whole := idle + time.Duration(probes)*interval
-		return []string{
+		return append([]string{
 			gone + fmt.Sprintf("for the count to mean anything, leave TCP_USER_TIMEOUT (%s) at 0: "+
 				"the connection then lives %s without an answer", duration(limit), duration(whole)),
-			s.keepaliveNow(),
-		}
+		}, s.keepaliveNow()...)
 	case windowTimer:
 		return []string{fmt.Sprintf("the peer's application does not read: on the peer, ss -tnpi shows whose Recv-Q is full; "+
 			"a window shut for longer than TCP_USER_TIMEOUT (%s) ends the connection even if the peer answers", duration(limit))}
@@ -48,10 +50,10 @@ func (s *story) retransmissionAdvice() []string {
 
 // idleAdvice is for a way, or a peer, that forgets idle connections.
 func idleAdvice(s *story) []string {
-	return []string{
+	return append([]string{
 		"find the limit: " + s.findLimit(),
-		"keep it busy more often than that: SO_KEEPALIVE with TCP_KEEPIDLE below the limit; " + s.keepaliveNow(),
-	}
+		"keep it busy more often than that: SO_KEEPALIVE with TCP_KEEPIDLE below the limit",
+	}, s.keepaliveNow()...)
 }
 
 func (s *story) findLimit() string {

@@ -92,7 +92,7 @@ func (s *story) unanswered() bool {
 		return s.pending.timer == retransmitTimer
 	}
 	p := s.probe
-	return p != nil && (p.Retransmits > 0 || p.HasInfo && p.BytesAcked < p.BytesSent)
+	return p != nil && p.HoldErrno == 0 && (p.Retransmits > 0 || p.HasInfo && p.BytesAcked < p.BytesSent)
 }
 
 // resetAfter says that what this side sent after an idle time of at least least was answered with a reset. In
@@ -124,10 +124,7 @@ func (s *story) nextPacket() string {
 // acknowledged was sent; of a hold that the connection outlived, its length. 0 is not known.
 func (s *story) idleBeforeEnd() time.Duration {
 	if !s.traced() || s.outlived() {
-		if s.held() {
-			return s.probe.HeldFor
-		}
-		return 0
+		return s.idleHeld()
 	}
 	if last := s.pending.last; last != nil && s.pending.timer == retransmitTimer {
 		return max(0, last.Idle-last.Elapsed-s.unacknowledgedFirst(last))
@@ -136,6 +133,14 @@ func (s *story) idleBeforeEnd() time.Duration {
 		return closing.Idle
 	}
 	return 0
+}
+
+// idleHeld is how long a probe held its connection with nothing under way.
+func (s *story) idleHeld() time.Duration {
+	if !s.held() || s.probe.HoldErrno != 0 && s.pending.timer != keepaliveTimer {
+		return 0
+	}
+	return s.probe.HeldFor
 }
 
 // unacknowledgedFirst is how long the data had been on its way before it was first sent again: the timer's first wait,

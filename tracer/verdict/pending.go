@@ -136,13 +136,18 @@ func (s *story) whoseProbes(seen pending) timer {
 	return windowTimer
 }
 
-// guessPending is pending for a probe of which the kernel told nothing: what TCP_INFO and its own steps leave.
+// guessPending is pending for a probe of which the kernel told nothing: what TCP_INFO and its own steps leave. The
+// retransmission timer counts what it sends again, so that a timer that ends a connection with data to send and counts
+// nothing is that of a shut window.
 func (s *story) guessPending() {
 	p := s.probe
 	switch {
 	case p.Retransmits > 0:
 		s.pending = pending{timer: retransmitTimer, count: p.Retransmits}
 	case p.HasInfo && p.BytesAcked < p.BytesSent:
+		if s.deathErrno() == event.ETIMEDOUT {
+			s.pending = pending{timer: windowTimer}
+		}
 	case p.HoldErrno != 0 && p.Options != nil && (p.Options.KeepAlive || p.Options.KeepaliveIdle > 0):
 		s.pending = pending{timer: keepaliveTimer}
 	}

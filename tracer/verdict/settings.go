@@ -2,8 +2,11 @@ package verdict
 
 import (
 	"cmp"
-	"fmt"
+	"strconv"
+	"strings"
 	"time"
+
+	"tcptrace/tracer/event"
 )
 
 // The kernel's defaults where neither option nor sysctl is known (include/net/tcp.h).
@@ -27,22 +30,44 @@ func (s *story) keepaliveSettings() (idle, interval time.Duration, probes int) {
 	return cmp.Or(idle, keepaliveIdle), cmp.Or(interval, keepaliveInterval), cmp.Or(probes, keepaliveCount)
 }
 
-// setBy names where a keepalive setting of the socket came from.
-func setBy(own bool, option, sysctl string) string {
-	if own {
-		return option
+// keepaliveKnown are the settings that are known, with where to change them.
+func (s *story) keepaliveKnown() string {
+	var own event.Options
+	if o := s.options(); o != nil {
+		own = *o
 	}
-	return sysctl
+	var namespace event.Sysctls
+	if c := s.sysctls(); c != nil {
+		namespace = *c
+	}
+	var known []string
+	add := func(own, shared, option, sysctl string) {
+		switch {
+		case own != "":
+			known = append(known, option+" is "+own)
+		case shared != "":
+			known = append(known, "net.ipv4."+sysctl+" is "+shared)
+		}
+	}
+	add(setting(own.KeepaliveIdle), setting(namespace.KeepaliveIdle), "TCP_KEEPIDLE", "tcp_keepalive_time")
+	add(setting(own.KeepaliveInterval), setting(namespace.KeepaliveInterval), "TCP_KEEPINTVL", "tcp_keepalive_intvl")
+	add(numeral(own.KeepaliveCount), numeral(namespace.KeepaliveCount), "TCP_KEEPCNT", "tcp_keepalive_probes")
+	return strings.Join(known, ", ")
 }
 
-// describeKeepalive tells the settings with their present values and where to change them.
-func (s *story) describeKeepalive() string {
-	idle, interval, probes := s.keepaliveSettings()
-	o := s.options()
-	return fmt.Sprintf("%s is %s, %s is %s, %s is %d",
-		setBy(o != nil && o.KeepaliveIdle > 0, "TCP_KEEPIDLE", "net.ipv4.tcp_keepalive_time"), duration(idle),
-		setBy(o != nil && o.KeepaliveInterval > 0, "TCP_KEEPINTVL", "net.ipv4.tcp_keepalive_intvl"), duration(interval),
-		setBy(o != nil && o.KeepaliveCount > 0, "TCP_KEEPCNT", "net.ipv4.tcp_keepalive_probes"), probes)
+// setting and numeral write what is set, and nothing for what is not.
+func setting(d time.Duration) string {
+	if d == 0 {
+		return ""
+	}
+	return duration(d)
+}
+
+func numeral(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.Itoa(n)
 }
 
 func (s *story) retries2() int {
