@@ -19,8 +19,13 @@ const (
 func closedBy(c *Connection, ev *event.Event) string {
 	switch ev.Errno {
 	case 0:
-	case event.ECONNRESET, event.ECONNREFUSED, event.EPIPE: // tcp_reset
+	case event.ECONNRESET, event.EPIPE: // tcp_reset
 		return ByPeer
+	case event.ECONNREFUSED: // tcp_reset in SYN_SENT; later it is an ICMP port unreachable, and the timer gave up
+		if ev.OldState == event.StateUnknown || ev.OldState == event.StateSYNSent {
+			return ByPeer
+		}
+		return ByKernel
 	default: // tcp_write_err, an ICMP error, or tcp_abort
 		return ByKernel
 	}

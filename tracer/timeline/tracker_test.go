@@ -309,6 +309,8 @@ func TestClosedByFollowsTheFirstFIN(t *testing.T) {
 		{"both at once", nil, event.Event{OldState: event.StateClosing}, ByLocal},
 		{"given up while connecting", nil, event.Event{OldState: event.StateSYNSent}, ByLocal},
 		{"reset", nil, event.Event{OldState: event.StateEstablished, Errno: event.ECONNRESET}, ByPeer},
+		{"refused", nil, event.Event{OldState: event.StateSYNSent, Errno: event.ECONNREFUSED}, ByPeer},
+		{"unreachable while connected", nil, event.Event{OldState: event.StateEstablished, Errno: event.ECONNREFUSED}, ByKernel},
 		{"timer", nil, event.Event{OldState: event.StateEstablished, Errno: event.ETIMEDOUT}, ByKernel},
 		{"a half-open request", nil, event.Event{OldState: event.StateNewSYNRecv}, ""},
 		{"old state unknown, CLOSE_WAIT seen", []event.Event{{State: event.StateCloseWait}}, event.Event{}, ByPeer},
