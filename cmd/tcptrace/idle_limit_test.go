@@ -191,7 +191,7 @@ func TestOfAHeldNameTheAddressThatConnectsDecides(t *testing.T) {
 	if diff := cmp.Diff(s.text.String(), text); diff != "" {
 		t.Errorf("the replay reads differently (-live +replay):\n%s", diff)
 	}
-	if !strings.Contains(text, "probes 2s, 5s after its last segment, dead at 8s with ETIMEDOUT") {
+	if !strings.Contains(text, "keepalive probes 2s, 5s after its last segment, dead at 8s with ETIMEDOUT") {
 		t.Errorf("the prediction is not told:\n%s", text)
 	}
 }

@@ -19,23 +19,28 @@ const maxListed = 4
 // sentences say it in words, the most important first.
 func (o outlook) sentences() []string {
 	end := o.End()
-	var probes []string
-	total := 0
-	for step := range o.Probes() {
-		if total++; total <= maxListed {
-			probes = append(probes, timeline.FormatDuration(step.Offset))
-		}
-	}
-	list := strings.Join(probes, ", ")
-	if total > maxListed {
-		list += fmt.Sprintf(" and so on, %d in all", total)
-	}
 	return []string{
-		fmt.Sprintf("if the peer falls silent: keepalive probes %s after its last segment, dead at %s with %s", list,
-			timeline.FormatDuration(end.Offset), end.Errno),
+		fmt.Sprintf("if the peer falls silent: %s, dead at %s with %s", o.probeTimes(), timeline.FormatDuration(end.Offset), end.Errno),
 		o.rule(end),
 		o.chatter(),
 	}
+}
+
+// probeTimes says when the probes are due, one by one if they are few.
+func (o outlook) probeTimes() string {
+	var times []string
+	for step := range o.Probes() {
+		times = append(times, timeline.FormatDuration(step.Offset))
+	}
+	if len(times) > maxListed {
+		return fmt.Sprintf("a keepalive probe %s after its last segment and then every %s, %d in all", times[0],
+			timeline.FormatDuration(o.Interval), len(times))
+	}
+	noun := "a keepalive probe"
+	if len(times) > 1 {
+		noun = "keepalive probes"
+	}
+	return fmt.Sprintf("%s %s after its last segment", noun, strings.Join(times, ", "))
 }
 
 // outlookLine is [outlook] as it is written. A replay reads the settings; the rest follows from them.

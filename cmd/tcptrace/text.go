@@ -182,10 +182,10 @@ func (t *textRenderer) interim(c *timeline.Connection, ev *event.Event) {
 	t.line("  " + t.painted(faint, escape(line)))
 }
 
-// holding tells a person that from here on nothing is done, and that this is on purpose.
+// holding tells a person that nothing more is done, and that this is on purpose.
 func (t *textRenderer) holding(ev *event.Event) {
 	if t.meta.Held && !t.config.Replayed && ev.Kind == event.Established && ev.Role == event.RoleClient {
-		t.line("  " + t.painted(faint, "held idle from here on (^C for the verdict so far)"))
+		t.line("  " + t.painted(faint, "from here on it is kept idle (^C for the verdict so far)"))
 	}
 }
 

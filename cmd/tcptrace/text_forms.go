@@ -195,8 +195,11 @@ func retransmitDetails(ev *event.Event) []string {
 	if ev.Attempt != 0 {
 		details = attemptDetails(ev)
 	}
-	return append(details, stated(cmp.Or(triggers[ev.Trigger], ev.Trigger), bytesOf(ev.Len), notSent(ev), next(ev))...)
+	return append(details, stated(cmp.Or(triggers[ev.Trigger], ev.Trigger), resent(ev), notSent(ev), next(ev))...)
 }
+
+// resent is what a retransmission carries. Of what is acknowledged, only a FIN has no data.
+func resent(ev *event.Event) string { return cmp.Or(bytesOf(ev.Len), "a FIN") }
 
 func keepaliveDetails(ev *event.Event) []string {
 	return append(attemptDetails(ev), stated(unanswered(ev), notSent(ev), next(ev))...)
