@@ -380,8 +380,9 @@ type acceptLine struct {
 	Nth, Total        uint32
 	Time              time.Time
 	NetNS             uint32
-	TCPSeq            uint32   `json:"tcp_seq"`
-	EndedBy           string   `json:"ended_by"`
+	TCPSeq            uint32 `json:"tcp_seq"`
+	EndedBy           string `json:"ended_by"`
+	Attempt           int
 	OffsetMS          float64  `json:"offset_ms"`
 	PredictedOffsetMS *float64 `json:"predicted_offset_ms"`
 	LatestOffsetMS    *float64 `json:"latest_offset_ms"`
