@@ -22,6 +22,7 @@ type keepaliveClock struct {
 	running    bool          // the peer's last segment is known
 	heard      time.Duration // CLOCK_MONOTONIC of the peer's last segment
 	armed      time.Duration // and of when keepalive was turned on, where that was seen
+	probed     time.Duration // and of the last probe, 0 where none was seen
 	unanswered int           // probes since the peer's last segment
 
 	foretold    bool // due and latest are known
@@ -76,13 +77,17 @@ func (k *keepaliveClock) expect(fire, delay time.Duration) {
 	k.next.Due, k.next.Latest, k.next.Last = fire, fire+delay, over
 }
 
-// hear takes note of a segment of the peer's, at a time on CLOCK_MONOTONIC.
+// hear takes note of a segment of the peer's, at a time on CLOCK_MONOTONIC. It leaves the timer alone: that runs for an
+// interval from the last probe on, and only then looks at how long the peer has been silent.
 func (k *keepaliveClock) hear(at time.Duration) {
 	k.running, k.heard, k.unanswered = true, at, 0
+	fire := k.probed + k.rules.Interval - at
 	switch {
 	case !k.known:
 	case k.armed > at:
 		k.expect(k.armed-at+k.rules.Idle, schedule.WheelDelay(k.rules.Idle, k.rules.HZ))
+	case k.probed != 0 && fire > k.rules.Idle:
+		k.expect(fire, schedule.WheelDelay(k.rules.Interval, k.rules.HZ))
 	default:
 		k.next = k.rules.After(0, 0)
 	}
@@ -107,7 +112,7 @@ func (k *keepaliveClock) probe(attempt int, now, idle time.Duration) {
 	for k.unanswered < attempt {
 		k.step(k.unanswered+1 == attempt)
 	}
-	k.unanswered = attempt
+	k.unanswered, k.probed = attempt, now
 	if k.known && k.running {
 		k.next = k.rules.After(attempt, now-k.heard)
 	}
