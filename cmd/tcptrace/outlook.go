@@ -54,12 +54,13 @@ type outlookLine struct {
 	RTOMaxMS      float64 `json:"rto_max_ms,omitempty"`
 	HZ            int     `json:"hz,omitempty"`
 
-	Probes        int     `json:"probes"`
-	GivesUpMS     float64 `json:"gives_up_ms"`
-	LatestMS      float64 `json:"latest_ms"`
-	Errno         string  `json:"errno"`
-	Rule          string  `json:"rule"`
-	ProbesPerHour float64 `json:"probes_per_hour"` // while they are answered
+	Probes        int           `json:"probes"`
+	GivesUpMS     float64       `json:"gives_up_ms"`
+	LatestMS      float64       `json:"latest_ms"`
+	Errno         string        `json:"errno"`
+	Rule          string        `json:"rule"`
+	ProbesPerHour float64       `json:"probes_per_hour"` // while they are answered
+	Warnings      []warningLine `json:"warnings,omitempty"`
 }
 
 func encodeOutlook(o outlook) outlookLine {
@@ -82,6 +83,7 @@ func encodeOutlook(o outlook) outlookLine {
 		Errno:         end.Errno,
 		Rule:          end.Rule.String(),
 		ProbesPerHour: float64(time.Hour) / float64(o.period()),
+		Warnings:      encodeWarnings(o.warnings()),
 	}
 }
 

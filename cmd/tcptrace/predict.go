@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"tcptrace/tracer/lint"
 	"tcptrace/tracer/schedule"
 	"tcptrace/tracer/timeline"
 )
@@ -49,6 +50,7 @@ type prediction struct {
 	end      *schedule.End // nil: it never ends, and steps do not either
 	ends     moment        // how the end reads; zero: "gives up", by its errno
 	notes    []string      // sentences: which clause ends it, and why
+	warnings []lint.Warning
 }
 
 // moment is one thing of a schedule.
@@ -107,6 +109,7 @@ func (p *prediction) printText(out *output, paint painter) {
 			fmt.Fprintf(out, "Late timers can reach that limit sooner: from %s on.\n", formatOffset(p.end.Earliest))
 		}
 	}
+	printWarnings(out, paint, p.warnings)
 }
 
 // measure gives the width of the column of times, and how the number of all steps reads after the number of one.
@@ -130,6 +133,22 @@ func (p *prediction) reset() string {
 	return ""
 }
 
+// printWarnings writes what is questionable about settings, each with what to do about it.
+func printWarnings(out *output, paint painter, warnings []lint.Warning) {
+	for _, w := range warnings {
+		for i, line := range wrap(w.Sentence, textWidth-len("! ")) {
+			lead := "! "
+			if i > 0 {
+				lead = "  "
+			}
+			fmt.Fprintln(out, paint.paint(warning, lead+line))
+		}
+		if w.Advice != "" {
+			printParagraph(out, "  → ", w.Advice)
+		}
+	}
+}
+
 // printParagraph writes text after lead, its lines aligned.
 func printParagraph(out *output, lead, text string) {
 	for i, line := range wrap(text, textWidth-len([]rune(lead))) {
@@ -151,14 +170,21 @@ type stepLine struct {
 
 // endLine has no times, no errno and no rule where there is no end.
 type endLine struct {
-	Type       string   `json:"type"`
-	OffsetMS   *float64 `json:"offset_ms,omitempty"`
-	LatestMS   *float64 `json:"latest_ms,omitempty"`
-	EarliestMS *float64 `json:"earliest_ms,omitempty"`
-	Errno      string   `json:"errno,omitempty"`
-	Rule       string   `json:"rule,omitempty"`
-	Reset      bool     `json:"reset,omitempty"` // the peer is sent one
-	Never      bool     `json:"never,omitempty"`
+	Type       string        `json:"type"`
+	OffsetMS   *float64      `json:"offset_ms,omitempty"`
+	LatestMS   *float64      `json:"latest_ms,omitempty"`
+	EarliestMS *float64      `json:"earliest_ms,omitempty"`
+	Errno      string        `json:"errno,omitempty"`
+	Rule       string        `json:"rule,omitempty"`
+	Reset      bool          `json:"reset,omitempty"` // the peer is sent one
+	Never      bool          `json:"never,omitempty"`
+	Warnings   []warningLine `json:"warnings,omitempty"`
+}
+
+type warningLine struct {
+	ID       string `json:"id"`
+	Sentence string `json:"sentence"`
+	Advice   string `json:"advice,omitempty"`
 }
 
 func (p *prediction) printJSON(out *output) error {
@@ -177,13 +203,21 @@ func (p *prediction) printJSON(out *output) error {
 }
 
 func (p *prediction) endLine() endLine {
-	line := endLine{Type: "end", Never: p.end == nil}
+	line := endLine{Type: "end", Never: p.end == nil, Warnings: encodeWarnings(p.warnings)}
 	if p.end != nil {
 		offset, latest, earliest := milliseconds(p.end.Offset), milliseconds(p.end.Latest), milliseconds(p.end.Earliest)
 		line.OffsetMS, line.LatestMS, line.EarliestMS = &offset, &latest, &earliest
 		line.Errno, line.Rule, line.Reset = p.end.Errno, p.end.Rule.String(), p.end.Reset
 	}
 	return line
+}
+
+func encodeWarnings(warnings []lint.Warning) []warningLine {
+	var lines []warningLine
+	for _, w := range warnings {
+		lines = append(lines, warningLine(w))
+	}
+	return lines
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

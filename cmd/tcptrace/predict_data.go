@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tcptrace/tracer/event"
+	"tcptrace/tracer/lint"
 	"tcptrace/tracer/schedule"
 	"tcptrace/tracer/timeline"
 )
@@ -116,12 +117,21 @@ precede the first timeout, is left out.`,
 func predictData(data schedule.Data) *prediction {
 	end := data.End()
 	return &prediction{
-		begins:  moment{words: "data", about: "sent for the first time", what: "data"},
-		repeats: moment{words: "data again", what: event.Retransmit.String()},
-		steps:   data.Retransmits(),
-		end:     &end,
-		notes:   []string{dataRule(data, end), "Meanwhile keepalive is suspended: it is for idle connections."},
+		begins:   moment{words: "data", about: "sent for the first time", what: "data"},
+		repeats:  moment{words: "data again", what: event.Retransmit.String()},
+		steps:    data.Retransmits(),
+		end:      &end,
+		notes:    []string{dataRule(data, end), "Meanwhile keepalive is suspended: it is for idle connections."},
+		warnings: dataWarnings(data),
 	}
+}
+
+// dataWarnings are about settings of an application that still has its socket.
+func dataWarnings(data schedule.Data) []lint.Warning {
+	if data.Orphan {
+		return nil
+	}
+	return lint.Check(lint.Settings{UserTimeout: data.UserTimeout, Retries2: data.Retries2, RTO: data.RTO, RTOMax: data.RTOMax, HZ: data.HZ, InFlight: true})
 }
 
 // dataRule says by which clause unacknowledged data ends a connection, and why then.

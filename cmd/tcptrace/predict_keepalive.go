@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tcptrace/tracer/event"
+	"tcptrace/tracer/lint"
 	"tcptrace/tracer/schedule"
 	"tcptrace/tracer/timeline"
 )
@@ -86,11 +87,12 @@ func predictKeepalive(s keepaliveSettings) *prediction {
 			"TCP_KEEPIDLE " + timeline.FormatDuration(s.Idle), "TCP_KEEPINTVL " + timeline.FormatDuration(s.Interval),
 			fmt.Sprintf("TCP_KEEPCNT %d", s.Count), "user timeout " + orNone(s.UserTimeout), hzWords(s.HZ),
 		},
-		begins:  moment{words: "last segment", about: "from the peer: data, or an acknowledgement", what: "last_segment"},
-		repeats: moment{words: "probe", what: event.KeepaliveProbe.String()},
-		steps:   s.Probes(),
-		end:     &end,
-		notes:   []string{s.rule(end), s.chatter(), "With data in flight no probe is sent and this does not hold: see tcptrace predict data."},
+		begins:   moment{words: "last segment", about: "from the peer: data, or an acknowledgement", what: "last_segment"},
+		repeats:  moment{words: "probe", what: event.KeepaliveProbe.String()},
+		steps:    s.Probes(),
+		end:      &end,
+		notes:    []string{s.rule(end), s.chatter(), "With data in flight no probe is sent and this does not hold: see tcptrace predict data."},
+		warnings: s.warnings(),
 	}
 }
 
@@ -129,4 +131,17 @@ func thousands(n uint64) string {
 		return fmt.Sprint(n)
 	}
 	return fmt.Sprintf("%s,%03d", thousands(n/1000), n%1000)
+}
+
+func (s keepaliveSettings) warnings() []lint.Warning {
+	return lint.Check(lint.Settings{
+		KeepAlive:         true,
+		KeepaliveIdle:     s.Idle,
+		KeepaliveInterval: s.Interval,
+		KeepaliveCount:    s.Count,
+		UserTimeout:       s.UserTimeout,
+		Retries2:          s.Retries2,
+		RTOMax:            s.RTOMax,
+		HZ:                s.HZ,
+	})
 }

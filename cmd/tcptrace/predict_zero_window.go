@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tcptrace/tracer/event"
+	"tcptrace/tracer/lint"
 	"tcptrace/tracer/schedule"
 	"tcptrace/tracer/timeline"
 )
@@ -54,6 +55,10 @@ func predictZeroWindow(window schedule.ZeroWindow) *prediction {
 		p.end = &end
 	}
 	p.notes = []string{zeroWindowRule(window, p.end)}
+	if window.Answered && !window.Orphan {
+		p.warnings = lint.Check(lint.Settings{UserTimeout: window.UserTimeout, Retries2: window.Retries2, RTO: window.RTO, RTOMax: window.RTOMax,
+			HZ: window.HZ, Shut: true})
+	}
 	return p
 }
 

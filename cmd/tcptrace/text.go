@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"tcptrace/tracer/event"
+	"tcptrace/tracer/lint"
 	"tcptrace/tracer/timeline"
 	"tcptrace/tracer/verdict"
 )
@@ -70,6 +71,23 @@ func (t *textRenderer) Outlook(o outlook) {
 	}
 	for _, sentence := range o.sentences() {
 		t.wrapped("  ", sentence)
+	}
+	for _, w := range o.warnings() {
+		t.warning(w)
+	}
+}
+
+// warning writes what is questionable about a setting, and what to do about it.
+func (t *textRenderer) warning(w lint.Warning) {
+	for i, line := range wrap(escape(w.Sentence), textWidth-len("  ! ")) {
+		lead := "  ! "
+		if i > 0 {
+			lead = "    "
+		}
+		t.line(t.painted(warning, lead+line))
+	}
+	if w.Advice != "" {
+		t.wrapped("    → ", w.Advice)
 	}
 }
 
