@@ -19,7 +19,7 @@ func embedded(t *testing.T) *ebpf.CollectionSpec {
 	return spec
 }
 
-// programsInUse are those that a hook or the housekeeping names.
+// programsInUse are those that a hook, the housekeeping or the list of sockets names.
 func programsInUse() map[string]bool {
 	used := make(map[string]bool)
 	for _, h := range hooks {
@@ -31,6 +31,9 @@ func programsInUse() map[string]bool {
 	}
 	for _, h := range housekeeping {
 		used[h.program] = true
+	}
+	for _, p := range iterators {
+		used[p] = true
 	}
 	return used
 }
