@@ -291,7 +291,7 @@ func (w *ward) check(t *testing.T) {
 			t.Fatalf("it died after %s; said %s to %s\n%+v\n%+v", left, f.Earliest, f.Latest, f, p.socket)
 		}
 	}
-	if seen < 3 {
-		t.Errorf("of %d listings %d showed the timer %s; want several", len(w.said), seen, w.timer)
+	if seen == 0 {
+		t.Errorf("none of %d listings showed the timer %s", len(w.said), w.timer)
 	}
 }

@@ -57,7 +57,7 @@ func (d decoder) socket(data []byte) (*sockets.Socket, error) {
 	if state == event.StateSYNRecv {
 		s.State = event.StateNewSYNRecv
 	}
-	s.Orphan = !s.Held && closing[state]
+	s.Orphan = !s.Held && closing[state] && timer != timeWait
 	if state != event.StateListen {
 		s.RecvQueue, s.SendQueue = int(native.Uint32(data[56:])), int(native.Uint32(data[60:]))
 	}
@@ -71,10 +71,18 @@ var closing = map[event.State]bool{
 	event.StateFinWait1: true, event.StateFinWait2: true, event.StateClosing: true, event.StateLastACK: true,
 }
 
+// idiag_timer, as include/uapi/linux/inet_diag.h does not name it.
+const (
+	retransmit = 1
+	keepalive  = 2
+	timeWait   = 3 // a mini-socket's
+	persist    = 4
+)
+
 // arm sets the one timer that sock_diag tells of (inet_sk_diag_fill).
 func arm(s *sockets.Socket, timer uint8, retries int, left time.Duration) {
 	switch timer {
-	case 1:
+	case retransmit:
 		t := sockets.Timer{Name: sockets.TimerRetransmit, Left: left}
 		if s.State == event.StateNewSYNRecv {
 			s.Lifetime = t
@@ -82,17 +90,17 @@ func arm(s *sockets.Socket, timer uint8, retries int, left time.Duration) {
 			s.Retransmit = t
 		}
 		s.Retransmits = retries
-	case 2:
+	case keepalive:
 		s.Keepalive, s.Probes = sockets.Timer{Name: sockets.TimerKeepalive, Left: left}, retries
 		if s.State == event.StateFinWait2 && s.Orphan {
 			s.Keepalive.Name = sockets.TimerFinWait2
 		}
-	case 3:
+	case timeWait:
 		s.Lifetime = sockets.Timer{Name: sockets.TimerTimeWait, Left: left}
 		if s.State == event.StateFinWait2 {
 			s.State, s.Substate = event.StateTimeWait, event.StateFinWait2
 		}
-	case 4:
+	case persist:
 		s.Retransmit, s.Probes = sockets.Timer{Name: sockets.TimerPersist, Left: left}, retries
 	}
 }

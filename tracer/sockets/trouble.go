@@ -71,7 +71,13 @@ func (s *Socket) isRetransmitting() bool {
 
 func (s *Socket) isConnecting() bool { return s.State == event.StateSYNSent && s.Retransmits > 0 }
 
-func (s *Socket) isProbing() bool { return s.Live().Name == TimerKeepalive && s.Probes > 0 }
+// isProbing leaves out a first probe whose answer may still be on its way.
+func (s *Socket) isProbing() bool {
+	if s.Live().Name != TimerKeepalive || s.Probes == 0 {
+		return false
+	}
+	return s.Probes > 1 || s.Options != nil && s.sinceArmed(s.keepalive(0).Interval) > patience
+}
 
 func (s *Socket) isShut() bool {
 	return s.Retransmit.Name == TimerPersist || s.shutInFlight() && s.Retransmit.Armed()
