@@ -83,6 +83,9 @@ func prepare(s *socket, remote netip.AddrPort, opts *Options) (unix.Sockaddr, er
 	if err := s.queueErrors(true); err != nil {
 		return nil, err
 	}
+	if err := s.limitHops(opts.HopLimit); err != nil {
+		return nil, err
+	}
 	if err := opts.apply(s); err != nil {
 		return nil, err
 	}
@@ -223,7 +226,7 @@ func (p *probe) settled() bool {
 	switch p.state() {
 	case event.StateSYNSent, event.StateSYNRecv:
 		p.takeQueued()
-		return false
+		return p.turnedBack()
 	case event.StateClose:
 		p.result.Errno = p.takeError()
 		p.takeQueued()
@@ -237,6 +240,16 @@ func (p *probe) settled() bool {
 		p.result.Connected = true
 		p.takeQueued()
 	}
+	return true
+}
+
+// turnedBack says whether an ICMP error answered a probe that is only after such answers, and then takes it for the
+// outcome.
+func (p *probe) turnedBack() bool {
+	if p.opts.HopLimit == 0 || p.queued.icmp == nil {
+		return false
+	}
+	p.result.Errno = p.queued.errno
 	return true
 }
 

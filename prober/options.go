@@ -19,6 +19,7 @@ const (
 	maxKeepaliveCount   = 127               // MAX_TCP_KEEPCNT
 	maxUserTimeout      = math.MaxInt32     // milliseconds
 	maxLinger           = math.MaxInt32     // seconds
+	maxHopLimit         = 255               // one byte of the IP header
 	maxInterfaceNameLen = unix.IFNAMSIZ - 1 // one byte ends the name
 )
 
@@ -28,6 +29,11 @@ type Options struct {
 	Source     netip.Addr // address to connect from
 	SourcePort uint16     // port to connect from
 	Interface  string     // SO_BINDTODEVICE
+
+	// HopLimit is how many routers may pass on what the socket sends (IP_TTL, IPV6_UNICAST_HOPS), 1 to 255; 0 leaves it
+	// to the system. With it any ICMP error is the answer and ends the probe, also one that the kernel would only
+	// remember because it came while connect() held the socket.
+	HopLimit int
 
 	SYNRetries  int           // TCP_SYNCNT, 1 to 127
 	UserTimeout time.Duration // TCP_USER_TIMEOUT, in whole milliseconds
@@ -67,6 +73,7 @@ type Options struct {
 // Validate says in one sentence what the kernel would refuse.
 func (o *Options) Validate() error {
 	return cmp.Or(
+		validCount("the hop limit", o.HopLimit, maxHopLimit),
 		validCount("SYN retries", o.SYNRetries, maxSYNCount),
 		validCount("the keepalive count", o.KeepaliveCount, maxKeepaliveCount),
 		validTime("the user timeout", o.UserTimeout, time.Millisecond, maxUserTimeout),

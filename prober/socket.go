@@ -78,11 +78,27 @@ func (s *socket) queueErrors(on bool) error {
 	return s.set(opt)
 }
 
+// limitHops sets how many routers may pass on what the socket sends; 0 leaves it as it is.
+func (s *socket) limitHops(n int) error {
+	if n == 0 {
+		return nil
+	}
+	if s.family == unix.AF_INET6 {
+		return s.set(setting{name: "IPV6_UNICAST_HOPS", level: unix.SOL_IPV6, opt: unix.IPV6_UNICAST_HOPS, value: n})
+	}
+	return s.set(setting{name: "IP_TTL", level: unix.SOL_IP, opt: unix.IP_TTL, value: n})
+}
+
 // bind gives the socket its own end, where asked for.
 func (s *socket) bind(addr netip.Addr, port uint16) error {
 	if !addr.IsValid() && port == 0 {
 		return nil
 	}
+	return s.bindWith(bindSetting(port), addr, port)
+}
+
+// bindWith sets an option and binds the socket to that end; an invalid addr stands for any.
+func (s *socket) bindWith(opt setting, addr netip.Addr, port uint16) error {
 	if !addr.IsValid() {
 		addr = s.unspecified()
 	}
@@ -94,13 +110,32 @@ func (s *socket) bind(addr netip.Addr, port uint16) error {
 	if err != nil {
 		return err
 	}
-	if err := s.set(bindSetting(port)); err != nil {
+	if err := s.set(opt); err != nil {
 		return err
 	}
 	if err := unix.Bind(s.fd, sockaddr); err != nil {
 		return fmt.Errorf("bind to %v: %w", local, err)
 	}
 	return nil
+}
+
+// takePort binds the socket to a port that the kernel chooses, of that address or of any, in a way that lets others which
+// ask for the same port have it too (inet_csk_get_port).
+func (s *socket) takePort(addr netip.Addr) (uint16, error) {
+	if err := s.bindWith(reuseAddr, addr, 0); err != nil {
+		return 0, err
+	}
+	bound, err := unix.Getsockname(s.fd)
+	if err != nil {
+		return 0, fmt.Errorf("read the bound port: %w", err)
+	}
+	switch bound := bound.(type) {
+	case *unix.SockaddrInet4:
+		return uint16(bound.Port), nil
+	case *unix.SockaddrInet6:
+		return uint16(bound.Port), nil
+	}
+	return 0, fmt.Errorf("read the bound port: %w", unix.EAFNOSUPPORT)
 }
 
 // bindSetting is what makes a bind of that port cheap and repeatable. Without a port, IP_BIND_ADDRESS_NO_PORT leaves
@@ -110,8 +145,10 @@ func bindSetting(port uint16) setting {
 	if port == 0 {
 		return setting{name: "IP_BIND_ADDRESS_NO_PORT", level: unix.SOL_IP, opt: unix.IP_BIND_ADDRESS_NO_PORT, value: 1}
 	}
-	return setting{name: "SO_REUSEADDR", level: unix.SOL_SOCKET, opt: unix.SO_REUSEADDR, value: 1}
+	return reuseAddr
 }
+
+var reuseAddr = setting{name: "SO_REUSEADDR", level: unix.SOL_SOCKET, opt: unix.SO_REUSEADDR, value: 1}
 
 func (s *socket) unspecified() netip.Addr {
 	if s.family == unix.AF_INET {
