@@ -1,6 +1,7 @@
 package path
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -19,6 +20,9 @@ const (
 	Refused  Kind = "rst"           // the destination, or a firewall in its name
 	Unsent   Kind = "unsent"        // this host: the SYN did not leave
 )
+
+// kinds says whether somebody else than this host has answered.
+var kinds = map[Kind]bool{Silence: false, Expired: true, Rejected: true, Accepted: true, Refused: true, Unsent: false}
 
 // Clock is what measured a round trip.
 type Clock string
@@ -47,6 +51,22 @@ type Answer struct {
 	// Started is CLOCK_MONOTONIC just before connect(), and Lifetime from then to close().
 	Started  time.Duration
 	Lifetime time.Duration
+}
+
+// Validate says what keeps an answer that comes from elsewhere, such as a recording, from being one of [Trace]'s.
+func (a *Answer) Validate() error {
+	answered, known := kinds[a.Kind]
+	switch {
+	case !known:
+		return fmt.Errorf("%q is no kind of answer", a.Kind)
+	case a.TTL < 1 || a.TTL > MaxHops:
+		return fmt.Errorf("%d is no hop limit", a.TTL)
+	case a.Answered() != answered:
+		return fmt.Errorf("%s cannot come from %q", a.Kind, a.From)
+	case a.ICMP == nil && (a.Kind == Expired || a.Kind == Rejected):
+		return fmt.Errorf("%s lacks its ICMP error", a.Kind)
+	}
+	return nil
 }
 
 // Answered says whether anybody did.

@@ -71,7 +71,7 @@ var rules = []struct {
 	{func(s *story) bool { return s.ends(Refused) && s.compareGoesBeyond(s.end.TTL) }, judgeRefusedOnTheWay},
 	{func(s *story) bool { return s.ends(Refused) }, judgeRefused},
 	{func(s *story) bool { return s.ends(Rejected) }, judgeRejected},
-	{func(s *story) bool { return s.interrupted && s.unasked() }, judgeInterrupted},
+	{func(s *story) bool { return len(s.route.Hops) == 0 || s.interrupted && s.unasked() }, judgeInterrupted},
 	{func(s *story) bool { return s.route.LastHeard() == nil }, judgeNothingHeard},
 	{func(s *story) bool { return s.route.LastHeard() == s.route.last() }, judgeTooFar},
 	{func(*story) bool { return true }, judgeSilence},
@@ -81,7 +81,7 @@ func (s *story) ends(kind Kind) bool { return s.final != nil && s.final.Kind == 
 
 // unasked says that there is a hop on which nothing can be said.
 func (s *story) unasked() bool {
-	return len(s.route.Hops) == 0 || len(s.route.last().Answers) == 0 || s.route.LastHeard() == s.route.last()
+	return len(s.route.last().Answers) == 0 || s.route.LastHeard() == s.route.last()
 }
 
 // compareGoesBeyond says that the other port's SYNs were answered farther away.
@@ -153,7 +153,7 @@ func judgeRefusedOnTheWay(s *story) Verdict {
 func judgeRejected(s *story) Verdict {
 	icmp, who := s.final.ICMP, s.place(s.end)
 	if s.end.Reached {
-		who = fmt.Sprintf("the destination itself, at hop %d", s.end.TTL)
+		who = fmt.Sprintf("the destination itself (hop %d)", s.end.TTL)
 	} else if earlier := s.hopOf(s.final); earlier != nil {
 		who = s.place(earlier)
 	}
@@ -319,11 +319,19 @@ func (s *story) fastest() time.Duration {
 	return shortest
 }
 
+// after is how long an answer took, in three digits or so.
 func after(rtt time.Duration) string {
-	if rtt == 0 {
+	switch {
+	case rtt == 0:
 		return ""
+	case rtt < time.Millisecond:
+		rtt = rtt.Round(time.Microsecond)
+	case rtt < 100*time.Millisecond:
+		rtt = rtt.Round(10 * time.Microsecond)
+	default:
+		rtt = rtt.Round(time.Millisecond)
 	}
-	return fmt.Sprintf(" after %.2f ms", float64(rtt)/float64(time.Millisecond))
+	return " after " + rtt.String()
 }
 
 // doubts are about every verdict.
@@ -344,13 +352,14 @@ func (s *story) doubts() []string {
 // remarks say what a loss means, where one could mistake it.
 func (s *story) remarks() []string {
 	lossy := s.firstLoss()
-	switch {
-	case lossy == nil:
+	switch behind := s.lossBehind(lossy); {
+	case behind == nil:
 		return nil
-	case s.sharedFrom(lossy):
-		return []string{fmt.Sprintf("from %s on, SYNs or their answers get lost, and some come through", s.place(lossy))}
+	case *behind:
+		return []string{fmt.Sprintf("from %s on, some SYNs, or the answers to them, get lost", s.place(lossy))}
 	}
-	return []string{fmt.Sprintf("hop %d answers only some SYNs, but those behind it more: routers limit their ICMP errors, that loses no SYN", lossy.TTL)}
+	return []string{fmt.Sprintf("%s answers only some SYNs, while hops behind it answer all: routers limit their ICMP errors; no SYN is lost there",
+		s.place(lossy))}
 }
 
 // firstLoss is the first hop that answers, but not always.
@@ -363,12 +372,14 @@ func (s *story) firstLoss() *Hop {
 	return nil
 }
 
-// sharedFrom says whether none of the hops behind one loses less than nothing, so that the loss may be the path's.
-func (s *story) sharedFrom(lossy *Hop) bool {
-	for i := range s.route.Hops {
-		if h := &s.route.Hops[i]; h.TTL > lossy.TTL && h.Heard() > 0 && h.Loss() == 0 {
-			return false
-		}
+// lossBehind says whether every hop that answers behind a lossy one is lossy too; nil if none answers there.
+func (s *story) lossBehind(lossy *Hop) *bool {
+	if lossy == nil || s.route.next(lossy.TTL) == nil {
+		return nil
 	}
-	return true
+	shared := true
+	for h := s.route.next(lossy.TTL); h != nil; h = s.route.next(h.TTL) {
+		shared = shared && h.Loss() > 0
+	}
+	return &shared
 }
