@@ -295,6 +295,7 @@ func silenceAdvice(s *story) []string {
 		"something beyond this host discards them silently: a firewall, no such host, or a full accept queue there",
 		fmt.Sprintf("on the peer: ss -ltn 'sport = :%d' (Recv-Q above Send-Q is a full queue) and nft list ruleset; here: nft list ruleset, sysctl net.ipv4.conf.all.rp_filter",
 			s.remote().Port()),
+		fmt.Sprintf("see how far they get: tcptrace path %s", s.remote()),
 	}
 }
 
