@@ -218,6 +218,7 @@ static void record_connect_result(struct sock *sk, int result)
 		return;
 	if (!passes_at_last(sk, c))
 		return;
+	note_trouble(c, sk);
 	emit_error(c, -result, now_ns);
 	emit_failed_close(c, sk, TCP_SYN_SENT, -result, now_ns);
 	c->flags |= ENDED;
@@ -246,6 +247,7 @@ static void record_connect_refused_locally(struct sock *sk, const struct sockadd
 	if (!owner_passes(&c.owner, task) || !tuple_passes(&c))
 		return;
 	c.flags = FOLLOWED;
+	c.troubled = 1;
 	emit_error(&c, -result, now_ns);
 	emit_failed_close(&c, sk, TCP_CLOSE, -result, now_ns);
 }

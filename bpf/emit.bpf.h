@@ -63,6 +63,9 @@ static void fill_context(struct event *e)
 	BPF_CORE_READ_STR_INTO(&e->context_comm, task, comm);
 }
 
+/* A connection without trouble says nothing: see trouble.bpf.h. */
+volatile const bool only_troubled;
+
 static void fill(struct event *e, const struct connection *c, u8 kind, u32 nth, u64 now_ns)
 {
 	__builtin_memset(e, 0, sizeof(*e));
@@ -92,7 +95,7 @@ static void fill(struct event *e, const struct connection *c, u8 kind, u32 nth, 
 }
 
 /*
- * A record of size bytes that begins with a filled struct event. NULL: not followed, or lost and counted.
+ * A record of size bytes that begins with a filled struct event. NULL: not followed, not wanted, or lost and counted.
  *
  * The begin functions are inlined because the verifiers of 5.10 and 6.1 ask for it: they do not know that a record
  * which was checked here cannot be NULL when the caller checks it again, and miss its release on that path
@@ -103,7 +106,7 @@ static __always_inline struct event *begin_sized(struct connection *c, u8 kind, 
 	struct event *e;
 	u32 nth;
 
-	if (!(c->flags & FOLLOWED))
+	if (!(c->flags & FOLLOWED) || (only_troubled && !c->troubled))
 		return NULL;
 	nth = next_nth(c);
 	e = bpf_ringbuf_reserve(&events, size, 0);

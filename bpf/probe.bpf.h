@@ -98,6 +98,8 @@ static void record_keepalive_probe(struct connection *c, struct sock *sk, u8 att
 	recover_answer(c, sk, now_ns);
 	note_options(c, sk, now_ns);
 	await_answer(c, now_ns);
+	if (attempt > 1)
+		note_trouble(c, sk);
 	e = begin(c, EVENT_KEEPALIVE_PROBE, now_ns);
 	if (!e)
 		return;
@@ -138,6 +140,8 @@ static void record_window_probe(struct connection *c, struct sock *sk, u8 attemp
 	u64 now_ns = bpf_ktime_get_ns();
 	struct event *e;
 
+	if (attempt > 1)
+		note_trouble(c, sk);
 	note_options(c, sk, now_ns);
 	e = begin(c, EVENT_WINDOW_PROBE, now_ns);
 	if (!e)

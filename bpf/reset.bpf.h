@@ -13,6 +13,7 @@ static void record_reset_received(struct sock *sk)
 	if (!c)
 		return;
 	learn_late_tuple(c, sk);
+	note_trouble(c, sk);
 	e = begin(c, EVENT_RESET_RECEIVED, bpf_ktime_get_ns());
 	if (!e)
 		return;
@@ -88,6 +89,7 @@ static void record_refusal(struct sk_buff *skb, bool has_reason, u32 reason)
 	c.peer_isn = isn;
 	c.netns = BPF_CORE_READ(skb, dev, nd_net.net, ns.inum);
 	c.flags = FOLLOWED;
+	c.troubled = 1;
 	emit_reset_sent(&c, TCP_CLOSE, has_reason, reason);
 }
 
@@ -99,10 +101,12 @@ static void record_reset_sent(struct sock *sk, struct sk_buff *skb, bool has_rea
 {
 	struct connection *c = sk && is_full_socket(sk) ? last_connection_of(sk) : NULL;
 
-	if (c)
-		emit_reset_sent(c, BPF_CORE_READ(sk, __sk_common.skc_state), has_reason, reason);
-	else
+	if (!c) {
 		record_refusal(skb, has_reason, reason);
+		return;
+	}
+	note_trouble(c, sk);
+	emit_reset_sent(c, BPF_CORE_READ(sk, __sk_common.skc_state), has_reason, reason);
 }
 
 #endif

@@ -35,6 +35,7 @@ static void record_syn_retransmit(struct sock *sk, int error)
 		return;
 	c->syn_retries = attempt;
 	learn_late_tuple(c, sk);
+	note_trouble(c, sk);
 	e = begin(c, EVENT_SYN_RETRANSMIT, bpf_ktime_get_ns());
 	if (!e)
 		return;
@@ -142,8 +143,10 @@ static void record_data_retransmit(struct connection *c, struct sock *sk, struct
 
 	if (!is_new_retransmission(c, icsk) || is_thinned_out(c, trigger, now_ns))
 		return;
-	if (trigger == TRIGGER_RTO)
+	if (trigger == TRIGGER_RTO) {
+		note_trouble(c, sk);
 		note_options(c, sk, now_ns);
+	}
 	e = begin(c, EVENT_RETRANSMIT, now_ns);
 	if (!e)
 		return;
@@ -208,6 +211,7 @@ static void record_synack_retransmit(struct request_sock *req, bool returned)
 	if (!c || attempt <= c->synack_retries)
 		return;
 	c->synack_retries = attempt;
+	note_trouble(c, NULL);
 	e = begin(c, EVENT_SYNACK_RETRANSMIT, bpf_ktime_get_ns());
 	if (!e)
 		return;

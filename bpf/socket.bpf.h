@@ -57,7 +57,7 @@ struct connection {
 	u8 retransmits; /* icsk_retransmits, and */
 	u8 backoff; /* icsk_backoff, at the last retransmission of data */
 	u8 probed; /* the last keepalive probe has had no answer so far; no flag, as accept changes those without a lock */
-	u8 unused;
+	u8 troubled; /* see trouble.bpf.h; no flag for the same reason */
 	u8 local[16];
 	u8 remote[16];
 };
@@ -171,6 +171,12 @@ static bool is_tcp(struct sock *sk)
 static u64 new_connection_id(u64 now_ns)
 {
 	return now_ns << 8 | (bpf_get_smp_processor_id() & 0xff);
+}
+
+/* When c began, by its id. */
+static u64 began_ns(const struct connection *c)
+{
+	return c->id >> 8;
 }
 
 static u64 isn_pair(u32 client_isn, u32 server_isn)

@@ -33,6 +33,7 @@ static void record_established(struct sock *sk, u8 old_state, u64 now_ns)
 		c->peer_isn = BPF_CORE_READ(tp, rcv_nxt) - 1;
 	if (!c->isn)
 		c->isn = BPF_CORE_READ(tp, snd_una) - 1;
+	note_winner(c, sk);
 	emit_established(c, sk, old_state, now_ns);
 }
 
@@ -97,6 +98,7 @@ static void record_close(struct sock *sk, u8 old_state, u64 now_ns)
 		return;
 	recover_answer(c, sk, now_ns);
 	settle_probe(c);
+	note_bad_end(c, sk, old_state, error, now_ns);
 	note_time_wait(c, sk, old_state, now_ns);
 	emit_close(c, sk, old_state, error, now_ns);
 	c->flags |= ENDED;
@@ -112,6 +114,8 @@ static void record_other_state(struct sock *sk, u8 old_state, u8 state, u64 now_
 		return;
 	recover_answer(c, sk, now_ns);
 	c->state = state;
+	if (only_troubled && state == TCP_FIN_WAIT1 && awaits_reply(sk))
+		note_trouble(c, sk);
 	emit_state(c, old_state, state, now_ns);
 }
 

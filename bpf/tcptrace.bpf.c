@@ -16,6 +16,7 @@
 #include "socket.bpf.h"
 #include "filter.bpf.h"
 #include "emit.bpf.h"
+#include "trouble.bpf.h"
 #include "options.bpf.h"
 #include "probe.bpf.h"
 #include "close.bpf.h"

@@ -32,6 +32,10 @@ type Options struct {
 	FollowPeers bool
 	// Context asks for where hooks run: [event.Event].Context.
 	Context bool
+	// OnlyTroubled leaves out the connections that nothing happens to: those that need no retry, are not reset or
+	// rejected, and end in order. The others begin to be told with their trouble: first what led to it, with the
+	// times of then. It is for traces that run all day, as nothing at all is delivered of healthy traffic.
+	OnlyTroubled bool
 	// Packets asks for syn_sent, which costs a little for every packet of the host.
 	Packets bool
 	// NewOnly leaves out sockets that are older than the trace.
@@ -128,6 +132,7 @@ func configure(spec *ebpf.CollectionSpec, opts *Options, hz int) error {
 		bpfVarFilterFamily:     opts.Filter.family(),
 		bpfVarFollowPeers:      opts.FollowPeers,
 		bpfVarWithContext:      opts.Context,
+		bpfVarOnlyTroubled:     opts.OnlyTroubled,
 		bpfVarTicksPerSecond:   uint32(hz),
 	} {
 		if err := spec.Variables[name].Set(value); err != nil {

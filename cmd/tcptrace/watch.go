@@ -94,7 +94,7 @@ func (c *watchCommand) run(ctx context.Context, a *app, args []string) (err erro
 
 // options turns the filter into what the kernel side understands.
 func (c *watchCommand) options() (tracer.Options, error) {
-	opts := tracer.Options{Packets: c.filter.Packets, Context: c.detail.Verbose}
+	opts := tracer.Options{Packets: c.filter.Packets, Context: c.detail.Verbose, OnlyTroubled: c.filter.Problems}
 	f := &opts.Filter
 	f.PIDs = c.filter.PIDs
 	if c.filter.Comm != "" {
