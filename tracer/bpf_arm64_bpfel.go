@@ -65,7 +65,7 @@ type bpfConnection struct {
 	Retransmits   uint8
 	Backoff       uint8
 	Probed        uint8
-	Unused        uint8
+	Troubled      uint8
 	Local         [16]uint8
 	Remote        [16]uint8
 }
@@ -392,6 +392,7 @@ const (
 	bpfMapEvents                      = "events"
 	bpfMapFrames                      = "frames"
 	bpfMapInitialSequences            = "initial_sequences"
+	bpfMapLatestEstablished           = "latest_established"
 	bpfMapListeners                   = "listeners"
 	bpfMapLost                        = "lost"
 	bpfMapNamespaces                  = "namespaces"
@@ -477,6 +478,7 @@ const (
 	bpfVarFilterFamily                = "filter_family"
 	bpfVarFollowPeers                 = "follow_peers"
 	bpfVarModes                       = "modes"
+	bpfVarOnlyTroubled                = "only_troubled"
 	bpfVarSocketsMini                 = "sockets_mini"
 	bpfVarTicksPerSecond              = "ticks_per_second"
 	bpfVarTimerFunctions              = "timer_functions"
@@ -601,24 +603,25 @@ type bpfProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfMapSpecs struct {
-	Cgroups          *ebpf.MapSpec `ebpf:"cgroups"`
-	Comms            *ebpf.MapSpec `ebpf:"comms"`
-	ConnectCalls     *ebpf.MapSpec `ebpf:"connect_calls"`
-	Connections      *ebpf.MapSpec `ebpf:"connections"`
-	Events           *ebpf.MapSpec `ebpf:"events"`
-	Frames           *ebpf.MapSpec `ebpf:"frames"`
-	InitialSequences *ebpf.MapSpec `ebpf:"initial_sequences"`
-	Listeners        *ebpf.MapSpec `ebpf:"listeners"`
-	Lost             *ebpf.MapSpec `ebpf:"lost"`
-	Namespaces       *ebpf.MapSpec `ebpf:"namespaces"`
-	Networks         *ebpf.MapSpec `ebpf:"networks"`
-	OptionCalls      *ebpf.MapSpec `ebpf:"option_calls"`
-	Ports            *ebpf.MapSpec `ebpf:"ports"`
-	Requests         *ebpf.MapSpec `ebpf:"requests"`
-	RunningTimers    *ebpf.MapSpec `ebpf:"running_timers"`
-	SocketScratch    *ebpf.MapSpec `ebpf:"socket_scratch"`
-	Tasks            *ebpf.MapSpec `ebpf:"tasks"`
-	Uids             *ebpf.MapSpec `ebpf:"uids"`
+	Cgroups           *ebpf.MapSpec `ebpf:"cgroups"`
+	Comms             *ebpf.MapSpec `ebpf:"comms"`
+	ConnectCalls      *ebpf.MapSpec `ebpf:"connect_calls"`
+	Connections       *ebpf.MapSpec `ebpf:"connections"`
+	Events            *ebpf.MapSpec `ebpf:"events"`
+	Frames            *ebpf.MapSpec `ebpf:"frames"`
+	InitialSequences  *ebpf.MapSpec `ebpf:"initial_sequences"`
+	LatestEstablished *ebpf.MapSpec `ebpf:"latest_established"`
+	Listeners         *ebpf.MapSpec `ebpf:"listeners"`
+	Lost              *ebpf.MapSpec `ebpf:"lost"`
+	Namespaces        *ebpf.MapSpec `ebpf:"namespaces"`
+	Networks          *ebpf.MapSpec `ebpf:"networks"`
+	OptionCalls       *ebpf.MapSpec `ebpf:"option_calls"`
+	Ports             *ebpf.MapSpec `ebpf:"ports"`
+	Requests          *ebpf.MapSpec `ebpf:"requests"`
+	RunningTimers     *ebpf.MapSpec `ebpf:"running_timers"`
+	SocketScratch     *ebpf.MapSpec `ebpf:"socket_scratch"`
+	Tasks             *ebpf.MapSpec `ebpf:"tasks"`
+	Uids              *ebpf.MapSpec `ebpf:"uids"`
 }
 
 // bpfVariableSpecs contains global variables before they are loaded into the kernel.
@@ -630,6 +633,7 @@ type bpfVariableSpecs struct {
 	FilterFamily     *ebpf.VariableSpec `ebpf:"filter_family"`
 	FollowPeers      *ebpf.VariableSpec `ebpf:"follow_peers"`
 	Modes            *ebpf.VariableSpec `ebpf:"modes"`
+	OnlyTroubled     *ebpf.VariableSpec `ebpf:"only_troubled"`
 	SocketsMini      *ebpf.VariableSpec `ebpf:"sockets_mini"`
 	TicksPerSecond   *ebpf.VariableSpec `ebpf:"ticks_per_second"`
 	TimerFunctions   *ebpf.VariableSpec `ebpf:"timer_functions"`
@@ -657,24 +661,25 @@ func (o *bpfObjects) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfMaps struct {
-	Cgroups          *ebpf.Map `ebpf:"cgroups"`
-	Comms            *ebpf.Map `ebpf:"comms"`
-	ConnectCalls     *ebpf.Map `ebpf:"connect_calls"`
-	Connections      *ebpf.Map `ebpf:"connections"`
-	Events           *ebpf.Map `ebpf:"events"`
-	Frames           *ebpf.Map `ebpf:"frames"`
-	InitialSequences *ebpf.Map `ebpf:"initial_sequences"`
-	Listeners        *ebpf.Map `ebpf:"listeners"`
-	Lost             *ebpf.Map `ebpf:"lost"`
-	Namespaces       *ebpf.Map `ebpf:"namespaces"`
-	Networks         *ebpf.Map `ebpf:"networks"`
-	OptionCalls      *ebpf.Map `ebpf:"option_calls"`
-	Ports            *ebpf.Map `ebpf:"ports"`
-	Requests         *ebpf.Map `ebpf:"requests"`
-	RunningTimers    *ebpf.Map `ebpf:"running_timers"`
-	SocketScratch    *ebpf.Map `ebpf:"socket_scratch"`
-	Tasks            *ebpf.Map `ebpf:"tasks"`
-	Uids             *ebpf.Map `ebpf:"uids"`
+	Cgroups           *ebpf.Map `ebpf:"cgroups"`
+	Comms             *ebpf.Map `ebpf:"comms"`
+	ConnectCalls      *ebpf.Map `ebpf:"connect_calls"`
+	Connections       *ebpf.Map `ebpf:"connections"`
+	Events            *ebpf.Map `ebpf:"events"`
+	Frames            *ebpf.Map `ebpf:"frames"`
+	InitialSequences  *ebpf.Map `ebpf:"initial_sequences"`
+	LatestEstablished *ebpf.Map `ebpf:"latest_established"`
+	Listeners         *ebpf.Map `ebpf:"listeners"`
+	Lost              *ebpf.Map `ebpf:"lost"`
+	Namespaces        *ebpf.Map `ebpf:"namespaces"`
+	Networks          *ebpf.Map `ebpf:"networks"`
+	OptionCalls       *ebpf.Map `ebpf:"option_calls"`
+	Ports             *ebpf.Map `ebpf:"ports"`
+	Requests          *ebpf.Map `ebpf:"requests"`
+	RunningTimers     *ebpf.Map `ebpf:"running_timers"`
+	SocketScratch     *ebpf.Map `ebpf:"socket_scratch"`
+	Tasks             *ebpf.Map `ebpf:"tasks"`
+	Uids              *ebpf.Map `ebpf:"uids"`
 }
 
 func (m *bpfMaps) Close() error {
@@ -686,6 +691,7 @@ func (m *bpfMaps) Close() error {
 		m.Events,
 		m.Frames,
 		m.InitialSequences,
+		m.LatestEstablished,
 		m.Listeners,
 		m.Lost,
 		m.Namespaces,
@@ -709,6 +715,7 @@ type bpfVariables struct {
 	FilterFamily     *ebpf.Variable `ebpf:"filter_family"`
 	FollowPeers      *ebpf.Variable `ebpf:"follow_peers"`
 	Modes            *ebpf.Variable `ebpf:"modes"`
+	OnlyTroubled     *ebpf.Variable `ebpf:"only_troubled"`
 	SocketsMini      *ebpf.Variable `ebpf:"sockets_mini"`
 	TicksPerSecond   *ebpf.Variable `ebpf:"ticks_per_second"`
 	TimerFunctions   *ebpf.Variable `ebpf:"timer_functions"`
