@@ -17,7 +17,7 @@ type filtered struct {
 	quiet     bool // no events at all
 	awaits    bool // show the events of a connection with its verdict, if that is shown
 	showsKind func(event.Kind) bool
-	shows     func(verdict.Verdict) bool
+	shows     func(verdict.Verdict, told) bool
 	terse     bool // hide the keepalive of healthy connections
 	chatter   chatter
 	rate      rateLimit
@@ -115,7 +115,7 @@ func (f *filtered) Resolution(r *event.Resolution) {
 }
 
 func (f *filtered) Verdict(v verdict.Verdict, about told) {
-	if f.full() || !f.shows(v) {
+	if f.full() || !f.shows(v, about) {
 		return
 	}
 	f.shown++

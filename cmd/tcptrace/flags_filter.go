@@ -107,11 +107,11 @@ func parseCause(text string) (verdict.Cause, error) {
 }
 
 // shows says whether a verdict is to be printed.
-func (f *filterFlags) shows(v verdict.Verdict) bool {
+func (f *filterFlags) shows(v verdict.Verdict, about told) bool {
 	if len(f.Causes) > 0 && !slices.Contains(f.Causes, v.Cause) {
 		return false
 	}
-	return !f.Problems || isProblem(v)
+	return !f.Problems || isProblem(v) || len(about.warnings) > 0
 }
 
 // showsKind says whether an event of that kind is to be printed.

@@ -66,6 +66,9 @@ func (j *jsonRenderer) Verdict(v verdict.Verdict, about told) {
 	line := v.AppendLine(j.line[:0], typeVerdict)
 	line = append(line[:len(line)-1], `,"mono_ns":`...)
 	line = strconv.AppendInt(line, int64(about.at), 10)
+	if len(about.warnings) > 0 {
+		line = append(append(line, `,"warnings":`...), encoded(encodeWarnings(about.warnings))...)
+	}
 	j.write(append(line, '}'))
 }
 
@@ -87,12 +90,14 @@ func (j *jsonRenderer) write(line []byte) {
 	j.line = line
 }
 
-func (j *jsonRenderer) encode(line any) {
-	text, err := json.Marshal(line)
+func (j *jsonRenderer) encode(line any) { j.write(encoded(line)) }
+
+func encoded(v any) []byte {
+	text, err := json.Marshal(v)
 	if err != nil {
 		panic(err) // the structs below hold nothing that JSON cannot
 	}
-	j.write(text)
+	return text
 }
 
 // metaLine is [meta] as it is written. Kernel is the release.

@@ -26,14 +26,14 @@ type session struct {
 	probes  probeJoin
 	names   nameBook
 	totals  *tally
-	shown   func(verdict.Verdict) bool
+	shown   func(verdict.Verdict, told) bool
 	count   int // verdicts shown
 	// status is the exit status, where something else than the verdicts decides it; nil otherwise.
 	status *int
 }
 
 // newSession starts the stream. shown tells which verdicts count for [session.verdicts]; nil means all.
-func newSession(m meta, shown func(verdict.Verdict) bool, sinks ...sink) *session {
+func newSession(m meta, shown func(verdict.Verdict, told) bool, sinks ...sink) *session {
 	s := &session{
 		meta:  m,
 		sinks: sinks,
@@ -181,7 +181,8 @@ func (s *session) judgeConnection(c *timeline.Connection, now time.Duration) {
 	}
 	facts := s.facts
 	facts.Running = !c.Closed && !c.Expired
-	s.deliver(verdict.Of(c, facts), told{at: now, connection: c, final: true})
+	v := verdict.Of(c, facts)
+	s.deliver(v, told{at: now, connection: c, final: true, warnings: warningsAbout(c, v, s.meta.HZ)})
 }
 
 // judgeProbe gives the verdict about a probe, c being the kernel's view of it or nil, and the one about its name
@@ -198,7 +199,7 @@ func (s *session) judgeProbe(p *event.Probe, c *timeline.Connection, now time.Du
 }
 
 func (s *session) deliver(v verdict.Verdict, about told) {
-	if s.shown == nil || s.shown(v) {
+	if s.shown == nil || s.shown(v, about) {
 		s.count++
 	}
 	s.totals.addVerdict(v, about)

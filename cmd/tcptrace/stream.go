@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"tcptrace/tracer/event"
+	"tcptrace/tracer/lint"
 	"tcptrace/tracer/timeline"
 	"tcptrace/tracer/verdict"
 )
@@ -89,4 +90,5 @@ type told struct {
 	probe      *event.Probe         // nil: not one of ours, or it is about a name
 	ofName     bool                 // about a name with several addresses, or none
 	final      bool                 // no verdict about a name follows that decides in its stead
+	warnings   []lint.Warning       // about settings that did harm, or of a connection that was in trouble
 }

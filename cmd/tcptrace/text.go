@@ -258,6 +258,9 @@ func (t *textRenderer) Verdict(v verdict.Verdict, about told) {
 	for _, advice := range v.Advice {
 		t.wrapped("  → ", advice)
 	}
+	for _, w := range about.warnings {
+		t.warning(w)
+	}
 	for _, doubt := range v.Doubts {
 		t.wrapped("  ? ", doubt)
 	}

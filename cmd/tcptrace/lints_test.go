@@ -1,0 +1,80 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"tcptrace/tracer/event"
+	"tcptrace/tracer/verdict"
+)
+
+// lived is a connection that was established with those options and ended so.
+func lived(options event.Options, lifetime time.Duration, end func(*event.Event), between ...*event.Event) []*event.Event {
+	events := []*event.Event{at(0, event.Established, func(ev *event.Event) {
+		ev.Options, ev.Sysctls, ev.State = &options, defaultSysctls(), event.StateEstablished
+	})}
+	events = append(events, between...)
+	return append(events, at(lifetime, event.Close, func(ev *event.Event) {
+		ev.OldState, ev.State = event.StateLastACK, event.StateClose
+		end(ev)
+	}))
+}
+
+func TestWarningsAreToldWhereSettingsDidHarm(t *testing.T) {
+	orderly := func(ev *event.Event) { ev.ClosedBy, ev.Idle = "peer", time.Second }
+	timedOut := func(ev *event.Event) {
+		ev.ClosedBy, ev.Errno, ev.OldState, ev.Retransmits = "kernel", event.ETIMEDOUT, event.StateEstablished, 3
+	}
+	again := at(20*time.Minute, event.Retransmit, func(ev *event.Event) { ev.Trigger, ev.Attempt, ev.Len = "rto", 1, 100 })
+	tests := []struct {
+		name   string
+		events []*event.Event
+		ids    []string
+	}{
+		{"in order, whatever might have been", lived(event.Options{KeepAlive: true}, time.Minute, orderly), nil},
+		{"in order, idle for long without keepalive", lived(event.Options{}, time.Hour, func(ev *event.Event) { ev.ClosedBy, ev.Idle = "peer", 50*time.Minute }),
+			[]string{"keepalive_off"}},
+		{"data that nobody acknowledged", lived(event.Options{}, 36*time.Minute, timedOut, again), []string{"retransmission_hangs"}},
+		{"never established", []*event.Event{connectAt(), at(134*time.Second, event.Close, func(ev *event.Event) {
+			ev.OldState, ev.State, ev.Errno = event.StateSYNSent, event.StateClose, event.ETIMEDOUT
+		})}, nil},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var told warningSink
+			s := newSession(tracedMeta(aboutConnections), nil, newFiltered(&told, &filterFlags{Problems: true}, false, true))
+			text, json := new(sinkBuffer), new(sinkBuffer)
+			s.sinks = append(s.sinks, newTextRenderer(text, textConfig{}), newJSONRenderer(json, false))
+			for _, ev := range test.events {
+				s.handleEvent(ev)
+			}
+			s.finish(uptime+3*time.Hour, false)
+			if !slices.Equal(told.ids, test.ids) {
+				t.Errorf("%v; want %v\n%s", told.ids, test.ids, text)
+			}
+			if lines := strings.Count(text.String(), "\n  ! "); lines != len(test.ids) {
+				t.Errorf("the text tells %d:\n%s", lines, text)
+			}
+			for _, id := range test.ids {
+				if !strings.Contains(json.String(), fmt.Sprintf(`"warnings":[{"id":%q`, id)) {
+					t.Errorf("the JSON has no %s:\n%s", id, json)
+				}
+			}
+		})
+	}
+}
+
+// warningSink keeps which warnings it was told.
+type warningSink struct {
+	silent
+	ids []string
+}
+
+func (w *warningSink) Verdict(_ verdict.Verdict, about told) {
+	for _, warning := range about.warnings {
+		w.ids = append(w.ids, warning.ID)
+	}
+}
