@@ -19,11 +19,12 @@ const maxListed = 4
 // sentences say it in words, the most important first.
 func (o outlook) sentences() []string {
 	end := o.End()
-	return []string{
+	return stated(
 		fmt.Sprintf("if the peer falls silent: %s, dead at %s with %s", o.probeTimes(), timeline.FormatDuration(end.Offset), end.Errno),
 		o.rule(end),
 		o.chatter(),
-	}
+		o.afterAnswer(),
+	)
 }
 
 // probeTimes says when the probes are due, one by one if they are few.

@@ -91,7 +91,7 @@ func predictKeepalive(s keepaliveSettings) *prediction {
 		repeats:  moment{words: "probe", what: event.KeepaliveProbe.String()},
 		steps:    s.Probes(),
 		end:      &end,
-		notes:    []string{s.rule(end), s.chatter(), "With data in flight no probe is sent and this does not hold: see tcptrace predict data."},
+		notes:    append(stated(s.rule(end), s.chatter(), s.afterAnswer()), "With data in flight no probe is sent and this does not hold: see tcptrace predict data."),
 		warnings: s.warnings(),
 	}
 }
@@ -112,6 +112,18 @@ func (s keepaliveSettings) rule(end schedule.End) string {
 func (s keepaliveSettings) chatter() string {
 	period := s.period()
 	return fmt.Sprintf("A peer that answers is probed every %s while nothing is sent: %s.", timeline.FormatDuration(period), perHour(period))
+}
+
+// afterAnswer says what is different when the last segment answered a probe and the interval is longer than the idle
+// time: the timer that the probe set still runs. It is empty where nothing is different.
+func (s keepaliveSettings) afterAnswer() string {
+	if s.Interval <= s.Idle {
+		return ""
+	}
+	later := s.Keepalive
+	later.Idle = s.Interval
+	return fmt.Sprintf("If that last segment answered a probe, the next one comes an interval later, not the idle time, and the end is %s after it.",
+		timeline.FormatDuration(later.End().Offset))
 }
 
 func (s keepaliveSettings) period() time.Duration { return max(s.Idle, s.Interval) }
