@@ -13,7 +13,9 @@ func TestRecordingReplaysTheVerdictsOfALiveRun(t *testing.T) {
 	acceptKernel(t)
 	t.Parallel()
 	p := newAcceptPair(t)
-	const served, silent, refused = 80, 443, 81
+	const served, silent, refused, held = 80, 443, 81, 82
+	_, err := p.server.Echo(acceptService4(held))
+	acceptMust(t, err)
 	hangUp(t, p.server, acceptService4(served))
 	p.drop(t, silent, 0)
 	netns := acceptNetNS(p.client)
@@ -30,6 +32,9 @@ func TestRecordingReplaysTheVerdictsOfALiveRun(t *testing.T) {
 		{"no answer", append(toSilent, "--timeout", "1100ms"), nil, "no answer"},
 		{"several", []string{"connect", "--netns", netns, acceptService4(served).String(), acceptService6(refused).String()}, nil, "refused"},
 		{"without the kernel's events", append(toSilent, "--timeout", "10ms", "--btf", os.DevNull), nil, "the kernel's events could not be seen"},
+		{"kept idle", []string{"keepalive", "--netns", netns, "--keepalive-idle", "1s", "--duration", "1500ms", acceptService4(held).String()}, nil, "still open"},
+		{"kept idle, without the kernel's events", []string{"keepalive", "--netns", netns, "--duration", "200ms", "--btf", os.DevNull, acceptService4(held).String()},
+			nil, "the kernel's events could not be seen"},
 		{"interrupted", toSilent, func(t *testing.T, live *acceptProcess) {
 			live.await(t, 1, "  nothing has come back so far")
 		}, "no answer so far"},
