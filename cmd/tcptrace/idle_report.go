@@ -41,7 +41,7 @@ func (r *idleReport) waiting(ended, open int) {
 	now := time.Since(r.began)
 	for _, idle := range r.trials.times {
 		if idle > now {
-			r.progress.show("%d of %d known; the next is idle until %s from now", ended, ended+open, timeline.FormatDuration((idle - now).Round(time.Second)))
+			r.progress.show("%d of %d known; the next idle time is over in %s", ended, ended+open, timeline.FormatDuration((idle - now).Round(time.Second)))
 			return
 		}
 	}
