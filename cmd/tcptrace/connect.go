@@ -20,6 +20,7 @@ type connectCommand struct {
 	kernel  kernelFlags
 	options prober.Options
 	repeat  repeatFlags
+	path    bool
 }
 
 func newConnectCommand(a *app) *cobra.Command {
@@ -51,6 +52,7 @@ socket itself can tell.`,
 	c.trace.addTo(cmd)
 	addSocketFlags(cmd, &c.options)
 	c.repeat.addTo(cmd)
+	cmd.Flags().BoolVar(&c.path, "path", false, "if it fails, find out how far the SYNs get, as tcptrace path does")
 	c.kernel.addTo(cmd)
 	return cmd
 }
@@ -71,24 +73,43 @@ func (c *connectCommand) run(ctx context.Context, a *app, args []string) (err er
 	m := a.describeRun()
 	m.Subject, m.Timeout = aboutProbes, c.trace.Timeout
 	m.Single = len(plan.targets) == 1 && plan.repeat.Count == 1 && plan.targets[0].isLiteral()
-	tr, err := openTracer(&c.kernel, probeTrace(c.detail.Verbose))
-	switch {
-	case err == nil:
-		defer tr.Close()
-		a.noticeTrouble(tr)
-		describeTrace(&m, tr)
-	case c.trace.RequireTrace || report(io.Discard, err) == exitUsage:
+	tr, err := a.traceProbes(&m, &c.kernel, probeTrace(c.detail.Verbose), c.trace.RequireTrace)
+	if err != nil {
 		return err
-	default:
-		m.Untraced = whyUntraced(err)
+	}
+	if tr != nil {
+		defer tr.Close()
 	}
 	return c.trace.within(ctx, func(ctx context.Context, interrupted func() bool) error {
-		sum, err := runProbes(ctx, tr, a.openSession(m, &c.sessionFlags, rec), &plan, interrupted)
+		s := a.openSession(m, &c.sessionFlags, rec)
+		missed := new(missedSink)
+		s.sinks = append(s.sinks, missed)
+		err := carryOut(ctx, tr, s, &plan)
+		if c.path && !interrupted() && len(missed.targets) > 0 {
+			err = errors.Join(err, c.findPaths(ctx, a, s.meta, plan.options.NetNS, missed.targets, rec))
+		}
+		sum := s.finish(host.Monotonic(), interrupted())
 		if err != nil {
 			return err
 		}
 		return exitStatus(sum.ExitStatus)
 	})
+}
+
+// traceProbes opens a trace of what this process does itself, and adds to m what it sees. Where there can be none it says
+// so in m and returns nil, unless a trace is required.
+func (a *app) traceProbes(m *meta, kernel *kernelFlags, opts tracer.Options, required bool) (*tracer.Tracer, error) {
+	tr, err := openTracer(kernel, opts)
+	switch {
+	case err == nil:
+		a.noticeTrouble(tr)
+		describeTrace(m, tr)
+		return tr, nil
+	case required || report(io.Discard, err) == exitUsage:
+		return nil, err
+	}
+	m.Untraced = whyUntraced(err)
+	return nil, nil
 }
 
 // probeTrace follows this process's own connects, and their other ends on this host. verbose: whoever watches is told
@@ -131,6 +152,12 @@ type runner interface {
 
 // runProbes carries out a plan under a trace, which may be nil, and gives the summary.
 func runProbes(ctx context.Context, tr *tracer.Tracer, s *session, plan runner, interrupted func() bool) (*summary, error) {
+	err := carryOut(ctx, tr, s, plan)
+	return s.finish(host.Monotonic(), interrupted()), err
+}
+
+// carryOut does so, but leaves the session unfinished.
+func carryOut(ctx context.Context, tr *tracer.Tracer, s *session, plan runner) error {
 	f := newFeed(tr, s)
 	ended := make(chan error, 1)
 	go func() {
@@ -151,8 +178,7 @@ func runProbes(ctx context.Context, tr *tracer.Tracer, s *session, plan runner, 
 	if err == nil {
 		err = f.drain()
 	}
-	sum := s.finish(host.Monotonic(), interrupted())
-	return sum, errors.Join(untried(failed), err)
+	return errors.Join(untried(failed), err)
 }
 
 // untried is the error of a connect that could not even be tried: most often an option that does not fit this host.

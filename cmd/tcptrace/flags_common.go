@@ -65,8 +65,13 @@ type traceFlags struct {
 }
 
 func (f *traceFlags) addTo(cmd *cobra.Command) {
+	cmd.Flags().Var(newValue(&f.Timeout, "DUR", parseDuration), "timeout", "give up on one connection after DUR (default: when the kernel does)")
+	f.addScopeTo(cmd)
+}
+
+// addScopeTo gives cmd all of them but --timeout, which commands that do not wait for one connection lack.
+func (f *traceFlags) addScopeTo(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.Var(newValue(&f.Timeout, "DUR", parseDuration), "timeout", "give up on one connection after DUR (default: when the kernel does)")
 	flags.Var(newValue(&f.Duration, "DUR", parseDuration), "duration", "end the whole command after DUR")
 	flags.BoolVarP(&f.Only4, "ipv4", "4", false, "only IPv4")
 	flags.BoolVarP(&f.Only6, "ipv6", "6", false, "only IPv6")

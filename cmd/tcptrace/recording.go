@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"tcptrace/tracer/event"
@@ -98,6 +99,8 @@ var parsers = map[string]func([]byte) (any, error){
 	typeSettled:    parseTold,
 	typeStop:       parseStop,
 	typeSummary:    parseSummary,
+	typePath:       parseJourney,
+	typeHop:        parseHop,
 }
 
 func parseInto[T any](text []byte) (any, error) {
@@ -116,7 +119,7 @@ func parseMeta(text []byte) (any, error) {
 		return nil, errors.New(`it has no "schema"`)
 	case line.Schema > schema:
 		return nil, fmt.Errorf("the recording has schema %d, and this tcptrace reads %d: use a newer one", line.Schema, schema)
-	case line.Subject != aboutConnections && line.Subject != aboutProbes:
+	case !slices.Contains(replayable, line.Subject):
 		return nil, fmt.Errorf("nothing is known about the subject %q", line.Subject)
 	}
 	hooks, err := byKind(line.Hooks)

@@ -104,10 +104,25 @@ func FuzzReplay(f *testing.F) {
 	f.Add([]byte(begin + `{"type":"event","kind":"close","conn":"1","mono_ns":-9,"owner":{"pid":1,"comm":"\u001b[2J"}}` + "\n" + `{"type":"verdict","mono_ns":9223372036854775807}`))
 	f.Add([]byte(begin + `{"type":"settled"}` + "\n" + `{"type":"lost","count":18446744073709551615,"kind":"drop","cpu":-5}` + "\n" + `{"type":"stop"}`))
 	f.Add([]byte(begin + `{"type":"resolution","target":"a:1","addresses":["::1","::2"]}` + "\n" + `{"type":"probe","target":"a:1","remote":"[::1]:1"}`))
+	f.Add([]byte(`{"type":"meta","schema":1,"subject":"paths"}` + "\n" +
+		`{"type":"resolution","target":"a:1","name":"a","addresses":["::1","::2"]}` + "\n" +
+		`{"type":"path","target":"a:1","remote":"[::1]:1","compare_port":2}` + "\n" +
+		`{"type":"hop","remote":"[::1]:1","ttl":2,"answers":[{"query":1,"kind":"time_exceeded","from":"::3","name":"\u001b[2J",` +
+		`"icmp":{"type":3,"code":0,"name":"\u202e","from":"::3"}},{"query":2,"kind":"silence"}]}` + "\n" +
+		`{"type":"hop","remote":"[::1]:2","ttl":1,"answers":[{"query":1,"kind":"syn_ack","from":"::1","rtt_ms":1e9}]}` + "\n" +
+		`{"type":"verdict"}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		text, stream := new(sinkBuffer), new(sinkBuffer)
-		for _, out := range []sink{newTextRenderer(text, textConfig{Verbose: true}), newJSONRenderer(stream, true)} {
-			r := replay{lines: newRecordingReader(bytes.NewReader(data)), out: out}
+		for _, printers := range []struct {
+			out  sink
+			path pathSink
+		}{
+			{newTextRenderer(text, textConfig{Verbose: true}), &pathText{newTextRenderer(text, textConfig{})}},
+			{newJSONRenderer(stream, true), &pathJSON{newJSONRenderer(stream, true)}},
+		} {
+			r := replay{lines: newRecordingReader(bytes.NewReader(data)), out: printers.out, paths: pathReplay{
+				printer: func(meta) pathSink { return printers.path },
+			}}
 			if _, err := r.run(context.Background()); err != nil && !errors.Is(err, errCutShort) {
 				return
 			}
@@ -117,7 +132,10 @@ func FuzzReplay(f *testing.F) {
 				t.Fatalf("byte %d of the output is harmful:\n%q", i, out)
 			}
 		}
-		again := replay{lines: newRecordingReader(bytes.NewReader(stream.Bytes())), out: newTextRenderer(new(sinkBuffer), textConfig{})}
+		nowhere := newTextRenderer(new(sinkBuffer), textConfig{})
+		again := replay{lines: newRecordingReader(bytes.NewReader(stream.Bytes())), out: nowhere, paths: pathReplay{
+			printer: func(meta) pathSink { return &pathText{nowhere} },
+		}}
 		if _, err := again.run(context.Background()); err != nil {
 			t.Fatalf("the JSON of a replay cannot be replayed: %v\n%s", err, stream)
 		}

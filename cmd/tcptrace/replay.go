@@ -31,7 +31,11 @@ anew from what it saw. The exit status is that of the recorded run. FILE may be 
 				return err
 			}
 			defer file.Close()
-			r := replay{lines: newRecordingReader(file), out: a.printer(&output, &detail, &filterFlags{}, true)}
+			r := replay{
+				lines: newRecordingReader(file),
+				out:   a.printer(&output, &detail, &filterFlags{}, true),
+				paths: pathReplay{printer: func(m meta) pathSink { return a.pathPrinter(m, &output, &detail) }},
+			}
 			status, err := r.run(cmd.Context())
 			if errors.Is(err, errCutShort) {
 				a.notice("%q ends within a line: this is what there is of it", args[0])
@@ -64,8 +68,10 @@ func openRecording(stdin io.Reader, name string) (io.ReadCloser, error) {
 type replay struct {
 	lines *recordingReader
 	out   sink
+	paths pathReplay
 
-	session *session
+	begun   bool
+	session *session      // nil: not begun, or about paths alone
 	now     time.Duration // CLOCK_MONOTONIC of the recorded host
 	sum     *summary
 	status  *int // of the recorded run
@@ -85,12 +91,15 @@ func (r *replay) run(ctx context.Context) (int, error) {
 	switch {
 	case err != nil && err != io.EOF && !cutShort:
 		return 0, err
-	case r.session == nil && ctx.Err() == nil:
+	case !r.begun && ctx.Err() == nil:
 		return 0, errors.New("there is nothing in it")
-	case r.session == nil:
+	case !r.begun:
 		return 0, nil
 	}
-	if r.sum == nil {
+	switch {
+	case r.session == nil:
+		r.sum = r.paths.session.finish(true)
+	case r.sum == nil:
 		r.sum = r.session.finish(r.now, true)
 	}
 	if !cutShort {
@@ -104,7 +113,7 @@ func (r *replay) run(ctx context.Context) (int, error) {
 
 // handle takes one line.
 func (r *replay) handle(line any) error {
-	if r.session == nil {
+	if !r.begun {
 		return r.begin(line)
 	}
 	if end, ok := line.(summaryLine); ok {
@@ -112,6 +121,9 @@ func (r *replay) handle(line any) error {
 	}
 	if r.sum != nil {
 		return nil // verdicts that followed the end: the session has given its own
+	}
+	if _, second := line.(meta); !second && (r.paths.handle(line) || r.session == nil) {
+		return nil
 	}
 	switch line := line.(type) {
 	case meta:
@@ -143,6 +155,11 @@ func (r *replay) begin(line any) error {
 	m, ok := line.(meta)
 	if !ok {
 		return fmt.Errorf("line %d: a recording begins with a line of type %q: this is none that can be replayed", r.lines.number, typeMeta)
+	}
+	r.begun, r.paths.meta = true, m
+	if m.Subject == aboutPaths {
+		r.paths.begin()
+		return nil
 	}
 	r.session = newSession(m, nil, r.out)
 	return nil

@@ -45,7 +45,11 @@ const (
 	aboutConnections subject = "connections" // every connection that is seen
 	aboutProbes      subject = "probes"      // those that tcptrace made itself
 	aboutSockets     subject = "sockets"     // nothing that happens, but what there is
+	aboutPaths       subject = "paths"       // routes to a destination
 )
+
+// replayable are the subjects of recordings that can be replayed.
+var replayable = []subject{aboutConnections, aboutProbes, aboutPaths}
 
 // meta is what is known before anything happens.
 type meta struct {

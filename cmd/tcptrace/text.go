@@ -289,7 +289,7 @@ func (t *textRenderer) heading(v verdict.Verdict, about told) string {
 		return v.Target + ": "
 	case t.meta.Single:
 		return ""
-	case t.meta.Subject == aboutProbes:
+	case t.meta.Subject == aboutProbes, t.meta.Subject == aboutPaths:
 		return addrPort(v.Remote) + ": "
 	case v.Owner.Known():
 		return owner(v.Owner) + " " + ends(v.Local, v.Remote) + ": "
