@@ -47,10 +47,10 @@ func (c *Chain) hosts() []*Host {
 	return append(hosts, c.Server)
 }
 
-// RouterV4 and RouterV6 are the address by which router i, from 0, answers the client: that of its interface to it.
+// RouterV4 is the address by which router i, from 0, answers the client: that of its interface towards it.
 func (c *Chain) RouterV4(i int) netip.Addr { return linkOfChain(i).far[0].Addr() }
 
-// RouterV6 is the same for IPv6.
+// RouterV6 is the same of IPv6.
 func (c *Chain) RouterV6(i int) netip.Addr { return linkOfChain(i).far[1].Addr() }
 
 func (c *Chain) addHosts(n *Network, routers int) (err error) {

@@ -107,6 +107,47 @@ func TestRouterForwardsBothFamilies(t *testing.T) {
 	}
 }
 
+func TestChainReachesItsServerThroughEveryRouter(t *testing.T) {
+	needKernel(t)
+	for _, routers := range []int{1, 3} {
+		c, err := NewChain(testContext(t), newNetwork(t), routers)
+		must(t, err)
+		if len(c.Routers) != routers {
+			t.Errorf("%d routers, want %d", len(c.Routers), routers)
+		}
+		for _, addr := range []netip.Addr{c.ServerV4, c.ServerV6} {
+			remote := netip.AddrPortFrom(addr, 80)
+			must(t, c.Server.Listen(remote))
+			if got, err := connect(c.Client, remote, prober.Options{}); err != nil || got.err != nil || got.retries != 0 {
+				t.Errorf("connect to %v: %+v, %v; want connected by the first SYN", remote, got, err)
+			}
+		}
+	}
+	for _, routers := range []int{0, maxRouters + 1} {
+		if _, err := NewChain(testContext(t), newNetwork(t), routers); err == nil {
+			t.Errorf("a chain with %d routers is built", routers)
+		}
+	}
+}
+
+func TestRouterRejectsOnePort(t *testing.T) {
+	needKernel(t)
+	c, err := NewChain(testContext(t), newNetwork(t), 1)
+	must(t, err)
+	must(t, c.Routers[0].RejectForward(81))
+	for _, addr := range []netip.Addr{c.ServerV4, c.ServerV6} {
+		for port, fails := range map[uint16]bool{80: false, 81: true} {
+			remote := netip.AddrPortFrom(addr, port)
+			must(t, c.Server.Listen(remote))
+			got, err := connect(c.Client, remote, prober.Options{SYNRetries: 1})
+			must(t, err)
+			if (got.err != nil) != fails {
+				t.Errorf("connect to %v: %+v; want it to fail: %v", remote, got, fails)
+			}
+		}
+	}
+}
+
 func TestListenOnlyCompletesHandshakesThatNobodyAccepts(t *testing.T) {
 	needKernel(t)
 	n := newNetwork(t)
