@@ -118,8 +118,12 @@ func kindOf(p *event.Probe) Kind {
 		return Rejected
 	case p.GaveUp != "", p.Errno == event.ETIMEDOUT:
 		return Silence
-	case p.Errno == event.ECONNREFUSED && !p.Synchronous:
+	case p.Synchronous:
+		return Unsent
+	case p.Errno == event.ECONNREFUSED:
 		return Refused
+	case p.Errno == event.ECONNRESET, p.Errno == event.EPIPE:
+		return Accepted // and reset before anybody looked: a RST to a SYN is another errno (tcp_reset)
 	}
 	return Unsent
 }

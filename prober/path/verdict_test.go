@@ -263,3 +263,34 @@ func TestAnswersFromElsewhereAreChecked(t *testing.T) {
 		}
 	}
 }
+
+func TestKindsOfAnswers(t *testing.T) {
+	local := netip.MustParseAddrPort("192.0.2.1:40000")
+	v4 := func(typ, code int, from string) *event.ICMP {
+		return &event.ICMP{Type: typ, Code: code, From: netip.MustParseAddr(from)}
+	}
+	for name, test := range map[string]struct {
+		probe event.Probe
+		want  Kind
+	}{
+		"SYN-ACK":                   {event.Probe{Connected: true}, Accepted},
+		"SYN-ACK, and a RST":        {event.Probe{Errno: event.ECONNRESET}, Accepted},
+		"RST":                       {event.Probe{Errno: event.ECONNREFUSED}, Refused},
+		"a router":                  {event.Probe{Errno: event.EHOSTUNREACH, ICMP: v4(11, 0, "192.0.2.2")}, Expired},
+		"a router, IPv6":            {event.Probe{Errno: event.EHOSTUNREACH, ICMP: v4(3, 0, "2001:db8::2")}, Expired},
+		"no route, IPv4":            {event.Probe{Errno: event.ENETUNREACH, ICMP: v4(3, 0, "192.0.2.2")}, Rejected},
+		"a port that ICMP closes":   {event.Probe{Errno: event.ECONNREFUSED, ICMP: v4(3, 3, "203.0.113.9")}, Rejected},
+		"fragments":                 {event.Probe{Errno: event.EHOSTUNREACH, ICMP: v4(11, 1, "192.0.2.2")}, Rejected},
+		"no neighbour":              {event.Probe{Errno: event.EHOSTUNREACH, ICMP: v4(3, 1, "192.0.2.1")}, Unsent},
+		"the wait is over":          {event.Probe{GaveUp: "timeout"}, Silence},
+		"the kernel's wait is over": {event.Probe{Errno: event.ETIMEDOUT}, Silence},
+		"no route here":             {event.Probe{Errno: event.ENETUNREACH, Synchronous: true}, Unsent},
+		"refused at once":           {event.Probe{Errno: event.ECONNREFUSED, Synchronous: true}, Unsent},
+	} {
+		test.probe.Local, test.probe.Remote = local, destination
+		a := answerOf(&test.probe, 1, 1)
+		if err := a.Validate(); a.Kind != test.want || err != nil {
+			t.Errorf("%s: %s, %v; want %s", name, a.Kind, err, test.want)
+		}
+	}
+}
