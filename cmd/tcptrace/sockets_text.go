@@ -52,6 +52,10 @@ func (t *socketsText) socket(j *sockets.Judged, widths [2]int) {
 	}
 	t.below(plain, becomes(j))
 	t.below(faint, rulingOptions(j))
+	for _, w := range j.Warnings {
+		t.below(warning, "! "+w.Sentence)
+		t.below(plain, prefixed("→ ", w.Advice))
+	}
 	if t.verbose {
 		for _, paragraph := range []string{bufferWords(j), progressWords(j), socketIdentity(j)} {
 			t.below(faint, paragraph)
@@ -190,7 +194,7 @@ func endWords(j *sockets.Judged) string {
 	case f.Next.What == sockets.Release:
 		return releaseRules[f.Rule]
 	case f.Ends:
-		words := "the kernel gives up " + within(f.GivesUp, f.Latest) + " if nothing comes"
+		words := "the kernel gives up " + giveUpTime(f) + " if nothing comes"
 		words += prefixed(": ", ruleWords(j)) + prefixed(", ", f.Errno.String())
 		if f.Reset {
 			words += ", with a RST"
@@ -204,6 +208,14 @@ func endWords(j *sockets.Judged) string {
 		return ""
 	}
 	return "no timer would ever end it"
+}
+
+// giveUpTime is when the kernel gives up: a time, or two between which it is.
+func giveUpTime(f *sockets.Forecast) string {
+	if f.GivesUp-f.Earliest <= f.GivesUp/100 {
+		return within(f.GivesUp, f.Latest)
+	}
+	return fmt.Sprintf("between %s and %s from now", timeline.FormatDuration(f.Earliest), timeline.FormatDuration(f.Latest))
 }
 
 var releaseRules = map[sockets.Rule]string{

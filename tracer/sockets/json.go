@@ -20,7 +20,9 @@ var judgedObject = jsonline.Object[Judged]{
 	jsonline.Uint("cookie", func(j *Judged) *uint64 { return &j.Cookie }),
 	jsonline.Uint("inode", func(j *Judged) *uint64 { return &j.Inode }),
 	jsonline.Nested("owner", func(j *Judged) *event.Owner { return &j.Owner }),
-	jsonline.Uint("uid", func(j *Judged) *uint32 { return &j.UID }).When(func(j *Judged) bool { return j.HasUID }),
+	jsonline.Uint("uid", func(j *Judged) *uint32 { return &j.UID }).
+		When(func(j *Judged) bool { return j.HasUID }).
+		Found(func(j *Judged) { j.HasUID = true }),
 	jsonline.Bool("orphan", func(j *Judged) *bool { return &j.Orphan }),
 
 	jsonline.Nested("timer", func(j *Judged) *LiveTimer { return &j.Timer }),
@@ -28,21 +30,24 @@ var judgedObject = jsonline.Object[Judged]{
 	jsonline.Nested("next", func(j *Judged) *Next { return &j.Forecast.Next }),
 	ending("gives_up_ms", func(f *Forecast) *time.Duration { return &f.GivesUp }),
 	ending("gives_up_latest_ms", func(f *Forecast) *time.Duration { return &f.Latest }),
-	jsonline.Millis("gives_up_earliest_ms", func(j *Judged) *time.Duration { return &j.Forecast.Earliest }).
-		When(func(j *Judged) bool { return j.Forecast.Ends && j.Forecast.Earliest != j.Forecast.GivesUp }),
+	ending("gives_up_earliest_ms", func(f *Forecast) *time.Duration { return &f.Earliest }),
 	jsonline.String("rule", func(j *Judged) *Rule { return &j.Forecast.Rule }),
 	jsonline.Text("errno", func(j *Judged) *event.Errno { return &j.Forecast.Errno }),
 	jsonline.Bool("reset", func(j *Judged) *bool { return &j.Forecast.Reset }),
 	jsonline.String("if_answered", func(j *Judged) *Answered { return &j.Forecast.Answered }),
 	jsonline.String("trouble", func(j *Judged) *Trouble { return &j.Trouble }),
 
+	jsonline.Objects("warnings", func(j *Judged) *[]Warning { return &j.Warnings }),
+
 	full("rto_ms", func(j *Judged) *time.Duration { return &j.RTO }),
 	jsonline.Micros("rtt_us", func(j *Judged) *time.Duration { return &j.RTT }),
 	jsonline.Int("backoff", func(j *Judged) *int { return &j.Backoff }),
 	jsonline.Millis("retransmitting_ms", func(j *Judged) *time.Duration { return &j.Retransmitting }).
-		When(func(j *Judged) bool { return j.Retransmitted }),
+		When(func(j *Judged) bool { return j.Retransmitted }).
+		Found(func(j *Judged) { j.Retransmitted = true }),
 	jsonline.Millis("probing_ms", func(j *Judged) *time.Duration { return &j.Probing }).
-		When(func(j *Judged) bool { return j.Probed }),
+		When(func(j *Judged) bool { return j.Probed }).
+		Found(func(j *Judged) { j.Probed = true }),
 	full("last_sent_ms", func(j *Judged) *time.Duration { return &j.LastSent }),
 	full("last_received_ms", func(j *Judged) *time.Duration { return &j.LastReceived }),
 	full("last_ack_ms", func(j *Judged) *time.Duration { return &j.LastACK }),
@@ -64,7 +69,8 @@ func isFull(j *Judged) bool { return !j.Mini() }
 // ending is a time that is there when the kernel ends the socket, be it due, or overdue.
 func ending(key string, at func(*Forecast) *time.Duration) jsonline.Field[Judged] {
 	return jsonline.Millis(key, func(j *Judged) *time.Duration { return at(&j.Forecast) }).
-		When(func(j *Judged) bool { return j.Forecast.Ends })
+		When(func(j *Judged) bool { return j.Forecast.Ends }).
+		Found(func(j *Judged) { j.Forecast.Ends = true })
 }
 
 func full(key string, at func(*Judged) *time.Duration) jsonline.Field[Judged] {
@@ -132,3 +138,15 @@ func (b *Buffer) AppendJSON(dst []byte) []byte { return bufferObject.Append(dst,
 
 // UnmarshalJSON reads what AppendJSON wrote; its errors name the key.
 func (b *Buffer) UnmarshalJSON(text []byte) error { return bufferObject.Unmarshal(text, b) }
+
+var warningObject = jsonline.Object[Warning]{
+	jsonline.String("id", func(w *Warning) *string { return &w.ID }),
+	jsonline.String("sentence", func(w *Warning) *string { return &w.Sentence }),
+	jsonline.String("advice", func(w *Warning) *string { return &w.Advice }),
+}
+
+// AppendJSON adds the warning as an object.
+func (w *Warning) AppendJSON(dst []byte) []byte { return warningObject.Append(dst, w, "") }
+
+// UnmarshalJSON reads what AppendJSON wrote; its errors name the key.
+func (w *Warning) UnmarshalJSON(text []byte) error { return warningObject.Unmarshal(text, w) }

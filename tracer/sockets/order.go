@@ -12,6 +12,7 @@ type Judged struct {
 	Hidden   Timer // of keepalive, where another timer is the one that matters
 	Forecast Forecast
 	Trouble  Trouble
+	Warnings []Warning // about its settings
 }
 
 // LiveTimer is the timer that matters, and how often it fired in vain.
@@ -22,7 +23,7 @@ type LiveTimer struct {
 
 // Judge says of a socket all there is to say.
 func Judge(s *Socket, hz int) Judged {
-	j := Judged{Socket: *s, Timer: LiveTimer{s.Live(), s.Retries()}, Forecast: s.Forecast(hz), Trouble: s.Trouble()}
+	j := Judged{Socket: *s, Timer: LiveTimer{s.Live(), s.Retries()}, Forecast: s.Forecast(hz), Trouble: s.Trouble(), Warnings: s.warnings(hz)}
 	if j.Timer.Timer != s.Keepalive {
 		j.Hidden = s.Keepalive
 	}
@@ -30,7 +31,7 @@ func Judge(s *Socket, hz int) Judged {
 }
 
 // Problem says whether anybody should look at the socket.
-func (j *Judged) Problem() bool { return j.Trouble != "" }
+func (j *Judged) Problem() bool { return j.Trouble != "" || len(j.Warnings) > 0 }
 
 // Sort puts those that hang first, by their trouble, and then what the kernel gives up first. Those that nothing ends come
 // last; among equals, namespaces and addresses decide.
