@@ -83,6 +83,12 @@ type Event struct {
 	ICMP     *ICMP
 	Queue    *Queue
 
+	Direction string     // drop: "in" or "out", as this connection's end sees it
+	TCPFlags  string     // drop: those of the packet, in the order "syn ack fin rst"
+	Hook      string     // drop: the netfilter hook where the kernel tells it, such as "output"
+	Neighbour netip.Addr // drop: the address on the last link that did not answer
+	TTL       int        // reset_received, established: the time to live, or hop limit, with which the packet arrived
+
 	Stage    string        // accept_queue_full: "syn" or "ack"
 	Action   string        // syn_queue_full: "cookie" or "drop"
 	Trigger  string        // retransmit: "rto", "fast" or "tlp"
@@ -132,6 +138,7 @@ type ICMP struct {
 	Code int        `json:"code"`
 	Name string     `json:"name"`
 	From netip.Addr `json:"from"`
+	MTU  int        `json:"mtu_bytes"` // what fits, in bytes: of fragmentation needed and packet too big
 }
 
 // Queue is the length and limit of the queue concerned.
