@@ -9,6 +9,7 @@ import (
 	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"golang.org/x/sys/unix"
 
 	"tcptrace/tracer/event"
@@ -75,7 +76,7 @@ func TestDecodeRetry(t *testing.T) {
 		Owner:   event.Owner{PID: 812, Comm: "api", UID: 1000, Cgroup: "/system.slice/api.service", CgroupID: 7},
 		Context: event.Context{Comm: "swapper/1", CPU: 1},
 	}
-	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{})); diff != "" {
 		t.Errorf("decode (-want +got):\n%s", diff)
 	}
 }

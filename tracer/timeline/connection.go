@@ -42,10 +42,22 @@ type Connection struct {
 	// SYN-ACK timer, or a reset that was sent without a socket. Only [Tracker.Settled] sets it.
 	Expired bool
 
-	// Peer is the other end of this connection, when it is on this host too; nil otherwise.
+	// Peer is the other end of this connection, when it is on this host too; nil otherwise. That of one that was
+	// [Connection.OnlyRefused] is the client.
 	Peer *Connection
+	// Refused is what a listener on this host made of this connection's SYNs before it took one, or instead; nil
+	// otherwise.
+	Refused *Connection
+	// Before is the connection on the same two ends that was reset just before this one began, and After the one that
+	// began then; nil otherwise. Only the server's end has them.
+	Before, After *Connection
+	// Sibling is the connect that won where this one was closed before its handshake was complete; nil when there is
+	// none. Only [Tracker.Settled] sets it.
+	Sibling *Sibling
 
 	clocks
+	race     *race
+	ports    portsKey // the zero value: not known yet
 	started  time.Duration
 	arrived  int           // numbered records that came
 	highest  uint32        // of their numbers
@@ -78,6 +90,16 @@ func (c *Connection) Socketless() bool {
 		return false
 	}
 	return !slices.ContainsFunc(c.Events, func(ev event.Event) bool { return ev.Kind != event.ResetSent })
+}
+
+// closing is the time of the close, on CLOCK_MONOTONIC; 0 when none came.
+func (c *Connection) closing() time.Duration {
+	for i := len(c.Events) - 1; i >= 0; i-- {
+		if c.Events[i].Kind == event.Close {
+			return c.Events[i].Mono
+		}
+	}
+	return 0
 }
 
 // insert puts an event in its place, which is the end unless it came later than its window allowed.

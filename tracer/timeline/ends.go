@@ -7,37 +7,66 @@ import "tcptrace/tracer/event"
 type ends struct {
 	clients map[uint32]*Connection // by ISN
 	servers map[uint32]*Connection // by PeerISN
+	refused map[uint32]*Connection // by PeerISN
 }
 
 func newEnds() ends {
-	return ends{clients: make(map[uint32]*Connection), servers: make(map[uint32]*Connection)}
+	return ends{
+		clients: make(map[uint32]*Connection), servers: make(map[uint32]*Connection), refused: make(map[uint32]*Connection),
+	}
 }
 
 // join enters a connection with what is known of its numbers by now, and joins it to its other end.
 func (e *ends) join(c *Connection) {
-	switch c.Role {
-	case event.RoleClient:
-		if c.ISN == 0 {
-			return
-		}
+	switch {
+	case c.Role == event.RoleClient && c.ISN != 0:
 		e.clients[c.ISN] = c
 		pair(c, e.servers[c.ISN])
-	case event.RoleServer:
-		if c.PeerISN == 0 {
-			return
-		}
+		refuse(c, e.refused[c.ISN])
+	case c.Role == event.RoleServer && c.PeerISN != 0:
 		e.servers[c.PeerISN] = c
 		pair(e.clients[c.PeerISN], c)
+		e.taken(c)
+	case c.Role == event.RoleListener && c.PeerISN != 0:
+		e.refused[c.PeerISN] = c
+		refuse(e.clients[c.PeerISN], c)
+		refuse(e.servers[c.PeerISN], c)
+	}
+}
+
+// taken joins a connection to the refusals of its own SYN. They may have been told as of the same connection.
+func (e *ends) taken(c *Connection) {
+	if e.refused[c.PeerISN] != c {
+		refuse(c, e.refused[c.PeerISN])
+		return
+	}
+	delete(e.refused, c.PeerISN)
+	if client := e.clients[c.PeerISN]; client != nil && client.Refused == c {
+		client.Refused = nil
 	}
 }
 
 // remove forgets a connection, unless another one has taken its number meanwhile.
 func (e *ends) remove(c *Connection) {
-	if e.clients[c.ISN] == c {
-		delete(e.clients, c.ISN)
+	remove(e.clients, c.ISN, c)
+	remove(e.servers, c.PeerISN, c)
+	remove(e.refused, c.PeerISN, c)
+}
+
+func remove(from map[uint32]*Connection, number uint32, c *Connection) {
+	if from[number] == c {
+		delete(from, number)
 	}
-	if e.servers[c.PeerISN] == c {
-		delete(e.servers, c.PeerISN)
+}
+
+// refuse joins either end of a connection to what a listener made of its SYN.
+func refuse(c, refused *Connection) {
+	if c == nil || refused == nil {
+		return
+	}
+	c.Refused = refused
+	if refused.Peer == nil && c.Role == event.RoleClient {
+		refused.Peer = c
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 func (c *Connection) learn(ev *event.Event) {
 	c.Cookie = cmp.Or(c.Cookie, ev.Cookie)
 	c.NetNS = cmp.Or(c.NetNS, ev.NetNS)
-	c.Role = cmp.Or(c.Role, ev.Role)
+	c.Role = laterRole(c.Role, ev.Role)
 	c.State = cmp.Or(ev.State, c.State)
 	c.ISN = cmp.Or(c.ISN, ev.ISN)
 	c.PeerISN = cmp.Or(c.PeerISN, ev.PeerISN)
@@ -37,6 +37,14 @@ func (c *Connection) tell(ev *event.Event) {
 	if !ev.Owner.Known() {
 		ev.Owner = c.Owner
 	}
+}
+
+// laterRole follows what a listener refused, and then took.
+func laterRole(have, reported event.Role) event.Role {
+	if have == event.RoleListener && reported == event.RoleServer {
+		return reported
+	}
+	return cmp.Or(have, reported)
 }
 
 // moreComplete is have, unless other knows more: an address without its port, or the unspecified address that a

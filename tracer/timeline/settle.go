@@ -72,7 +72,7 @@ func newPast() past { return past{known: make(map[event.ConnID]*Connection)} }
 
 func (p *past) keep(c *Connection) {
 	name := *c
-	name.Events, name.Folded, name.Peer, name.settled, name.slot = nil, nil, nil, true, 0
+	name.Events, name.Folded, name.Peer, name.Refused, name.Before, name.After, name.settled, name.slot = nil, nil, nil, nil, nil, nil, true, 0
 	p.known[c.ID] = &name
 	if len(p.order) < remembered {
 		p.order = append(p.order, c.ID)

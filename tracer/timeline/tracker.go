@@ -31,6 +31,8 @@ type Tracker struct {
 	events uint64
 	conns  map[event.ConnID]*Connection
 	ends   ends
+	races  races
+	ports  ports
 	due    deadlines
 	past   past
 }
@@ -38,7 +40,7 @@ type Tracker struct {
 // New makes a tracker.
 func New(config Config) *Tracker {
 	config.Settle = cmp.Or(config.Settle, DefaultSettle)
-	return &Tracker{config: config, conns: make(map[event.ConnID]*Connection), ends: newEnds(), past: newPast()}
+	return &Tracker{config: config, conns: make(map[event.ConnID]*Connection), ends: newEnds(), races: newRaces(), ports: newPorts(), past: newPast()}
 }
 
 // Add numbers the event, annotates it in place, and gives the connection that it belongs to, with a copy of the event
@@ -59,6 +61,8 @@ func (t *Tracker) Add(ev *event.Event) *Connection {
 	c.insert(ev)
 	c.fold()
 	t.ends.join(c)
+	t.races.follow(c, ev)
+	t.ports.follow(c, ev)
 	t.schedule(c, ev)
 	return c
 }
@@ -75,7 +79,11 @@ func (t *Tracker) Settled(now time.Duration) []*Connection {
 		c.Expired = !c.Closed
 		if c.ID == 0 {
 			t.ends.remove(c) // nobody can name it, so nobody can forget it
+			t.ports.remove(c)
 			continue
+		}
+		if c.Closed {
+			c.Sibling = t.races.sibling(c)
 		}
 		told = append(told, c)
 	}
@@ -91,6 +99,8 @@ func (t *Tracker) Forget(id event.ConnID) {
 	delete(t.conns, id)
 	t.due.remove(c)
 	t.ends.remove(c)
+	t.ports.remove(c)
+	t.races.leave(c)
 	t.past.keep(c)
 }
 
@@ -129,6 +139,8 @@ func (t *Tracker) schedule(c *Connection, ev *event.Event) {
 		return
 	case c.Socketless():
 		at = ev.Mono + t.config.Settle
+	case c.OnlyRefused():
+		at = ev.Mono + nextSYN(ev.Mono-c.started) + t.config.Settle
 	case c.halfOpen:
 		at = ev.Mono + requestLife(c.Sysctls) + t.config.Settle
 	case c.ID == 0:

@@ -116,7 +116,7 @@ func TestSYNRetriesAreDueFromThePreviousRealTransmission(t *testing.T) {
 		}
 		forecast = rules.After(i+1, at, 0)
 		want.NextDue, want.GivesUp = forecast.Due, forecast.GivesUp
-		if diff := cmp.Diff(want, *ev, cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
+		if diff := cmp.Diff(want, *ev, cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{})); diff != "" {
 			t.Errorf("retry %d (-want +got):\n%s", i+1, diff)
 		}
 		if late := ev.Late > 0; late != (at == 3200*ms) {
