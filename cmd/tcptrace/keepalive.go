@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"io"
 	"net/netip"
 
 	"github.com/spf13/cobra"
@@ -80,16 +79,12 @@ func (c *keepaliveCommand) run(ctx context.Context, a *app, arg string) (err err
 	m := a.describeRun()
 	m.Subject, m.Timeout, m.Held = aboutProbes, c.trace.Timeout, true
 	m.Single = plan.target.isLiteral()
-	tr, err := openTracer(&c.kernel, probeTrace(c.detail.Verbose))
-	switch {
-	case err == nil:
-		defer tr.Close()
-		a.noticeTrouble(tr)
-		describeTrace(&m, tr)
-	case c.trace.RequireTrace || report(io.Discard, err) == exitUsage:
+	tr, err := a.traceProbes(&m, &c.kernel, probeTrace(c.detail.Verbose), c.trace.RequireTrace)
+	if err != nil {
 		return err
-	default:
-		m.Untraced = whyUntraced(err)
+	}
+	if tr != nil {
+		defer tr.Close()
 	}
 	expected, err := plan.outlook(m.HZ)
 	if err != nil {
