@@ -363,6 +363,7 @@ struct net_device {
 /* What sk_buff.cb holds within TCP. */
 struct tcp_skb_cb {
 	__u32 seq;
+	u8 tcp_flags; /* since 6.15 the lower half of a u16 */
 	__u32 ack_seq;
 };
 
@@ -435,6 +436,7 @@ struct tcp_header {
 };
 
 #define TCP_FLAG_SYN 0x02
+#define TCP_FLAG_RST 0x04
 #define TCP_FLAG_ACK 0x10
 
 /* Arguments of the syscall tracepoints: struct trace_entry (8 bytes), the number, then these. */

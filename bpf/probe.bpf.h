@@ -52,6 +52,7 @@ static void emit_answer(struct connection *c, struct sock *sk, u32 ack, u64 time
  */
 static void record_answer(struct sock *sk, struct sk_buff *skb)
 {
+	struct tcp_skb_cb *header = (struct tcp_skb_cb *)&skb->cb;
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	struct connection *c;
 	u32 ack, una;
@@ -61,7 +62,10 @@ static void record_answer(struct sock *sk, struct sk_buff *skb)
 	c = connection_of(sk);
 	if (!c || !c->probed)
 		return;
-	ack = BPF_CORE_READ((struct tcp_skb_cb *)&skb->cb, ack_seq);
+	/* tcp_ack gets no RST, the tracepoint does. */
+	if ((BPF_CORE_READ(header, tcp_flags) & (TCP_FLAG_ACK | TCP_FLAG_RST)) != TCP_FLAG_ACK)
+		return;
+	ack = BPF_CORE_READ(header, ack_seq);
 	una = BPF_CORE_READ(tp, snd_una);
 	if (ack - una > BPF_CORE_READ(tp, snd_nxt) - una)
 		return;

@@ -75,6 +75,9 @@ func (w *watcher) read() {
 		} else if err != nil {
 			continue
 		}
+		if _, ours := births.Load(ev.NetNS); !ours {
+			continue // others' traffic may come faster than it can be looked at
+		}
 		w.mu.Lock()
 		w.events[ev.NetNS] = append(w.events[ev.NetNS], ev)
 		w.mu.Unlock()

@@ -48,6 +48,7 @@ var scripts = []script{
 	{"keepalive by IPv4", keptAlive("127.0.0.1:0"), closed(2)},
 	{"keepalive by IPv6", keptAlive("[::1]:0"), closed(2)},
 	{"keepalive in CLOSE_WAIT", halfClosed("127.0.0.1:0"), closed(2)},
+	{"a keepalive probe answered by a RST", forgottenByPeer, closed(2)},
 	{"a shut window by IPv4", windowShut("127.0.0.1:0"), closed(2)},
 	{"a shut window by IPv6", windowShut("[::1]:0"), closed(2)},
 	{"data lost by IPv4", dataLost("127.0.0.1:0"), closed(2)},
