@@ -23,6 +23,10 @@
 //   - timeline: events become connections, with offsets, attempts and due times
 //   - schedule: the kernel's timers, predicted
 //   - verdict: why a connection went as it did
+//   - sockets: what becomes of connections that exist now
+//
+// iterate.go is another way in: [OpenSockets] lists the sockets that exist, each a record of bpf/sockets.bpf.h, and nothing of
+// it goes through the ring buffer. Package sockdiag lists them without privilege.
 //
 // Package host reads what concerns the whole host: sysctls, cgroups, clocks.
 //

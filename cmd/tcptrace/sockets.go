@@ -113,8 +113,7 @@ func (c *socketsCommand) run(ctx context.Context, a *app) (err error) {
 	if ctx.Err() != nil {
 		return exitStatus(exitFailed)
 	}
-	shown := c.choose(list.sockets)
-	c.print(a, rec, m, list, shown)
+	c.print(a, rec, m, list)
 	return nil
 }
 
@@ -160,28 +159,30 @@ func (c *socketsCommand) choose(all []*sockets.Socket) []sockets.Judged {
 	return judged
 }
 
-// print writes what was asked for to standard output, and all of it to a recording.
-func (c *socketsCommand) print(a *app, rec *recording, m meta, list listing, shown []sockets.Judged) {
-	var printers []socketsPrinter
-	if c.output.Format == formatJSON {
-		printers = append(printers, &socketsJSON{newJSONRenderer(a.stdout, false)})
-	} else {
-		printers = append(printers, &socketsText{
-			out: a.stdout, paint: c.output.painter(a.stdout), quiet: c.detail.Quiet, verbose: c.detail.Verbose, namespaces: len(list.limits) > 1,
-		})
-	}
+// print writes what was asked for to standard output, and to a recording.
+func (c *socketsCommand) print(a *app, rec *recording, m meta, list listing) {
+	shown := c.choose(list.sockets)
+	c.write(c.printer(a.stdout, c.output.painter(a.stdout), list), m, list, shown)
 	if rec != nil {
-		printers = append(printers, &socketsJSON{newJSONRenderer(rec.out, false)})
+		c.write(&socketsJSON{newJSONRenderer(rec.out, false)}, m, list, shown)
 	}
-	for _, p := range printers {
-		p.meta(m)
-		if c.States {
-			p.groups(sockets.Groups(list.sockets), list.limits)
-		} else {
-			p.sockets(shown)
-		}
-		p.summary(list.sockets, len(shown))
+}
+
+func (c *socketsCommand) printer(out flusher, paint painter, list listing) socketsPrinter {
+	if c.output.Format == formatJSON {
+		return &socketsJSON{newJSONRenderer(out, false)}
 	}
+	return &socketsText{out: out, paint: paint, quiet: c.detail.Quiet, verbose: c.detail.Verbose, namespaces: len(list.limits) > 1}
+}
+
+func (c *socketsCommand) write(p socketsPrinter, m meta, list listing, shown []sockets.Judged) {
+	p.meta(m)
+	if c.States {
+		p.groups(sockets.Groups(list.sockets), list.limits)
+	} else {
+		p.sockets(shown)
+	}
+	p.summary(list.sockets, len(shown))
 }
 
 // socketsPrinter is a way to write a list of sockets.

@@ -84,7 +84,7 @@ func (t *socketsText) brief(j *sockets.Judged) string {
 		}
 		parts = append(parts, part)
 	}
-	if t.quiet && j.Forecast.Ends {
+	if t.quiet && j.Forecast.Ends && j.Forecast.Next.What != sockets.Release {
 		parts = append(parts, "gives up in "+timeline.FormatDuration(j.Forecast.GivesUp))
 	}
 	if j.RecvQueue > 0 {
@@ -138,8 +138,11 @@ func troubleWords(j *sockets.Judged) string {
 }
 
 func times(n int) string {
-	if n == 1 {
+	switch n {
+	case 1:
 		return "once"
+	case 2:
+		return "twice"
 	}
 	return fmt.Sprintf("%d times", n)
 }
@@ -268,7 +271,7 @@ func rulingOptions(j *sockets.Judged) string {
 	o, s := j.Options, j.Sysctls
 	parts := []string{"TCP_USER_TIMEOUT " + cmp.Or(duration(o.UserTimeout), "none")}
 	if j.State == event.StateSYNSent {
-		parts = append(parts, own(number(o.SYNRetries), "TCP_SYNCNT", fmt.Sprint(s.SYNRetries), "tcp_syn_retries"))
+		parts = append(parts, "SYN retries "+own(number(o.SYNRetries), "TCP_SYNCNT", fmt.Sprint(s.SYNRetries), "tcp_syn_retries"))
 	}
 	if o.KeepAlive {
 		parts = append(parts, fmt.Sprintf("keepalive after %s, every %s, %s",
@@ -362,7 +365,7 @@ func (t *socketsText) summary(all []*sockets.Socket, shown int) {
 	totals := countSockets(all)
 	words := counted(uint64(totals.All), "TCP socket")
 	if len(totals.States) > 0 {
-		words += ": " + tallied(totals.States)
+		words += ": " + strings.ReplaceAll(tallied(totals.States), event.StateNewSYNRecv.String(), event.StateSYNRecv.String())
 	}
 	if n := totals.hanging(); n > 0 {
 		troubles := make(map[string]int, len(totals.Trouble))

@@ -62,7 +62,10 @@ func (d decoder) socket(data []byte) (*sockets.Socket, error) {
 		s.RecvQueue, s.SendQueue = int(native.Uint32(data[56:])), int(native.Uint32(data[60:]))
 	}
 	arm(s, timer, retries, time.Duration(int32(native.Uint32(data[52:])))*time.Millisecond)
-	return s, d.attributes(data[messageSize:], s)
+	if err := attributes(data[messageSize:], s); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // closing are the states to which this end's own close leads: a socket without a file is an orphan there, and in others
@@ -123,7 +126,8 @@ func end(family uint8, address, port []byte) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(addr, number), nil
 }
 
-func (d decoder) attributes(data []byte, s *sockets.Socket) error {
+// attributes reads what follows a message, as far as it was asked for.
+func attributes(data []byte, s *sockets.Socket) error {
 	attributes, err := netlink.NewAttributeDecoder(data)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errMessage, err)

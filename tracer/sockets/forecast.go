@@ -147,8 +147,12 @@ func (s *Socket) dies(f Forecast) Forecast {
 	return f
 }
 
-// rtoMax is the longest wait between retransmissions; 0 means the kernel's constant.
-func (s *Socket) rtoMax() time.Duration { return cmp.Or(s.Options.RTOMax, s.Sysctls.RTOMax) }
+// rtoMax is the longest wait between retransmissions, of those that the kernel takes (TCP_RTO_MAX_MS). Kernels without such
+// a setting have a constant.
+func (s *Socket) rtoMax() time.Duration {
+	const least, most = time.Second, 2 * time.Minute // TCP_RTO_MAX_MIN_SEC, TCP_RTO_MAX
+	return min(max(cmp.Or(s.Options.RTOMax, s.Sysctls.RTOMax, most), least), most)
+}
 
 // retransmission is the forecast of a socket whose retransmission timer is armed.
 func (s *Socket) retransmission(hz int) Forecast {
@@ -226,7 +230,7 @@ func (s *Socket) shutInFlight() bool {
 // the peer for two RTO maxima and as long a time without progress, or the user timeout without progress, whatever the
 // peer says (tcp_rtx_probe0_timed_out).
 func (s *Socket) shrunkWindow(hz int) Forecast {
-	longest := cmp.Or(s.rtoMax(), 2*time.Minute)
+	longest := s.rtoMax()
 	stuck := max(s.Retransmitting, s.sinceArmed(s.RTO))
 	limit, f := 2*longest-min(stuck, s.LastACK), Forecast{Ends: true, Rule: RuleSilence, Answered: AnsweredNever}
 	if ut := s.Options.UserTimeout; ut > 0 && ut <= 2*longest {
@@ -287,7 +291,7 @@ func (s *Socket) shutWindow(hz int) Forecast {
 // probeWait is for how long the timer of window probes is armed (tcp_probe0_when).
 func (s *Socket) probeWait() time.Duration {
 	wait := max(s.RTO, 200*time.Millisecond) // tcp_probe0_base
-	longest := cmp.Or(s.rtoMax(), 2*time.Minute)
+	longest := s.rtoMax()
 	for range s.Backoff {
 		if wait >= longest {
 			break
