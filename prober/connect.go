@@ -221,13 +221,18 @@ func (p *probe) await(ctx context.Context) error {
 //
 // The TCP state decides, not poll(): an ICMP error that arrives while connect() still holds the socket is queued, so
 // poll() reports an error, but the kernel only remembers it (sk_err_soft) and goes on sending SYNs (tcp_v4_err,
-// tcp_v6_err). Reading SO_ERROR then would take that memory away.
+// tcp_v6_err). Reading SO_ERROR then would take that memory away. A connection can be established and dead by the time
+// it is looked at: it was connected all the same.
 func (p *probe) settled() bool {
 	switch p.state() {
 	case event.StateSYNSent, event.StateSYNRecv:
 		p.takeQueued()
 		return p.turnedBack()
 	case event.StateClose:
+		if p.answered() {
+			p.connected() // and over before anybody looked
+			return true
+		}
 		p.result.Errno = p.takeError()
 		p.takeQueued()
 		if p.result.Errno == 0 {
@@ -237,10 +242,24 @@ func (p *probe) settled() bool {
 			p.result.Errno = event.ECONNABORTED // as __inet_stream_connect has it
 		}
 	default:
-		p.result.Connected = true
-		p.takeQueued()
+		p.connected()
 	}
 	return true
+}
+
+// connected notes that the handshake completed. What has ended the connection since then, if anything has, stays the
+// socket's error, for whoever uses the connection next.
+func (p *probe) connected() {
+	p.result.Connected = true
+	p.takeQueued()
+}
+
+// answered says whether the peer has acknowledged the SYN, which the kernel counts as a byte. It counts it as it
+// establishes the connection (tcp_rcv_synsent_state_process), and a RST in answer to a SYN it does not count, so that this
+// tells a connection that was refused from one that was established and then reset.
+func (p *probe) answered() bool {
+	info := p.info()
+	return info != nil && info.Bytes_acked > 0
 }
 
 // turnedBack says whether an ICMP error answered a probe that is only after such answers, and then takes it for the

@@ -401,6 +401,51 @@ func TestConnectSendsUntilAllIsAcknowledged(t *testing.T) {
 }
 
 // With IP_RECVERR an established connection would die of ICMP errors that any other outlives.
+// A server that resets at once can do so before the probe looks: what it then finds is a dead socket, of a connection that
+// was established.
+func TestConnectionThatIsResetBeforeAnybodyLooksWasConnected(t *testing.T) {
+	ns := newTestNetNS(t)
+	for _, host := range []string{"127.0.0.1", "::1"} {
+		remote := listen(t, ns, net.JoinHostPort(host, "0"), func(conn *net.TCPConn) { conn.SetLinger(0) })
+		p := resetUnseen(t, remote, Options{NetNS: ns, Then: []Step{Hold{patience}}})
+		if !p.result.Connected || p.result.Errno != 0 {
+			t.Errorf("%s: connected=%v errno=%v, want connected", host, p.result.Connected, p.result.Errno)
+		}
+		want := aftermath{HoldErrno: event.ECONNRESET, WriteErrno: event.EPIPE}
+		if diff := cmp.Diff(want, aftermathOf(&p.result)); diff != "" {
+			t.Errorf("%s: result (-want +got):\n%s", host, diff)
+		}
+	}
+}
+
+// resetUnseen is a probe that first looks at its connection when that has been reset.
+func resetUnseen(t *testing.T, remote netip.AddrPort, opts Options) *probe {
+	t.Helper()
+	s, err := newSocket(remote.Addr(), opts.NetNS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	p := &probe{socket: s, opts: &opts, result: event.Probe{Remote: remote, Started: time.Now()}}
+	sockaddr, err := prepare(s, remote, &opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Connect(s.fd, sockaddr); err != nil && !errors.Is(err, unix.EINPROGRESS) {
+		t.Fatal(err)
+	}
+	if err := s.file.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.waitRead(func() bool { return s.state() == event.StateClose }); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(p.await(t.Context()), p.use(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
 func TestConnectStopsQueueingErrorsOnceConnected(t *testing.T) {
 	ns := newTestNetNS(t)
 	cookies, during := make(chan uint64, 1), make(chan int, 1)
