@@ -19,13 +19,22 @@ type queuedError struct {
 //
 // Reading SO_ERROR must come first: taking an ICMP record clears the socket's pending error
 // (sock_dequeue_err_skb, net/core/skbuff.c).
-func (s *socket) drainErrors() (last queuedError, found bool) {
+func (s *socket) drainErrors() (last queuedError, found bool) { return drainErrors(s.fd) }
+
+// QueuedError empties the error queue of a socket (IP_RECVERR) and tells of the last error in it. icmp is nil when the
+// error came from this host's own IP layer. SO_ERROR is to be read first: taking a record clears it.
+func QueuedError(fd int) (errno event.Errno, icmp *event.ICMP, found bool) {
+	last, found := drainErrors(fd)
+	return last.errno, last.icmp, found
+}
+
+func drainErrors(fd int) (last queuedError, found bool) {
 	var packet [1]byte    // what is left of the packet does not matter
 	var control [256]byte // room for one record with its offender, and for a timestamp's
 	for {
 		var oobn int
 		_, err := again(func() (n int, err error) {
-			n, oobn, _, _, err = unix.Recvmsg(s.fd, packet[:], control[:], unix.MSG_ERRQUEUE)
+			n, oobn, _, _, err = unix.Recvmsg(fd, packet[:], control[:], unix.MSG_ERRQUEUE)
 			return n, err
 		})
 		if err != nil {

@@ -146,6 +146,15 @@ func (ns *NetNS) Do(fn func() error) error {
 	})
 }
 
+// DoAlone is Do with a thread of fn's own for a nil handle, too. So fn may change what belongs to a thread, such as its
+// table of file descriptors, and nothing else ever runs with that.
+func (ns *NetNS) DoAlone(fn func() error) error {
+	if ns != nil {
+		return ns.Do(fn)
+	}
+	return onThrowawayThread(fn)
+}
+
 // onThrowawayThread runs fn on a thread that ends with it, and waits.
 //
 // The thread is never the process's first one. The runtime cannot end that: it would stay in the namespace, and so

@@ -21,7 +21,7 @@ func ParseTarget(target string) (host string, port uint16, err error) {
 	if err != nil {
 		return "", 0, err
 	}
-	port, err = parsePort(service)
+	port, err = ParsePort(service)
 	if err != nil {
 		return "", 0, fmt.Errorf("%q: %w", target, err)
 	}
@@ -68,8 +68,8 @@ func splitBracketed(target string) (host, service string, err error) {
 	return host, service, nil
 }
 
-// parsePort reads a port's number or its name.
-func parsePort(service string) (uint16, error) {
+// ParsePort reads a port's number or its name.
+func ParsePort(service string) (uint16, error) {
 	if strings.Trim(service, "0123456789") == "" {
 		port, err := strconv.ParseUint(service, 10, 16)
 		if err != nil || port == 0 {

@@ -16,10 +16,11 @@ const module = "tcptrace/"
 
 // allowed says which of the project's packages each package may import, directly.
 var allowed = map[string][]string{
-	"cmd/tcptrace":    {"tracer", "tracer/event", "tracer/timeline", "tracer/schedule", "tracer/verdict", "tracer/host", "tracer/jsonline", "tracer/lint", "tracer/sockets", "tracer/sockdiag", "prober", "prober/lab", "prober/path"},
+	"cmd/tcptrace":    {"tracer", "tracer/event", "tracer/timeline", "tracer/schedule", "tracer/verdict", "tracer/host", "tracer/jsonline", "tracer/lint", "tracer/sockets", "tracer/sockdiag", "prober", "prober/lab", "prober/path", "prober/scan"},
 	"prober":          {"tracer/event"},
 	"prober/lab":      {"prober", "tracer/event"},
 	"prober/path":     {"prober", "tracer/event"},
+	"prober/scan":     {"prober", "tracer/event"},
 	"tracer":          {"tracer/event", "tracer/host", "tracer/sockets"},
 	"tracer/event":    {"tracer/jsonline"},
 	"tracer/jsonline": {},

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"slices"
+	"sync"
+
+	"tcptrace/prober"
+	"tcptrace/prober/scan"
+)
+
+// targetFlags say what to scan.
+type targetFlags struct {
+	files    []string
+	excluded []string
+	shuffle  bool
+	seed     uint64
+	seeded   bool
+}
+
+// targetList is what they come to.
+type targetList struct {
+	targets    []scan.Target
+	wrong      int // lines that are no target
+	unresolved int // names without an address
+	duplicates int
+	excluded   int
+}
+
+// gather reads the targets of the arguments, files and standard input. A line that is wrong, or a name that does not
+// resolve, is told and passed over.
+func (f *targetFlags) gather(ctx context.Context, a *app, args []string, family prober.Family, resolver *prober.Resolver) (*targetList, error) {
+	exclusions, err := f.exclusions(a)
+	if err != nil {
+		return nil, err
+	}
+	list := new(targetList)
+	var named []scan.Spec
+	add := func(where string, spec scan.Spec, err error) {
+		switch {
+		case err != nil:
+			list.wrong++
+			a.notice("%s: %v", where, err)
+		case spec.Host != "":
+			named = append(named, spec)
+		default:
+			list.targets = slices.AppendSeq(list.targets, spec.Targets())
+		}
+	}
+	for _, arg := range args {
+		if arg == "-" {
+			f.files = append(f.files, arg)
+			continue
+		}
+		spec, err := scan.ParseSpec(arg)
+		add("TARGET", spec, err)
+	}
+	for _, name := range f.files {
+		if err := readTargets(a, name, add); err != nil {
+			return nil, err
+		}
+	}
+	list.resolve(ctx, a, named, family, resolver)
+	list.tidy(exclusions, family)
+	if f.shuffle {
+		scan.Shuffle(list.targets, f.seed)
+	}
+	return list, nil
+}
+
+func (f *targetFlags) exclusions(a *app) (*scan.Exclusions, error) {
+	exclusions := new(scan.Exclusions)
+	for _, name := range f.excluded {
+		file, err := openList(a, name)
+		if err != nil {
+			return nil, usageErrorf("--exclude %q: %w", name, err)
+		}
+		err = exclusions.Read(file)
+		file.Close()
+		if err != nil {
+			return nil, usageErrorf("--exclude %q: %w", name, withoutPath(err))
+		}
+	}
+	return exclusions, nil
+}
+
+func readTargets(a *app, name string, add func(where string, spec scan.Spec, err error)) error {
+	file, err := openList(a, name)
+	if err != nil {
+		return usageErrorf("--file %q: %w", name, err)
+	}
+	defer file.Close()
+	for spec, err := range scan.ReadList(file) {
+		add(name, spec, withoutPath(err))
+	}
+	return nil
+}
+
+// openList opens a file, or standard input for "-".
+func openList(a *app, name string) (io.ReadCloser, error) {
+	if name == "-" {
+		return io.NopCloser(a.stdin), nil
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, withoutPath(err)
+	}
+	return file, nil
+}
+
+// lookups is how many names are resolved at a time.
+const lookups = 64
+
+// resolve adds the targets that names stand for, in the order of the names.
+func (l *targetList) resolve(ctx context.Context, a *app, named []scan.Spec, family prober.Family, resolver *prober.Resolver) {
+	found := make([][]scan.Target, len(named))
+	reasons := make([]string, len(named))
+	var group sync.WaitGroup
+	free := make(chan struct{}, lookups)
+	for i := range named {
+		free <- struct{}{}
+		group.Go(func() {
+			defer func() { <-free }()
+			r := resolver.Resolve(ctx, named[i].Host, family)
+			found[i], reasons[i] = slices.Collect(named[i].Resolved(r.Addresses)), r.Err
+		})
+	}
+	group.Wait()
+	for i := range named {
+		if reasons[i] != "" {
+			l.unresolved++
+			a.notice("%s: %s", named[i].Host, reasons[i])
+		}
+		l.targets = append(l.targets, found[i]...)
+	}
+}
+
+// tidy leaves each address and port once, and none that is excluded or of another family.
+func (l *targetList) tidy(exclusions *scan.Exclusions, family prober.Family) {
+	before := len(l.targets)
+	l.targets = slices.DeleteFunc(l.targets, func(t scan.Target) bool {
+		return exclusions.Has(t.Addr) || !family.Contains(t.Addr.Addr())
+	})
+	l.excluded = before - len(l.targets)
+	l.targets, l.duplicates = scan.Merge(l.targets)
+	l.targets = slices.Clip(l.targets)
+}
+
+// status is the exit status that the list itself asks for, whatever becomes of its targets.
+func (l *targetList) status() int {
+	switch {
+	case l.wrong > 0:
+		return exitUsage
+	case l.unresolved > 0:
+		return exitFailed
+	}
+	return exitOK
+}
+
+var errNoTargets = errors.New("there is nothing to scan")
