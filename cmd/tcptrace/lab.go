@@ -56,6 +56,7 @@ host's own network, and nothing is left of it, even when it is killed. Without N
 	cmd.Flags().Var(newValue(&c.trace.Record, "FILE", nonEmpty("a file name")), "record", "also write the JSON stream to FILE, whatever is printed")
 	cmd.Flags().BoolVar(&c.explain, "explain", false, "say what the lab does, step by step, instead of running it")
 	c.kernel.addTo(cmd)
+	cmd.AddCommand(newLabScanCommand(a))
 	return cmd
 }
 

@@ -101,6 +101,8 @@ var parsers = map[string]func([]byte) (any, error){
 	typeSummary:    parseSummary,
 	typePath:       parseJourney,
 	typeHop:        parseHop,
+	typeTarget:     parseTarget,
+	typeRound:      parseRound,
 }
 
 func parseInto[T any](text []byte) (any, error) {

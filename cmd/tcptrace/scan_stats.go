@@ -106,7 +106,7 @@ func newScanStats(targets []scan.Target, results []scan.Result, timeout time.Dur
 			lags = append(lags, r.Noticed-r.Connect)
 		}
 		if r.SYNs > 0 {
-			syns[r.SYNs]++
+			syns[int(r.SYNs)]++
 		}
 	}
 	slices.Sort(connects)

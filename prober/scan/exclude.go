@@ -5,7 +5,6 @@ import (
 	"io"
 	"net/netip"
 	"slices"
-	"strings"
 )
 
 // Exclusions are addresses that must not be connected to. The zero value has none.
@@ -64,7 +63,7 @@ func (e *Exclusions) Read(r io.Reader) (err error) {
 		return false
 	}
 	for number, text := range listLines(r, fail) {
-		word, _, _ := strings.Cut(text, " ")
+		word, _ := firstWord(text)
 		if err := e.Add(word); err != nil {
 			return fmt.Errorf("line %d: %w", number, err)
 		}

@@ -154,12 +154,12 @@ const maxListLine = 64 << 10
 func ReadList(r io.Reader) iter.Seq2[Spec, error] {
 	return func(yield func(Spec, error) bool) {
 		for number, text := range listLines(r, yield) {
-			word, label, _ := strings.Cut(text, " ")
+			word, label := firstWord(text)
 			spec, err := ParseSpec(word)
 			if err != nil {
 				err = fmt.Errorf("line %d: %w", number, err)
 			}
-			spec.Label = strings.TrimSpace(label)
+			spec.Label = label
 			if !yield(spec, err) {
 				return
 			}
@@ -167,8 +167,8 @@ func ReadList(r io.Reader) iter.Seq2[Spec, error] {
 	}
 }
 
-// listLines yields what a list says, with the number of the line, without comments and blanks around it. Other blanks are
-// single spaces. What went wrong in reading goes to fail.
+// listLines yields what a list says, with the number of the line, without comments and blanks around it. What went
+// wrong in reading goes to fail.
 func listLines[T any](r io.Reader, fail func(T, error) bool) iter.Seq2[int, string] {
 	return func(yield func(int, string) bool) {
 		lines := bufio.NewScanner(r)
@@ -176,7 +176,7 @@ func listLines[T any](r io.Reader, fail func(T, error) bool) iter.Seq2[int, stri
 		number := 0
 		for lines.Scan() {
 			number++
-			text := strings.Join(withoutComment(strings.Fields(lines.Text())), " ")
+			text := strings.TrimSpace(withoutComment(lines.Text()))
 			if text != "" && !yield(number, text) {
 				return
 			}
@@ -190,12 +190,24 @@ func listLines[T any](r io.Reader, fail func(T, error) bool) iter.Seq2[int, stri
 	}
 }
 
-// withoutComment drops the words from the first on that begins with #.
-func withoutComment(words []string) []string {
-	for i, word := range words {
-		if strings.HasPrefix(word, "#") {
-			return words[:i]
+// withoutComment ends a line before the first # at its beginning or after a blank.
+func withoutComment(line string) string {
+	for i := range len(line) {
+		if line[i] == '#' && (i == 0 || isBlank(line[i-1])) {
+			return line[:i]
 		}
 	}
-	return words
+	return line
+}
+
+func isBlank(c byte) bool { return c == ' ' || c == '\t' }
+
+// firstWord splits a line after its first word.
+func firstWord(line string) (word, rest string) {
+	for i := range len(line) {
+		if isBlank(line[i]) {
+			return line[:i], strings.TrimSpace(line[i:])
+		}
+	}
+	return line, ""
 }

@@ -97,18 +97,36 @@ func ParseClock(name string) (Clock, error) {
 	return 0, fmt.Errorf("there is no clock %q", name)
 }
 
-// Result is how a target's connect ended.
+// Result is how a target's connect ended. There is one for each of very many targets, so it is small.
 type Result struct {
-	Target  int // its number among the scan's targets
-	Outcome Outcome
-	Errno   event.Errno // 0 where the kernel had none, as when the timeout was the scan's own
-	ICMP    *event.ICMP // the ICMP error that ended it, or the last that the kernel outlived; nil: none
+	Began   time.Duration // when its first connect() was called, from the scan's beginning
+	Connect time.Duration // from there to the answer, or to the end, by Clock
+	Noticed time.Duration // the same by UserClock
+	RTT     time.Duration // of the handshake (tcpi_rtt), where it was exact; 0: unknown
+	ICMP    *event.ICMP   // the ICMP error that answered; nil: none did
 
-	Began    time.Duration // when its first connect() was called, from the scan's beginning
-	Connect  time.Duration // from there to the answer, or to the end, by Clock
-	Noticed  time.Duration // the same by UserClock
-	RTT      time.Duration // of the handshake (tcpi_rtt), where it was exact; 0: unknown
+	Target   int32       // its number among the scan's targets
+	SYNs     int32       // sent in all, as the kernel counts them
+	Attempts int32       // connects, each from a source port of its own; more than 1 only with Options.Refresh
+	Errno    event.Errno // 0 where the kernel had none, as when the timeout was the scan's own
+	Outcome  Outcome
 	Clock    Clock
-	SYNs     int // sent in all, as the kernel counts them
-	Attempts int // connects, each from a source port of its own; more than 1 only with Options.Refresh
+}
+
+// AppendText is [Outcome.String] appended; it never fails.
+func (o Outcome) AppendText(dst []byte) ([]byte, error) { return append(dst, o.String()...), nil }
+
+// UnmarshalText is [ParseOutcome].
+func (o *Outcome) UnmarshalText(text []byte) (err error) {
+	*o, err = ParseOutcome(string(text))
+	return err
+}
+
+// AppendText is [Clock.String] appended; it never fails.
+func (c Clock) AppendText(dst []byte) ([]byte, error) { return append(dst, c.String()...), nil }
+
+// UnmarshalText is [ParseClock].
+func (c *Clock) UnmarshalText(text []byte) (err error) {
+	*c, err = ParseClock(string(text))
+	return err
 }

@@ -24,7 +24,7 @@ func (t *tcpInfo) read(fd int) {
 func (t *tcpInfo) state() event.State { return event.State(t.State) }
 
 // syns is how many SYNs this attempt has sent.
-func (t *tcpInfo) syns() int { return 1 + int(t.Total_retrans) }
+func (t *tcpInfo) syns() int32 { return 1 + int32(t.Total_retrans) }
 
 // addresses makes the kernel's form of addresses, in memory that is used again.
 type addresses struct {

@@ -159,15 +159,15 @@ func (w *worker) patience() time.Duration {
 // connect makes the first attempt for a target.
 func (w *worker) connect(target int) {
 	addr := w.scan.targets[target].Addr
-	began := w.scan.since()
 	fd, err := w.scan.opts.newSocket(addr.Addr(), &w.sockaddrs)
+	began := w.scan.since()
 	if err != nil {
 		w.refuse(target, began, err)
 		return
 	}
 	w.serial = max(w.serial+1, 1)
 	c := w.connection(fd)
-	*c = connection{serial: w.serial, target: int32(target), attempts: 1, began: began, attempt: w.scan.since()}
+	*c = connection{serial: w.serial, target: int32(target), attempts: 1, began: began, attempt: began}
 	w.pending++
 	w.scan.started.Add(1)
 	err = unix.Connect(fd, w.sockaddrs.of(fd, addr))
@@ -220,10 +220,7 @@ func (w *worker) refuse(target int, began time.Duration, err error) {
 		w.held, w.capacity = target, w.pending
 		return
 	}
-	w.add(Result{
-		Target: target, Outcome: LocalError, Errno: errnoOf(err), Began: began, Attempts: 1,
-		Connect: w.scan.since() - began, Noticed: w.scan.since() - began,
-	})
+	w.add(Result{Target: int32(target), Outcome: LocalError, Errno: errnoOf(err), Began: began, Attempts: 1})
 }
 
 // isShortage says that an error is about something that others use up.
@@ -308,8 +305,8 @@ func (w *worker) measure(result *Result, c *connection) {
 // result begins the result of a connection by what the last look at it says.
 func (w *worker) result(c *connection, noticed time.Duration) Result {
 	return Result{
-		Target: int(c.target), Began: c.began, Connect: noticed - c.began, Noticed: noticed - c.began,
-		SYNs: int(c.syns) + w.info.syns(), Attempts: int(c.attempts),
+		Target: c.target, Began: c.began, Connect: noticed - c.began, Noticed: noticed - c.began,
+		SYNs: c.syns + w.info.syns(), Attempts: c.attempts,
 	}
 }
 
@@ -339,7 +336,7 @@ func (w *worker) finishAtOnce(fd int, err error) {
 	if result.Errno == event.ECONNREFUSED {
 		result.Outcome = Refused
 	} else {
-		result.SYNs = int(c.syns)
+		result.SYNs = c.syns
 	}
 	w.end(fd, result)
 }
@@ -391,7 +388,11 @@ func (w *worker) expire() error {
 		}
 		result := w.result(c, now)
 		result.Outcome = TimedOut
-		_, result.ICMP, _ = prober.QueuedError(int(first.fd)) // one that the kernel outlived
+		// The kernel outlives an ICMP error that comes while connect() is at work, and goes on sending SYNs. Here it is all
+		// that is known of the target.
+		if errno, icmp, _ := prober.QueuedError(int(first.fd)); icmp != nil {
+			result.Outcome, result.Errno, result.ICMP = Unreachable, errno, icmp
+		}
 		w.end(int(first.fd), result)
 	}
 	return nil
@@ -422,7 +423,7 @@ func (w *worker) refresh() {
 // restart gives an attempt up and makes another with the same socket, which costs half of a new one. The last look at
 // the connection was just now.
 func (w *worker) restart(fd int, c *connection) {
-	c.syns += int32(w.info.syns())
+	c.syns += w.info.syns()
 	c.attempts++
 	c.attempt = w.scan.since()
 	w.scan.started.Add(1)

@@ -10,7 +10,7 @@ import (
 )
 
 // Int is a key that holds an integer.
-func Int[T any, I ~int | ~int64](key string, at func(*T) *I) Field[T] {
+func Int[T any, I ~int | ~int32 | ~int64](key string, at func(*T) *I) Field[T] {
 	return Field[T]{
 		key:    key,
 		absent: func(v *T) bool { return *at(v) == 0 },

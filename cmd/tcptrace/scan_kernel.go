@@ -1,0 +1,99 @@
+package main
+
+import (
+	"net/netip"
+	"time"
+
+	"tcptrace/prober/scan"
+	"tcptrace/tracer/event"
+)
+
+// kernelTimes is what the kernel's events say of a scan's targets: when each first SYN was sent, and when which answer
+// came. A target is known by its address and port, of which a scan has each once.
+type kernelTimes struct {
+	byRemote map[netip.AddrPort]int32
+	views    []kernelView // by target
+	since    time.Duration
+}
+
+// kernelView is the kernel's side of one target's connects. Times are CLOCK_MONOTONIC; 0 is not yet.
+type kernelView struct {
+	began    time.Duration // the first connect
+	answered time.Duration // established
+	ended    time.Duration // the last attempt was over without
+	syns     int32
+}
+
+func newKernelTimes(targets []scan.Target) *kernelTimes {
+	k := &kernelTimes{byRemote: make(map[netip.AddrPort]int32, len(targets)), views: make([]kernelView, len(targets))}
+	for i := range targets {
+		addr := targets[i].Addr
+		k.byRemote[netip.AddrPortFrom(addr.Addr().WithZone(""), addr.Port())] = int32(i)
+	}
+	return k
+}
+
+// begin forgets what was seen before now: a round begins.
+func (k *kernelTimes) begin(now time.Duration) {
+	clear(k.views)
+	k.since = now
+}
+
+func (k *kernelTimes) add(ev *event.Event) {
+	if ev.Role != event.RoleClient || ev.Mono < k.since {
+		return
+	}
+	target, ok := k.byRemote[ev.Remote]
+	if !ok {
+		return
+	}
+	view := &k.views[target]
+	switch ev.Kind {
+	case event.Connect:
+		if view.began == 0 {
+			view.began = ev.Mono
+		}
+		view.ended = 0
+		view.syns++
+	case event.SYNRetransmit:
+		if ev.Errno == 0 {
+			view.syns++
+		}
+	case event.Established:
+		view.answered = ev.Mono
+	case event.Close:
+		if view.answered == 0 {
+			view.ended = ev.Mono
+		}
+	}
+}
+
+// complete says whether all has been seen that a result wants to know.
+func (k *kernelTimes) complete(r *scan.Result) bool {
+	view := &k.views[r.Target]
+	if r.Outcome == scan.Connected {
+		return view.answered != 0
+	}
+	return view.ended != 0
+}
+
+// improve puts the kernel's times into a result, where it has them.
+func (k *kernelTimes) improve(r *scan.Result) {
+	view := &k.views[r.Target]
+	if view.began == 0 {
+		return
+	}
+	if view.syns > 0 {
+		r.SYNs = view.syns
+	}
+	var answered time.Duration
+	switch r.Outcome {
+	case scan.Connected, scan.Reset:
+		answered = view.answered
+	case scan.Refused, scan.Unreachable:
+		answered = view.ended
+	}
+	if answered > view.began {
+		r.Connect, r.Clock = answered-view.began, scan.KernelClock
+	}
+}
