@@ -20,8 +20,9 @@ var errCutShort = errors.New("the recording ends within a line")
 
 // recordingReader reads a recording line by line.
 type recordingReader struct {
-	lines  *bufio.Reader
-	number int // of the line read last, from 1
+	lines   *bufio.Reader
+	number  int     // of the line read last, from 1
+	subject subject // of the last meta: what a summary looks like depends on it
 }
 
 func newRecordingReader(r io.Reader) *recordingReader {
@@ -29,7 +30,8 @@ func newRecordingReader(r io.Reader) *recordingReader {
 }
 
 // next gives what the next line says: a meta, outlook, *event.Event, *event.Probe, *event.Resolution, lost, told, stop or
-// summaryLine, or an unknownLine. The end is io.EOF, or errCutShort where the last line is not whole.
+// summaryLine, of a scan a *targetLine or *scanSummaryLine, or an unknownLine. The end is io.EOF, or errCutShort where the
+// last line is not whole.
 func (r *recordingReader) next() (any, error) {
 	text, err := r.lines.ReadSlice('\n')
 	r.number++
@@ -41,12 +43,15 @@ func (r *recordingReader) next() (any, error) {
 	case err != nil && err != io.EOF:
 		return nil, err
 	}
-	line, parseErr := parseLine(text)
+	line, parseErr := parseLine(text, r.subject)
 	if parseErr != nil {
 		if err == io.EOF {
 			return nil, errCutShort
 		}
 		return nil, fmt.Errorf("line %d: %w", r.number, parseErr)
+	}
+	if m, ok := line.(meta); ok {
+		r.subject = m.Subject
 	}
 	return line, nil
 }
@@ -54,8 +59,8 @@ func (r *recordingReader) next() (any, error) {
 // unknownLine is a line of a type that says nothing about connections, or that is newer than this program.
 type unknownLine string
 
-// parseLine reads one line of the stream.
-func parseLine(text []byte) (any, error) {
+// parseLine reads one line of the stream, which is about that subject.
+func parseLine(text []byte, about subject) (any, error) {
 	var line struct {
 		Type string `json:"type"`
 	}
@@ -66,6 +71,9 @@ func parseLine(text []byte) (any, error) {
 		return nil, errors.New(`it has no "type"`)
 	}
 	parse, ok := parsers[line.Type]
+	if about == aboutTargets && line.Type == typeSummary {
+		parse = parseScanSummary
+	}
 	if !ok {
 		return unknownLine(line.Type), nil
 	}
@@ -102,7 +110,7 @@ var parsers = map[string]func([]byte) (any, error){
 	typePath:       parseJourney,
 	typeHop:        parseHop,
 	typeTarget:     parseTarget,
-	typeRound:      parseRound,
+	typeRound:      parseScanSummary,
 }
 
 func parseInto[T any](text []byte) (any, error) {

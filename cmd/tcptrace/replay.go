@@ -35,6 +35,7 @@ anew from what it saw. The exit status is that of the recorded run. FILE may be 
 				lines: newRecordingReader(file),
 				out:   a.printer(&output, &detail, &filterFlags{}, true),
 				paths: pathReplay{printer: func(m meta) pathSink { return a.pathPrinter(m, &output, &detail) }},
+				scans: a.scanPrinter(&output, &detail),
 			}
 			status, err := r.run(cmd.Context())
 			if errors.Is(err, errCutShort) {
@@ -69,9 +70,11 @@ type replay struct {
 	lines *recordingReader
 	out   sink
 	paths pathReplay
+	scans scanSink
 
 	begun   bool
-	session *session      // nil: not begun, or about paths alone
+	scan    *scanReplay   // of a recording that is about a scan
+	session *session      // nil: not begun, or about paths or a scan alone
 	now     time.Duration // CLOCK_MONOTONIC of the recorded host
 	sum     *summary
 	status  *int // of the recorded run
@@ -91,6 +94,12 @@ func (r *replay) run(ctx context.Context) (int, error) {
 	switch {
 	case err != nil && err != io.EOF && !cutShort:
 		return 0, err
+	case r.scan != nil:
+		status := r.scan.finish()
+		if !cutShort {
+			err = nil
+		}
+		return status, err
 	case !r.begun && ctx.Err() == nil:
 		return 0, errors.New("there is nothing in it")
 	case !r.begun:
@@ -113,6 +122,9 @@ func (r *replay) run(ctx context.Context) (int, error) {
 
 // handle takes one line.
 func (r *replay) handle(line any) error {
+	if r.scan != nil {
+		return r.scan.handle(line, r.lines.number)
+	}
 	if !r.begun {
 		return r.begin(line)
 	}
@@ -157,7 +169,11 @@ func (r *replay) begin(line any) error {
 		return fmt.Errorf("line %d: a recording begins with a line of type %q: this is none that can be replayed", r.lines.number, typeMeta)
 	}
 	r.begun, r.paths.meta = true, m
-	if m.Subject == aboutPaths {
+	switch m.Subject {
+	case aboutTargets:
+		r.scan = newScanReplay(m, r.scans)
+		return nil
+	case aboutPaths:
 		r.paths.begin()
 		return nil
 	}

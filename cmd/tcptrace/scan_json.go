@@ -250,9 +250,9 @@ func parseTarget(text []byte) (any, error) {
 	return line, err
 }
 
-// parseRound reads what a replay wants of a round: the rest it computes anew.
-func parseRound(text []byte) (any, error) {
-	line := new(roundLine)
+// parseScanSummary reads what a round, or all of a scan, came to.
+func parseScanSummary(text []byte) (any, error) {
+	line := new(scanSummaryLine)
 	err := json.Unmarshal(text, line)
 	return line, err
 }

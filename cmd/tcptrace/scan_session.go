@@ -71,7 +71,7 @@ const viewGrace = 250 * time.Millisecond
 
 func (c *scanCommand) newSession(a *app, m meta, tr *tracer.Tracer, rec *recording, targets []scan.Target, before *comparison) *scanSession {
 	s := &scanSession{command: c, app: a, targets: targets, before: before}
-	s.sinks = append(s.sinks, c.printer(a))
+	s.sinks = append(s.sinks, a.scanPrinter(&c.output, &c.detail))
 	if rec != nil {
 		s.sinks = append(s.sinks, newScanJSON(rec.out))
 	}

@@ -20,11 +20,12 @@ type scanText struct {
 	meta    meta
 }
 
-func (c *scanCommand) printer(a *app) scanSink {
-	if c.output.Format == formatJSON {
+// scanPrinter is the sink that prints a scan as these flags say.
+func (a *app) scanPrinter(output *outputFlags, detail *detailFlags) scanSink {
+	if output.Format == formatJSON {
 		return newScanJSON(a.stdout)
 	}
-	return &scanText{out: a.stdout, painter: c.output.painter(a.stdout), quiet: c.detail.Quiet, verbose: c.detail.Verbose}
+	return &scanText{out: a.stdout, painter: output.painter(a.stdout), quiet: detail.Quiet, verbose: detail.Verbose}
 }
 
 func (t *scanText) Meta(m meta, _ int) { t.meta = m }

@@ -49,7 +49,7 @@ const (
 )
 
 // replayable are the subjects of recordings that can be replayed.
-var replayable = []subject{aboutConnections, aboutProbes, aboutPaths}
+var replayable = []subject{aboutConnections, aboutProbes, aboutPaths, aboutTargets}
 
 // meta is what is known before anything happens.
 type meta struct {

@@ -87,7 +87,7 @@ func (r *Room) divide(n int, opts *Options) {
 		r.Workers = opts.Workers
 	}
 	r.Workers = max(1, min(r.Workers, r.Pending))
-	r.perWorker = (r.Pending + r.Workers - 1) / r.Workers
+	r.perWorker = max(1, (r.Pending+r.Workers-1)/r.Workers)
 	if r.ownTables {
 		r.perWorker = min(r.perWorker, r.descriptor)
 	}

@@ -89,6 +89,9 @@ func parseNetwork(text string) (netip.Prefix, error) {
 func parsePorts(text string) ([]uint16, error) {
 	var ports []uint16
 	for item := range strings.SplitSeq(text, ",") {
+		if item == "" {
+			return nil, errors.New("a port is missing beside a comma")
+		}
 		first, last, isRange := strings.Cut(item, "-")
 		if !isRange || strings.Trim(first, "0123456789") != "" {
 			port, err := prober.ParsePort(item)

@@ -110,3 +110,193 @@ func routerOf(target netip.Addr) netip.Addr {
 	}
 	return netip.MustParseAddr("2001:db8:79::2")
 }
+
+func TestScanFindsAllThatAnswerInAShortTime(t *testing.T) {
+	c := newCrowd(t, lab.Crowd{IPv4: of(6000, 1500, 500, 0, 0), IPv6: of(4000, 1000, 500, 0, 0)})
+	connected := 0
+	for _, r := range c.run(t, t.Context(), scan.Options{Timeout: 100 * time.Millisecond}) {
+		if r.Outcome == scan.Connected {
+			connected++
+		}
+	}
+	if connected != 10000 {
+		t.Errorf("%d of 10000 answering targets were found", connected)
+	}
+}
+
+func TestKernelsTimeIsNoLaterThanOurs(t *testing.T) {
+	c := newCrowd(t, lab.Crowd{IPv4: of(2000, 0, 0, 0, 0)})
+	exact := 0
+	for _, r := range c.run(t, t.Context(), scan.Options{}) {
+		if r.Clock != scan.InfoClock {
+			continue
+		}
+		exact++
+		if r.Connect > r.Noticed || r.RTT > r.Connect || r.RTT == 0 {
+			t.Errorf("connected after %v, noticed after %v, a round trip of %v", r.Connect, r.Noticed, r.RTT)
+		}
+	}
+	// A SYN-ACK that another CPU delivers late, after a retry, has no exact time.
+	if exact < 1900 {
+		t.Errorf("%d of 2000 handshakes have the kernel's time", exact)
+	}
+}
+
+func TestMaxPendingBoundsWhatIsInProgress(t *testing.T) {
+	c := newCrowd(t, lab.Crowd{IPv4: of(0, 300, 0, 0, 0)})
+	const timeout, most = 300 * time.Millisecond, 100
+	results := c.run(t, t.Context(), scan.Options{Timeout: timeout, MaxPending: most})
+	for i, r := range results {
+		pending := 0
+		for _, other := range results {
+			if other.Began <= r.Began && r.Began < other.Began+timeout {
+				pending++
+			}
+		}
+		if pending > most {
+			t.Fatalf("%d were in progress when target %d began; want at most %d", pending, i, most)
+		}
+	}
+}
+
+func TestRateBoundsWhatBegins(t *testing.T) {
+	c := newCrowd(t, lab.Crowd{IPv4: of(200, 0, 0, 0, 0)})
+	began := time.Now()
+	results := c.run(t, t.Context(), scan.Options{Rate: 400})
+	// The first begins at once; each worker may make up for a few milliseconds.
+	if took := time.Since(began); took < 450*time.Millisecond {
+		t.Errorf("200 connects at 400 a second took %v; want half a second", took)
+	}
+	for i, r := range results {
+		if r.Outcome != scan.Connected {
+			t.Errorf("target %d: %v", i, r.Outcome)
+		}
+	}
+}
+
+func TestRefreshFindsWhatLostItsSYNs(t *testing.T) {
+	c := newCrowd(t, lab.Crowd{IPv4: of(1000, 0, 0, 0, 0), Loss: 60})
+	const timeout = 900 * time.Millisecond // the kernel alone sends one SYN
+	count := func(refresh time.Duration) (connected int) {
+		for _, r := range c.run(t, t.Context(), scan.Options{Timeout: timeout, Refresh: refresh}) {
+			if r.Outcome != scan.Connected {
+				continue
+			}
+			connected++
+			if r.Attempts > 1 && (r.SYNs < r.Attempts || r.Connect < time.Duration(r.Attempts-1)*refresh) {
+				t.Errorf("the %dth attempt connected after %v and %d SYNs", r.Attempts, r.Connect, r.SYNs)
+			}
+		}
+		return connected
+	}
+	// Of 1000 a share of 0.4 answers the first SYN, and 1 - 0.6^4 one of four: by chance one scan in a billion is off by more.
+	if n := count(0); n < 300 || n > 500 {
+		t.Errorf("%d of 1000 connected by their first SYN; want about 400", n)
+	}
+	if n := count(200 * time.Millisecond); n < 800 {
+		t.Errorf("%d of 1000 connected by one of at least four SYNs; want at least 870 or so", n)
+	}
+}
+
+func TestAnInterruptKeepsWhatHasEnded(t *testing.T) {
+	c := newCrowd(t, lab.Crowd{IPv4: of(500, 500, 0, 0, 0)})
+	ctx, cancel := context.WithCancel(t.Context())
+	s, err := scan.New(c.targets, scan.Options{NetNS: c.client.NetNS(), Timeout: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	connected := 0
+	err = s.Run(ctx, func(batch []scan.Result) {
+		for _, r := range batch {
+			if r.Outcome != scan.Connected || c.manners[r.Target] != lab.Answering {
+				t.Errorf("%v target %d: %v", c.manners[r.Target], r.Target, r.Outcome)
+			}
+			connected++
+		}
+		if connected == 500 {
+			cancel()
+		}
+	})
+	if err != nil || connected != 500 {
+		t.Errorf("%d results, %v; want all that answered", connected, err)
+	}
+	if p := s.Progress(); p.Ended != 500 || p.Began != 1000 {
+		t.Errorf("progress %+v; want all begun, half of them ended", p)
+	}
+}
+
+func TestWhatThisHostRefusesIsALocalError(t *testing.T) {
+	network := new(lab.Network)
+	defer network.Close()
+	newCrowd(t, lab.Crowd{}) // skips without privilege
+	host, err := network.AddHost("alone")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, opts := range map[string]scan.Options{
+		"no route":                     {},
+		"a source that is not ours":    {Source: netip.MustParseAddr("192.0.2.1")},
+		"a source of the other family": {Source: netip.MustParseAddr("2001:db8::1")},
+	} {
+		c := crowd{client: host, targets: []scan.Target{{Addr: netip.MustParseAddrPort("198.51.100.1:80")}}}
+		if r := c.run(t, t.Context(), opts)[0]; r.Outcome != scan.LocalError || r.Errno == 0 {
+			t.Errorf("%s: %v %v; want a local error", name, r.Outcome, r.Errno)
+		}
+	}
+}
+
+func TestMoreTargetsThanOneTableOfDescriptorsHolds(t *testing.T) {
+	c := newCrowd(t, lab.Crowd{IPv4: of(1000, 1000, 0, 0, 0)})
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	few := limit
+	few.Cur = 500
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &few); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+			t.Error(err)
+		}
+	}()
+	counts := make(map[scan.Outcome]int)
+	results := c.run(t, t.Context(), scan.Options{Timeout: 2 * time.Second})
+	var first, last time.Duration
+	for _, r := range results {
+		counts[r.Outcome]++
+		last = max(last, r.Began)
+	}
+	if counts[scan.Connected] != 1000 || counts[scan.TimedOut] != 1000 {
+		t.Errorf("outcomes %v; want each half of the targets", counts)
+	}
+	if last-first > time.Second {
+		t.Errorf("the last target began after %v: it waited for room", last)
+	}
+}
+
+func TestTargetsOfAnEmptyList(t *testing.T) {
+	c := crowd{client: nil}
+	s, err := scan.New(c.targets, scan.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Run(t.Context(), func([]scan.Result) { t.Error("there is a result") }); err != nil {
+		t.Error(err)
+	}
+}
+
+// BenchmarkRefresh compares what it costs to restart an unanswered connect with the same socket and with a new one.
+func BenchmarkRefresh(b *testing.B) {
+	c := newCrowd(b, lab.Crowd{IPv4: of(0, 1, 0, 0, 0)})
+	to := &unix.SockaddrInet4{Addr: c.targets[0].Addr.Addr().As4(), Port: int(c.targets[0].Addr.Port())}
+	for name, restart := range scan.Restarts {
+		b.Run(name, func(b *testing.B) {
+			err := c.client.Do(func() error { return restart(to, b.N) })
+			if err != nil {
+				b.Fatal(err)
+			}
+		})
+	}
+}
