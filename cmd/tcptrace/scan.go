@@ -153,9 +153,15 @@ func (c *scanCommand) run(ctx context.Context, a *app, args []string) error {
 	if len(list.targets) == 0 && ctx.Err() == nil {
 		return &exitError{status: max(list.status(), exitFailed), err: errNoTargets}
 	}
-	err = c.scan(ctx, a, list.targets)
-	if status := list.status(); status == exitUsage || err == nil {
-		return errors.Join(err, exitStatus(status))
+	return worseOf(c.scan(ctx, a, list.targets), list.status())
+}
+
+// worseOf ends with the status, unless err says something, or has the status that comes before it: a list that is wrong
+// is told by the status even when targets failed.
+func worseOf(err error, status int) error {
+	exit, ok := errors.AsType[*exitError](err)
+	if err == nil || ok && exit.err == nil && exit.status < status {
+		return exitStatus(status)
 	}
 	return err
 }

@@ -140,10 +140,9 @@ func (l *targetList) resolve(ctx context.Context, a *app, named []scan.Spec, fam
 
 // tidy leaves each address and port once, and none that is excluded or of another family.
 func (l *targetList) tidy(exclusions *scan.Exclusions, family prober.Family) {
+	l.targets = slices.DeleteFunc(l.targets, func(t scan.Target) bool { return !family.Contains(t.Addr.Addr()) })
 	before := len(l.targets)
-	l.targets = slices.DeleteFunc(l.targets, func(t scan.Target) bool {
-		return exclusions.Has(t.Addr) || !family.Contains(t.Addr.Addr())
-	})
+	l.targets = slices.DeleteFunc(l.targets, func(t scan.Target) bool { return exclusions.Has(t.Addr) })
 	l.excluded = before - len(l.targets)
 	l.targets, l.duplicates = scan.Merge(l.targets)
 	l.targets = slices.Clip(l.targets)

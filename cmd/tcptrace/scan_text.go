@@ -18,6 +18,8 @@ type scanText struct {
 	quiet   bool
 	verbose bool
 	meta    meta
+	// location is where the times of day are; nil is here.
+	location *time.Location
 }
 
 // scanPrinter is the sink that prints a scan as these flags say.
@@ -44,7 +46,7 @@ var outcomeForms = map[scan.Outcome]struct {
 	scan.Unreachable: {"unreachable", bad},
 	scan.TimedOut:    {"no answer", bad},
 	scan.Reset:       {"reset at once", bad},
-	scan.LocalError:  {"not tried: local error", warning},
+	scan.LocalError:  {"local error", warning},
 }
 
 func (t *scanText) Target(l *targetLine) {
@@ -78,7 +80,7 @@ func targetDetails(l *targetLine) []string {
 // Round tells what a round comes to, what matters most first.
 func (t *scanText) Round(r *scanRound) {
 	if r.Several {
-		fmt.Fprintf(t.out, "%s\n", t.painter.paint(strong, roundTitle(r)))
+		fmt.Fprintf(t.out, "%s\n", t.painter.paint(strong, t.roundTitle(r)))
 	}
 	fmt.Fprintln(t.out, t.headline(r.scanStats))
 	if t.quiet {
@@ -98,12 +100,19 @@ func (t *scanText) Round(r *scanRound) {
 	t.clocks(r.scanStats)
 }
 
-func roundTitle(r *scanRound) string {
-	title := fmt.Sprintf("scan %d at %s", r.Round, r.Started.Format(time.TimeOnly))
+func (t *scanText) roundTitle(r *scanRound) string {
+	title := fmt.Sprintf("scan %d at %s", r.Round, t.local(r.Started).Format(time.TimeOnly))
 	if r.Refresh != 0 {
 		title += ", refreshed every " + timeline.FormatDuration(r.Refresh)
 	}
 	return title
+}
+
+func (t *scanText) local(at time.Time) time.Time {
+	if t.location == nil {
+		return at.Local()
+	}
+	return at.In(t.location)
 }
 
 // headline is the whole round in a line.
@@ -131,7 +140,7 @@ func (t *scanText) localErrors(s *scanStats) {
 
 // byTimeout is the table of who would have connected with which timeout.
 func (t *scanText) byTimeout(s *scanStats) {
-	fmt.Fprintf(t.out, "\n  %10s  %10s  %7s\n", "timeout", "connected", "")
+	fmt.Fprintf(t.out, "\n  %10s  %10s\n", "timeout", "connected")
 	for _, share := range s.ByTimeout {
 		fmt.Fprintf(t.out, "  %10s  %10s  %7s\n", timeline.FormatDuration(share.Timeout), grouped(share.Connected), percent(share.Connected, s.Targets))
 	}
@@ -172,8 +181,11 @@ func (t *scanText) bySYN(s *scanStats) {
 func (t *scanText) byFamily(s *scanStats) {
 	if len(s.ByFamily) > 1 {
 		for _, f := range s.ByFamily {
-			fmt.Fprintf(t.out, "  %s: %s of %s connected (%s), p50 %s\n", f.Family, grouped(f.Connected), grouped(f.Targets),
-				percent(f.Connected, f.Targets), timeline.FormatDuration(f.Median))
+			line := fmt.Sprintf("%s: %s of %s connected (%s)", f.Family, grouped(f.Connected), grouped(f.Targets), percent(f.Connected, f.Targets))
+			if f.Connected > 0 {
+				line += ", p50 " + timeline.FormatDuration(f.Median)
+			}
+			t.paragraph(plain, "", line)
 		}
 	}
 	if s.Labels > 0 {
@@ -186,8 +198,8 @@ var reasonWords = map[scan.Outcome]string{
 	scan.Refused:     "answered by a RST",
 	scan.Unreachable: "nobody on the last link has the address",
 	scan.TimedOut:    "nothing came back",
-	scan.Reset:       "connected, and reset at once",
-	scan.LocalError:  "local error",
+	scan.Reset:       "it was connected before",
+	scan.LocalError:  "this host stood in the way",
 }
 
 func (t *scanText) reasons(s *scanStats) {
@@ -220,7 +232,7 @@ func (t *scanText) changes(c *changes) {
 	if c == nil {
 		return
 	}
-	text := fmt.Sprintf("since %s, of %s: %s", c.Since.Local().Format(time.DateTime), countOf(c.Compared, "target"),
+	text := fmt.Sprintf("since %s, of %s: %s", t.local(c.Since).Format(time.DateTime), countOf(c.Compared, "target"),
 		fmt.Sprintf("%s connected that did not, %s no more", grouped(len(c.Gained)), grouped(len(c.Lost))))
 	if c.MedianBefore != 0 {
 		text += fmt.Sprintf("; p50 of the others %s, was %s (%+.0f%%)", timeline.FormatDuration(c.MedianNow),
