@@ -278,6 +278,9 @@ func (c *scanCommand) openTrace(m *meta, targets int) (*tracer.Tracer, error) {
 	if c.kernel.MaxConnections == 0 && targets > defaultConnections/2 {
 		c.kernel.MaxConnections = 2 * targets
 	}
+	if c.kernel.RingBytes == 0 {
+		c.kernel.RingBytes = scanRing
+	}
 	tr, err := openTracer(&c.kernel, tracer.Options{Filter: tracer.Filter{PIDs: []int{os.Getpid()}}, NewOnly: true})
 	switch {
 	case err == nil:
@@ -288,6 +291,9 @@ func (c *scanCommand) openTrace(m *meta, targets int) (*tracer.Tracer, error) {
 	m.Untraced = whyUntraced(err)
 	return nil, nil
 }
+
+// scanRing is the size of a scan's ring buffer: events are taken out as fast as they come, as little is done with them.
+const scanRing = 8 << 20
 
 // defaultConnections is how many connections a trace follows at a time if it is told nothing else.
 const defaultConnections = 65536

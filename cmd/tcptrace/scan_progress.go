@@ -79,11 +79,10 @@ func progressText(at scan.Progress, targets int, elapsed, timeout time.Duration)
 	if at.Began == 0 {
 		return text
 	}
-	begun := elapsed
+	end := timeout // of the last target, which began long ago
 	if at.Began < targets {
-		begun = time.Duration(float64(elapsed) * float64(targets) / float64(at.Began))
-	} else {
-		begun = 0 // long ago: the timeout of the last is at most that far away
+		end += time.Duration(float64(elapsed) * float64(targets) / float64(at.Began))
 	}
-	return text + ", over in at most " + timeline.FormatDuration(max(0, begun+timeout-elapsed).Round(100*time.Millisecond))
+	left := max(0, end-elapsed).Round(100 * time.Millisecond)
+	return text + ", over in about " + timeline.FormatDuration(left)
 }

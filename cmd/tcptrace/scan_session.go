@@ -51,13 +51,13 @@ type scanSession struct {
 	before   *comparison
 	feed     *feed
 
-	kernel   *kernelTimes // nil: there is no trace
-	round    *scanRound   // nil: between rounds
-	waiting  []waitingResult
-	settled  func() // called once nothing waits; nil while the round goes on
-	stats    []*scanStats
-	failed   bool
-	finished bool
+	kernel  *kernelTimes // nil: there is no trace
+	round   *scanRound   // nil: between rounds
+	waiting []waitingResult
+	settled func() // called once nothing waits; nil while the round goes on
+	stats   []*scanStats
+	lost    map[lostKey]uint64 // told so far
+	failed  bool
 }
 
 // waitingResult is a result whose kernel's side may still come.
@@ -66,20 +66,21 @@ type waitingResult struct {
 	until  time.Time
 }
 
-// viewGrace is how long the kernel's events of a target may lag behind its result.
-const viewGrace = 250 * time.Millisecond
+// viewGrace is how long the kernel's events of a target may lag behind its result: less than a feed stays busy after it.
+const viewGrace = busyAfter - 50*time.Millisecond
 
 func (c *scanCommand) newSession(a *app, m meta, tr *tracer.Tracer, rec *recording, targets []scan.Target, before *comparison) *scanSession {
-	s := &scanSession{command: c, app: a, targets: targets, before: before}
+	s := &scanSession{command: c, app: a, targets: targets, before: before, lost: make(map[lostKey]uint64)}
 	s.sinks = append(s.sinks, a.scanPrinter(&c.output, &c.detail))
 	if rec != nil {
 		s.sinks = append(s.sinks, newScanJSON(rec.out))
 	}
 	if tr != nil {
-		s.kernel = newKernelTimes(targets)
+		s.kernel = newKernelTimes(tr, targets)
+		go s.kernel.read()
 	}
 	s.progress = newProgressLine(a, c.detail.Quiet)
-	s.feed = newFeed(tr, s)
+	s.feed = newFeed(nil, s)
 	s.say(func(out scanSink) { out.Meta(m, len(targets)) })
 	return s
 }
@@ -97,6 +98,9 @@ func (s *scanSession) run(ctx context.Context, interrupted func() bool) error {
 	err := s.feed.run(context.WithoutCancel(ctx), func() bool { return over })
 	if err == nil {
 		err = errors.Join(<-ended, s.feed.drain())
+	}
+	if s.kernel != nil {
+		err = errors.Join(err, s.kernel.finish())
 	}
 	s.progress.clear()
 	sum := &scanSummary{Rounds: s.stats, Interrupted: interrupted(), ExitStatus: s.status()}
@@ -201,14 +205,30 @@ func (s *scanSession) take(batch []scan.Result) {
 	}
 }
 
-// handleEvent takes an event of the kernel.
-func (s *scanSession) handleEvent(ev *event.Event) { s.kernel.add(ev) }
+// handleEvent and handleLost are for feeds that have a trace: this one has none.
+func (s *scanSession) handleEvent(*event.Event) {}
+func (s *scanSession) handleLost(lost)          {}
 
-func (s *scanSession) handleLost(l lost) {
-	if s.round != nil {
-		s.round.LostEvents += l.Count
+// tellLost tells what the kernel side could not deliver since it last did, and counts it.
+func (s *scanSession) tellLost() (total uint64) {
+	if s.kernel == nil {
+		return 0
 	}
-	s.say(func(out scanSink) { out.Lost(l) })
+	counts, err := s.kernel.tracer.Lost()
+	if err != nil {
+		return 0 // what cannot be read now is read at the next end
+	}
+	for _, l := range counts {
+		key := lostKey{l.Kind, l.CPU}
+		more := l.Count - s.lost[key]
+		if more == 0 {
+			continue
+		}
+		s.lost[key] = l.Count
+		total += more
+		s.say(func(out scanSink) { out.Lost(lost{Kind: l.Kind, CPU: l.CPU, Count: more}) })
+	}
+	return total
 }
 
 // advance tells the results whose kernel's side is there, or will not come any more.
@@ -244,7 +264,7 @@ func (s *scanSession) tell(target int32) {
 func (s *scanSession) end(number int, opts scan.Options, sc *scan.Scan, resets resetCount) {
 	stats := newScanStats(s.targets, s.round.results, opts.Timeout)
 	stats.Round, stats.Refresh, stats.Took = number, opts.Refresh, time.Since(sc.Began())
-	stats.LostEvents = s.round.LostEvents
+	stats.LostEvents = s.tellLost()
 	progress := sc.Progress()
 	stats.Connects = progress.Connects
 	stats.Unfinished = progress.Began - stats.finished()

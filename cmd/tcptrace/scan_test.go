@@ -269,7 +269,7 @@ func TestRefreshBeginsTheScheduleOfSYNsAnew(t *testing.T) {
 
 func TestKernelTimesReplaceOurs(t *testing.T) {
 	targets := scanExample().targets
-	k := newKernelTimes(targets)
+	k := newKernelTimes(nil, targets)
 	k.begin(time.Second)
 	see := func(target int, kind event.Kind, at time.Duration) {
 		k.add(&event.Event{Kind: kind, Role: event.RoleClient, Remote: targets[target].Addr, Mono: time.Second + at})
@@ -312,8 +312,8 @@ func TestProgressSaysWhenItIsOver(t *testing.T) {
 		want    string
 	}{
 		{scan.Progress{}, 0, "0 of 2,000 tried, 0 ended, 0 pending"},
-		{scan.Progress{Began: 500, Ended: 100}, time.Second, "500 of 2,000 tried, 100 ended, 400 pending, over in at most 8s"},
-		{scan.Progress{Began: 2000, Ended: 1999}, 3 * time.Second, "2,000 of 2,000 tried, 1,999 ended, 1 pending, over in at most 2s"},
+		{scan.Progress{Began: 500, Ended: 100}, time.Second, "500 of 2,000 tried, 100 ended, 400 pending, over in about 8s"},
+		{scan.Progress{Began: 2000, Ended: 1999}, 3 * time.Second, "2,000 of 2,000 tried, 1,999 ended, 1 pending, over in about 2s"},
 	} {
 		if got := progressText(c.at, 2000, c.elapsed, 5*time.Second); got != c.want {
 			t.Errorf("%q; want %q", got, c.want)

@@ -43,6 +43,7 @@ type connection struct {
 	target   int32
 	attempts int32
 	syns     int32         // of the attempts that were given up
+	errors   bool          // epoll has reported something that was no end: an ICMP error
 	began    time.Duration // the first connect()
 	attempt  time.Duration // the last
 }
@@ -248,8 +249,8 @@ func (w *worker) drain(patience time.Duration) error {
 		}
 		noticed := w.scan.since()
 		for _, e := range w.events[:n] {
-			if int(e.Fd) != w.wake {
-				w.settle(int(e.Fd), noticed)
+			if int(e.Fd) != w.wake && !w.settle(int(e.Fd), noticed) {
+				w.connections[e.Fd].errors = true
 			}
 		}
 		if n < len(w.events) {
@@ -390,8 +391,10 @@ func (w *worker) expire() error {
 		result.Outcome = TimedOut
 		// The kernel outlives an ICMP error that comes while connect() is at work, and goes on sending SYNs. Here it is all
 		// that is known of the target.
-		if errno, icmp, _ := prober.QueuedError(int(first.fd)); icmp != nil {
-			result.Outcome, result.Errno, result.ICMP = Unreachable, errno, icmp
+		if c.errors {
+			if errno, icmp, _ := prober.QueuedError(int(first.fd)); icmp != nil {
+				result.Outcome, result.Errno, result.ICMP = Unreachable, errno, icmp
+			}
 		}
 		w.end(int(first.fd), result)
 	}
