@@ -20,8 +20,8 @@ type progressLine struct {
 	shown bool // used by the feed's goroutine only
 }
 
-// progressEvery is how often the line is written.
-const progressEvery = 200 * time.Millisecond
+// scanProgressEvery is how often the line is written.
+const scanProgressEvery = 200 * time.Millisecond
 
 func newProgressLine(a *app, quiet bool) *progressLine {
 	file, ok := a.stderr.(*os.File)
@@ -37,7 +37,7 @@ func (p *progressLine) follow(sc *scan.Scan, targets int, timeout time.Duration,
 	began := time.Now()
 	go func() {
 		defer close(ended)
-		tick := time.NewTicker(progressEvery)
+		tick := time.NewTicker(scanProgressEvery)
 		defer tick.Stop()
 		for {
 			select {
