@@ -20,9 +20,8 @@ var errCutShort = errors.New("the recording ends within a line")
 
 // recordingReader reads a recording line by line.
 type recordingReader struct {
-	lines   *bufio.Reader
-	number  int     // of the line read last, from 1
-	subject subject // of the last meta: what a summary looks like depends on it
+	lines  *bufio.Reader
+	number int // of the line read last, from 1
 }
 
 func newRecordingReader(r io.Reader) *recordingReader {
@@ -43,15 +42,12 @@ func (r *recordingReader) next() (any, error) {
 	case err != nil && err != io.EOF:
 		return nil, err
 	}
-	line, parseErr := parseLine(text, r.subject)
+	line, parseErr := parseLine(text)
 	if parseErr != nil {
 		if err == io.EOF {
 			return nil, errCutShort
 		}
 		return nil, fmt.Errorf("line %d: %w", r.number, parseErr)
-	}
-	if m, ok := line.(meta); ok {
-		r.subject = m.Subject
 	}
 	return line, nil
 }
@@ -59,8 +55,8 @@ func (r *recordingReader) next() (any, error) {
 // unknownLine is a line of a type that says nothing about connections, or that is newer than this program.
 type unknownLine string
 
-// parseLine reads one line of the stream, which is about that subject.
-func parseLine(text []byte, about subject) (any, error) {
+// parseLine reads one line of the stream.
+func parseLine(text []byte) (any, error) {
 	var line struct {
 		Type string `json:"type"`
 	}
@@ -71,9 +67,6 @@ func parseLine(text []byte, about subject) (any, error) {
 		return nil, errors.New(`it has no "type"`)
 	}
 	parse, ok := parsers[line.Type]
-	if about == aboutTargets && line.Type == typeSummary {
-		parse = parseScanSummary
-	}
 	if !ok {
 		return unknownLine(line.Type), nil
 	}
@@ -201,6 +194,9 @@ func parseStop(text []byte) (any, error) {
 }
 
 func parseSummary(text []byte) (any, error) {
+	if isScanSummary(text) {
+		return parseScanSummary(text)
+	}
 	var line summaryLine
 	err := json.Unmarshal(text, &line)
 	return line, err

@@ -79,14 +79,14 @@ func TestBadLineSaysWhatIsWrong(t *testing.T) {
 		{`{"type":"probe","connect_ms":"long"}`, `probe: `},
 	}
 	for _, test := range tests {
-		if line, err := parseLine([]byte(test.line), ""); err == nil || !strings.Contains(err.Error(), test.want) {
+		if line, err := parseLine([]byte(test.line)); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v, %v; want an error with %s", test.line, line, err, test.want)
 		}
 	}
 }
 
 func TestLinesOfOtherTypesAreLeftOut(t *testing.T) {
-	line, err := parseLine([]byte(`{"type":"weather","rain":true}`), "")
+	line, err := parseLine([]byte(`{"type":"weather","rain":true}`))
 	if line != unknownLine("weather") || err != nil {
 		t.Errorf("parseLine = %v, %v", line, err)
 	}

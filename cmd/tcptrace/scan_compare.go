@@ -14,10 +14,10 @@ import (
 // comparison is an earlier scan, by target.
 type comparison struct {
 	started time.Time
-	results map[netip.AddrPort]earlier
+	results map[netip.AddrPort]earlierResult
 }
 
-type earlier struct {
+type earlierResult struct {
 	connected bool
 	connect   time.Duration
 }
@@ -37,7 +37,7 @@ func readComparison(name string) (*comparison, error) {
 		return nil, usageErrorf("--compare %q: %w", name, withoutPath(err))
 	}
 	defer file.Close()
-	c := &comparison{results: make(map[netip.AddrPort]earlier)}
+	c := &comparison{results: make(map[netip.AddrPort]earlierResult)}
 	lines := newRecordingReader(file)
 	for {
 		line, err := lines.next()
@@ -55,7 +55,7 @@ func readComparison(name string) (*comparison, error) {
 			c.started = line.Started
 		case *targetLine:
 			if line.result.Outcome != 0 {
-				c.results[line.target.Addr] = earlier{line.result.Outcome == scan.Connected, line.result.Connect}
+				c.results[line.target.Addr] = earlierResult{line.result.Outcome == scan.Connected, line.result.Connect}
 			}
 		}
 	}
@@ -63,10 +63,10 @@ func readComparison(name string) (*comparison, error) {
 
 // compareWith makes a round the one that later ones are compared with.
 func compareWith(r *scanRound) *comparison {
-	c := &comparison{started: r.Started, results: make(map[netip.AddrPort]earlier, len(r.targets))}
+	c := &comparison{started: r.Started, results: make(map[netip.AddrPort]earlierResult, len(r.targets))}
 	for i := range r.targets {
 		if result := &r.results[i]; result.Outcome != 0 {
-			c.results[r.targets[i].Addr] = earlier{result.Outcome == scan.Connected, result.Connect}
+			c.results[r.targets[i].Addr] = earlierResult{result.Outcome == scan.Connected, result.Connect}
 		}
 	}
 	return c

@@ -250,6 +250,12 @@ func parseTarget(text []byte) (any, error) {
 	return line, err
 }
 
+// isScanSummary tells a scan's summary from that of a trace: it counts targets, or rounds.
+func isScanSummary(text []byte) bool {
+	var line struct{ Targets, Rounds json.RawMessage }
+	return json.Unmarshal(text, &line) == nil && (line.Targets != nil || line.Rounds != nil)
+}
+
 // parseScanSummary reads what a round, or all of a scan, came to.
 func parseScanSummary(text []byte) (any, error) {
 	line := new(scanSummaryLine)

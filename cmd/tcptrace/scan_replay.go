@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"time"
 
 	"tcptrace/prober/scan"
 )
@@ -80,5 +79,3 @@ func (r *scanReplay) finish() int {
 	r.out.Flush()
 	return sum.ExitStatus
 }
-
-func fromMilliseconds(ms float64) time.Duration { return time.Duration(ms * float64(time.Millisecond)) }
