@@ -141,6 +141,17 @@ static u64 keepalive_expires_jiffies(struct sock *sk)
 }
 
 /*
+ * What tells a network namespace from an earlier one at the same address. Since 5.12 each has its cookie from the start;
+ * before that it was an atomic64_t, and 0 until somebody asked for it, so that the address alone must do.
+ */
+static u64 net_cookie_of(struct net *net)
+{
+	if (!bpf_core_field_exists(struct net, net_cookie))
+		return 0;
+	return BPF_CORE_READ(net, net_cookie);
+}
+
+/*
  * Who counts a repeated SYN-ACK in num_retrans: tcp_rtx_synack itself, at its end, since its wrapper inet_rtx_syn_ack
  * is gone (6.17); the wrapper before that. The pointer to it went from struct request_sock_ops in the same series.
  */

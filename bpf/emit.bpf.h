@@ -147,6 +147,17 @@ static __always_inline struct event_with_traffic *begin_with_traffic(struct conn
 	return e;
 }
 
+/* What queue says, the caller writes. */
+static __always_inline struct event_with_queue *begin_with_queue(struct connection *c, u8 kind, u64 now_ns)
+{
+	struct event_with_queue *e;
+
+	e = (struct event_with_queue *)begin_sized(c, kind, now_ns, sizeof(*e));
+	if (e)
+		e->event.flags |= EVENT_HAS_QUEUE;
+	return e;
+}
+
 static void submit(void *record)
 {
 	bpf_ringbuf_submit(record, 0);

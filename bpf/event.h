@@ -48,6 +48,20 @@ enum trigger {
 	TRIGGER_TLP, /* a tail loss probe */
 };
 
+/* At which packet of the handshake a listener had no room: queue.stage. */
+enum stage {
+	STAGE_NONE,
+	STAGE_SYN,
+	STAGE_ACK, /* the final ACK, or what follows it */
+};
+
+/* What a listener did with a SYN for which its SYN queue had no room: queue.action. */
+enum action {
+	ACTION_NONE,
+	ACTION_COOKIE,
+	ACTION_DROP,
+};
+
 enum role {
 	ROLE_UNKNOWN,
 	ROLE_CLIENT,
@@ -62,6 +76,8 @@ enum event_flags {
 	EVENT_HAS_SETTINGS = 4, /* a struct settings follows */
 	EVENT_HAS_REASON = 8, /* reason is one of the kernel's, even when it is 0 */
 	EVENT_HAS_TRAFFIC = 16, /* a struct traffic follows, and no struct settings */
+	EVENT_HAS_QUEUE = 64, /* a struct queue follows, and nothing else */
+	EVENT_BY_COOKIE = 128, /* the handshake was completed by a SYN cookie: there was no request */
 };
 
 struct event {
@@ -161,6 +177,21 @@ struct traffic {
 struct event_with_traffic {
 	struct event event;
 	struct traffic traffic;
+};
+
+/* The queue of a listener that an event is about: 0 of 0 where the listener is not known. */
+struct queue {
+	__u32 len;
+	__u32 max;
+	__u8 stage;
+	__u8 action;
+	__u8 ambiguous; /* several listeners share the port, and this may be another's */
+	__u8 unused[5];
+};
+
+struct event_with_queue {
+	struct event event;
+	struct queue queue;
 };
 
 #endif

@@ -127,8 +127,19 @@ struct netns_ipv4 {
 	int sysctl_tcp_rto_max_ms; /* 6.15 */
 };
 
+/* include/net/snmp.h: one for each CPU, and the pointer to them is that of no CPU. */
+struct linux_mib {
+	unsigned long mibs[1];
+};
+
+struct netns_mib {
+	struct linux_mib *net_statistics;
+};
+
 struct net {
 	struct ns_common ns;
+	u64 net_cookie; /* 5.12 */
+	struct netns_mib mib;
 	struct netns_ipv4 ipv4;
 };
 
@@ -175,6 +186,7 @@ struct sock_common {
 	__u16 skc_num;
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
+	unsigned char skc_ipv6only : 1;
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
@@ -201,6 +213,8 @@ struct sock {
 	struct socket *sk_socket;
 	struct timer_list sk_timer;
 	struct timer_list tcp_retransmit_timer; /* 6.19 */
+	atomic_t sk_drops;
+	u32 sk_ack_backlog;
 	u32 sk_max_ack_backlog;
 };
 
@@ -210,8 +224,13 @@ struct inet_sock {
 	__be32 inet_saddr;
 };
 
+struct request_sock_queue {
+	atomic_t qlen;
+};
+
 struct inet_connection_sock {
 	struct inet_sock icsk_inet;
+	struct request_sock_queue icsk_accept_queue;
 	unsigned long icsk_timeout; /* until 6.15 */
 	struct timer_list icsk_retransmit_timer; /* until 6.18 */
 	struct timer_list icsk_keepalive_timer; /* 6.19, and late 6.1 and 6.12 */
@@ -270,6 +289,7 @@ struct request_sock_ops {
 struct request_sock {
 	struct sock_common __req_common;
 	u8 num_retrans;
+	u8 num_timeout : 7;
 	struct timer_list rsk_timer;
 };
 
@@ -281,6 +301,7 @@ struct inet_timewait_sock {
 
 struct inet_request_sock {
 	struct request_sock req;
+	u16 acked : 1;
 };
 
 struct tcp_request_sock {
@@ -360,6 +381,10 @@ struct net_device {
 	possible_net_t nd_net;
 };
 
+struct dst_entry {
+	struct net_device *dev;
+};
+
 /* What sk_buff.cb holds within TCP. */
 struct tcp_skb_cb {
 	__u32 seq;
@@ -371,6 +396,7 @@ struct sk_buff {
 	struct sock *sk;
 	struct net_device *dev;
 	unsigned int len;
+	unsigned long _skb_refdst;
 	char cb[48];
 	unsigned char *head;
 	__u16 transport_header;
@@ -380,6 +406,11 @@ struct sk_buff {
 struct bpf_sock_ops_kern {
 	struct sock *sk;
 	u8 op;
+};
+
+/* An array for each CPU: what its elements are at, less a CPU's own offset. */
+struct bpf_array {
+	void *pptrs[1];
 };
 
 struct seq_file;

@@ -5,22 +5,99 @@
 #ifndef TCPTRACE_LISTEN_H
 #define TCPTRACE_LISTEN_H
 
-/* In listen(): the task is the owner's. */
-static void record_listen(struct sock *sk, struct task_struct *task)
-{
-	struct listener listener = {};
-	u64 key = (u64)sk;
+/* How many listeners may share a port (SO_REUSEPORT, several addresses) and still be found by it. */
+#define LISTENERS_A_PORT 64
 
-	read_owner(&listener.owner, task);
-	listener.passes = owner_passes(&listener.owner, task);
-	bpf_map_update_elem(&listeners, &key, &listener, BPF_ANY);
+struct port_slot {
+	u32 netns;
+	u16 port;
+	u16 slot; /* below LISTENERS_A_PORT */
+};
+
+/*
+ * Listeners by port: what a segment tells of its listener. One that listen() itself gave a port is not among them.
+ *
+ * Inserted: with listeners, by whoever finds a slot empty.
+ * Deleted:  with them.
+ * Read by:  find_listener, where no hook tells the listener itself.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192); /* as listeners has */
+	__type(key, struct port_slot);
+	__type(value, u64); /* struct sock * */
+} listeners_by_port SEC(".maps");
+
+static u32 drops_of(struct sock *sk)
+{
+	return BPF_CORE_READ(sk, sk_drops.counter);
+}
+
+static void enlist(struct listener *listener, u64 sk)
+{
+	struct port_slot key = { .netns = listener->netns, .port = listener->port };
+
+	listener->slot = LISTENERS_A_PORT;
+	if (!listener->port)
+		return;
+	for (u16 slot = 0; slot < LISTENERS_A_PORT; slot++) {
+		key.slot = slot;
+		if (!bpf_map_update_elem(&listeners_by_port, &key, &sk, BPF_NOEXIST)) {
+			listener->slot = slot;
+			return;
+		}
+	}
+}
+
+static void delist(const struct listener *listener)
+{
+	struct port_slot key = { .netns = listener->netns, .port = listener->port, .slot = listener->slot };
+
+	if (listener->slot < LISTENERS_A_PORT)
+		bpf_map_delete_elem(&listeners_by_port, &key);
 }
 
 static void forget_listener(struct sock *sk)
 {
 	u64 key = (u64)sk;
+	struct listener *listener = bpf_map_lookup_elem(&listeners, &key);
 
+	if (!listener)
+		return;
+	delist(listener);
 	bpf_map_delete_elem(&listeners, &key);
+}
+
+/* Makes sk known as a listener, if need be without an owner. */
+static struct listener *know_listener(struct sock *sk)
+{
+	u64 key = (u64)sk;
+	u16 port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	struct listener *known = bpf_map_lookup_elem(&listeners, &key);
+	struct listener listener = {};
+
+	if (known && known->port == port)
+		return known;
+	forget_listener(sk); /* it has stopped, and listens again elsewhere */
+	listener.id = new_connection_id(bpf_ktime_get_ns());
+	listener.netns = netns_of(sk);
+	listener.port = port;
+	listener.drops = drops_of(sk);
+	listener.passes = !(filter_dimensions & FILTER_OWNER);
+	enlist(&listener, key);
+	bpf_map_update_elem(&listeners, &key, &listener, BPF_ANY);
+	return bpf_map_lookup_elem(&listeners, &key);
+}
+
+/* In listen(): the task is the owner's. */
+static void record_listen(struct sock *sk, struct task_struct *task)
+{
+	struct listener *listener = know_listener(sk);
+
+	if (!listener)
+		return;
+	read_owner(&listener->owner, task);
+	listener->passes = owner_passes(&listener->owner, task);
 }
 
 /* Gives c the owner of its listener, until somebody accepts it; says whether that owner passes. */
@@ -29,10 +106,13 @@ static bool adopt_listener(struct connection *c, struct sock *listening)
 	u64 key = (u64)listening;
 	struct listener *listener = bpf_map_lookup_elem(&listeners, &key);
 
+	c->listener = key;
 	if (!listener)
 		return !(filter_dimensions & FILTER_OWNER);
-	c->owner = listener->owner;
-	c->flags |= VIA_LISTENER;
+	if (listener->owner.pid) {
+		c->owner = listener->owner;
+		c->flags |= VIA_LISTENER;
+	}
 	return listener->passes;
 }
 
@@ -58,6 +138,83 @@ static bool worth_keeping(struct connection *c, bool owner_ok)
 	return true;
 }
 
+/* A SYN, whichever copy of it: a retry has the same number. */
+struct syn_key {
+	u32 netns;
+	u32 isn;
+	u16 local_port;
+	u16 remote_port;
+};
+
+/*
+ * Clients whose SYN was refused, or answered by a cookie. Should a later copy of it find room, or the cookie come back,
+ * that is the same connection.
+ *
+ * Inserted: by a refusal that is recorded.
+ * Deleted:  by the request, or the child, that it became after all; LRU, for most clients give up.
+ * Read by:  the next refusal of the same SYN, and by these.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct syn_key);
+	__type(value, struct connection);
+} refused SEC(".maps");
+
+/* Whether anything was ever inserted there. */
+bool any_refused;
+
+static struct syn_key syn_of(const struct connection *c)
+{
+	struct syn_key key = {
+		.netns = c->netns,
+		.isn = c->peer_isn,
+		.local_port = c->local_port,
+		.remote_port = c->remote_port,
+	};
+
+	return key;
+}
+
+/* c goes on where an earlier copy of its SYN was refused. */
+static void resume_refused(struct connection *c)
+{
+	struct syn_key key = syn_of(c);
+	struct connection *earlier;
+
+	if (!any_refused)
+		return;
+	earlier = bpf_map_lookup_elem(&refused, &key);
+	if (!earlier)
+		return;
+	c->id = earlier->id;
+	c->nth = earlier->nth;
+	c->troubled = earlier->troubled;
+	c->flags |= earlier->flags & COOKIE_SENT;
+	if (!c->listener)
+		adopt_listener(c, (struct sock *)earlier->listener);
+	bpf_map_delete_elem(&refused, &key);
+}
+
+static u64 pair_of_request(struct request_sock *req)
+{
+	struct tcp_request_sock *treq = (struct tcp_request_sock *)req;
+
+	return isn_pair(BPF_CORE_READ(treq, rcv_isn), BPF_CORE_READ(treq, snt_isn));
+}
+
+/* Remembers req until its timer has been set up, from which the timer's function is to be learnt. */
+static void note_request(struct request_sock *req)
+{
+	struct cpu_notes *notes;
+
+	if (timer_functions.request)
+		return;
+	notes = notes_of_this_cpu();
+	if (notes)
+		notes->request = (u64)req;
+}
+
 /*
  * A listener took a SYN: the request exists, its SYN-ACK is about to be sent. A request is no socket, but has both
  * ends in a struct sock_common as sockets do.
@@ -66,7 +223,7 @@ static void record_syn_received(struct sock *listening, struct request_sock *req
 {
 	struct tcp_request_sock *treq = (struct tcp_request_sock *)req;
 	u64 now_ns = bpf_ktime_get_ns();
-	u64 pair = isn_pair(BPF_CORE_READ(treq, rcv_isn), BPF_CORE_READ(treq, snt_isn));
+	u64 pair = pair_of_request(req);
 	struct connection c;
 	struct event *e;
 
@@ -77,7 +234,10 @@ static void record_syn_received(struct sock *listening, struct request_sock *req
 	c.isn = BPF_CORE_READ(treq, snt_isn);
 	if (!worth_keeping(&c, adopt_listener(&c, listening)))
 		return;
+	resume_refused(&c);
+	c.flags &= ~COOKIE_SENT;
 	c.flags |= ANNOUNCED;
+	note_request(req);
 	e = begin(&c, EVENT_SYN_RECEIVED, now_ns);
 	if (e) {
 		e->state = TCP_NEW_SYN_RECV;
@@ -99,6 +259,8 @@ static struct connection *open_child(struct sock *sk, u64 now_ns)
 	struct connection *kept, c;
 
 	if (request) {
+		if (request->flags & COOKIE_SENT)
+			take_cookie(BPF_CORE_READ(sk, __sk_common.skc_net.net));
 		kept = keep(sk, request);
 		bpf_map_delete_elem(&requests, &pair);
 		return kept;
@@ -110,6 +272,11 @@ static struct connection *open_child(struct sock *sk, u64 now_ns)
 	c.state = TCP_SYN_RECV;
 	c.peer_isn = peer_isn;
 	c.isn = isn;
+	resume_refused(&c);
+	if (take_cookie(BPF_CORE_READ(sk, __sk_common.skc_net.net)))
+		c.flags |= COOKIE_SENT;
+	if (c.flags & COOKIE_SENT)
+		c.troubled = 1;
 	if (!worth_keeping(&c, !(filter_dimensions & FILTER_OWNER)))
 		return NULL;
 	return keep(sk, &c);

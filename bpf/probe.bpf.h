@@ -199,11 +199,12 @@ static void record_wakeup(struct sock *sk, int error)
 
 /*
  * The functions of a TCP socket's timers, which nobody tells us where symbols are hidden: learnt from the first socket
- * that is kept, for they are the same in all.
+ * that is kept, for they are the same in all. That of a request's timer is learnt from a request.
  */
 struct timer_functions {
 	u64 keepalive;
 	u64 write;
+	u64 request;
 };
 
 struct timer_functions timer_functions;

@@ -198,6 +198,12 @@ static void record_loss_probe(struct sock *sk, struct sk_buff *skb, int error)
 		record_data_retransmit(c, sk, skb, TRIGGER_TLP, error);
 }
 
+/* req: its timer has been set up. */
+static void learn_request_timer(struct request_sock *req)
+{
+	timer_functions.request = (u64)BPF_CORE_READ(req, rsk_timer.function);
+}
+
 /* returned: tcp_rtx_synack is done, and not just about to be. */
 static void record_synack_retransmit(struct request_sock *req, bool returned)
 {
@@ -208,6 +214,8 @@ static void record_synack_retransmit(struct request_sock *req, bool returned)
 	u8 attempt = BPF_CORE_READ(req, num_retrans) + !(returned && rtx_synack_counts());
 	struct event *e;
 
+	if (!timer_functions.request)
+		learn_request_timer(req);
 	if (!c || attempt <= c->synack_retries)
 		return;
 	c->synack_retries = attempt;

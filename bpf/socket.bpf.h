@@ -21,6 +21,7 @@ enum connection_flags {
 	VIA_LISTENER = 8, /* the owner is the listener's */
 	PRE_EXISTING = 16, /* older than the trace */
 	ENDED = 32, /* closed; kept because the RST of an abort is sent only then */
+	COOKIE_SENT = 64, /* its SYN was answered by a SYN cookie */
 };
 
 /*
@@ -36,6 +37,7 @@ struct connection {
 	u64 established_ns;
 	u64 probed_ns; /* when the last keepalive probe was sent */
 	u64 thinned_ns; /* when a fast retransmission was last recorded */
+	u64 listener; /* of a request: the address of its listener's struct sock; 0 is unknown */
 	struct owner owner;
 	u32 nth; /* records numbered so far, delivered or not */
 	u32 netns;
@@ -58,6 +60,8 @@ struct connection {
 	u8 backoff; /* icsk_backoff, at the last retransmission of data */
 	u8 probed; /* the last keepalive probe has had no answer so far; no flag, as accept changes those without a lock */
 	u8 troubled; /* see trouble.bpf.h; no flag for the same reason */
+	u8 synack_duplicates; /* so far, at most 255 */
+	u8 unused[7];
 	u8 local[16];
 	u8 remote[16];
 };
@@ -107,16 +111,21 @@ struct {
 
 struct listener {
 	struct owner owner;
+	u64 id; /* as a connection's */
+	u32 netns;
+	u32 drops; /* sk_drops, as far as they are explained */
+	u16 port;
+	u16 slot; /* see listeners_by_port */
 	u8 passes; /* the filter, as far as it is about owners */
-	u8 unused[7];
+	u8 unused[3];
 };
 
 /*
- * Owners of listeners, by address of their struct sock.
+ * Listeners, by address of their struct sock.
  *
- * Inserted: at LISTEN, and by the iterator at start.
+ * Inserted: at LISTEN, by the iterator at start, and by the first refusal of an older one.
  * Deleted:  by tcp_destroy_sock.
- * Read by:  new requests.
+ * Read by:  new requests, and refusals.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

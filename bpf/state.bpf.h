@@ -11,6 +11,8 @@ static void emit_established(struct connection *c, struct sock *sk, u8 old_state
 
 	if (!e)
 		return;
+	if (c->flags & COOKIE_SENT && c->role == ROLE_SERVER)
+		e->event.flags |= EVENT_BY_COOKIE;
 	e->event.state = TCP_ESTABLISHED;
 	e->event.old_state = old_state;
 	submit(e);

@@ -18,12 +18,15 @@
 #include "emit.bpf.h"
 #include "trouble.bpf.h"
 #include "options.bpf.h"
+#include "mib.bpf.h"
 #include "probe.bpf.h"
 #include "close.bpf.h"
 #include "connect.bpf.h"
 #include "retransmit.bpf.h"
 #include "listen.bpf.h"
 #include "reset.bpf.h"
+#include "overflow.bpf.h"
+#include "synack.bpf.h"
 #include "state.bpf.h"
 #include "task.bpf.h"
 #include "frame.bpf.h"
@@ -36,8 +39,12 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 struct exported {
 	struct event_with_settings with_settings;
 	struct event_with_traffic with_traffic;
+	struct event_with_queue with_queue;
 	enum trigger trigger;
 	enum event_kind kind;
+	enum stage stage;
+	enum action action;
+	enum refusal refusal;
 	enum role role;
 	enum event_flags event_flags;
 	enum settings_flags settings_flags;
@@ -431,6 +438,197 @@ SEC("tracepoint/syscalls/sys_exit_accept4")
 int accept4_tracepoint(struct syscall_exit *call)
 {
 	record_accept_return(call);
+	return 0;
+}
+
+/* ---- accept_queue_full, syn_queue_full ---- */
+
+SEC("fentry/tcp_conn_request")
+int BPF_PROG(conn_request_fentry, void *ops, void *af_ops, struct sock *sk)
+{
+	enter_listener(sk);
+	return 0;
+}
+
+SEC("fexit/tcp_conn_request")
+int BPF_PROG(conn_request_fexit, void *ops, void *af_ops, struct sock *sk, struct sk_buff *skb)
+{
+	record_conn_request(sk, skb);
+	return 0;
+}
+
+SEC("kprobe/tcp_conn_request")
+int BPF_KPROBE(conn_request_kprobe, void *ops, void *af_ops, struct sock *sk, struct sk_buff *skb)
+{
+	enter_listener(sk);
+	enter_frame(ctx, sk, skb);
+	return 0;
+}
+
+SEC("kretprobe/tcp_conn_request")
+int BPF_KRETPROBE(conn_request_kretprobe)
+{
+	struct frame frame;
+
+	if (leave_frame(ctx, &frame))
+		record_conn_request((struct sock *)frame.sk, (struct sk_buff *)frame.other);
+	return 0;
+}
+
+SEC("fentry/tcp_check_req")
+int BPF_PROG(check_req_fentry, struct sock *sk, struct sk_buff *skb, struct request_sock *req)
+{
+	enter_final_ack(sk, req);
+	return 0;
+}
+
+SEC("fexit/tcp_check_req")
+int BPF_PROG(check_req_fexit, struct sock *sk, struct sk_buff *skb)
+{
+	record_final_ack(sk, skb);
+	return 0;
+}
+
+SEC("kprobe/tcp_check_req")
+int BPF_KPROBE(check_req_kprobe, struct sock *sk, struct sk_buff *skb, struct request_sock *req)
+{
+	enter_final_ack(sk, req);
+	enter_frame(ctx, sk, skb);
+	return 0;
+}
+
+SEC("kretprobe/tcp_check_req")
+int BPF_KRETPROBE(check_req_kretprobe)
+{
+	struct frame frame;
+
+	if (leave_frame(ctx, &frame))
+		record_final_ack((struct sock *)frame.sk, (struct sk_buff *)frame.other);
+	return 0;
+}
+
+/* The child of a SYN cookie. */
+SEC("fentry/tcp_get_cookie_sock")
+int BPF_PROG(cookie_sock_fentry, struct sock *sk, struct sk_buff *skb, struct request_sock *req)
+{
+	enter_final_ack(sk, req);
+	return 0;
+}
+
+SEC("fexit/tcp_get_cookie_sock")
+int BPF_PROG(cookie_sock_fexit, struct sock *sk, struct sk_buff *skb)
+{
+	record_final_ack(sk, skb);
+	return 0;
+}
+
+SEC("kprobe/tcp_get_cookie_sock")
+int BPF_KPROBE(cookie_sock_kprobe, struct sock *sk, struct sk_buff *skb, struct request_sock *req)
+{
+	enter_final_ack(sk, req);
+	enter_frame(ctx, sk, skb);
+	return 0;
+}
+
+SEC("kretprobe/tcp_get_cookie_sock")
+int BPF_KRETPROBE(cookie_sock_kretprobe)
+{
+	struct frame frame;
+
+	if (leave_frame(ctx, &frame))
+		record_final_ack((struct sock *)frame.sk, (struct sk_buff *)frame.other);
+	return 0;
+}
+
+SEC("tp_btf/consume_skb")
+int BPF_PROG(refused_syn_tracepoint, struct sk_buff *skb)
+{
+	record_consumed(skb);
+	return 0;
+}
+
+SEC("tp_btf/kfree_skb")
+int BPF_PROG(refused_ack_tracepoint, struct sk_buff *skb)
+{
+	record_dropped(skb);
+	return 0;
+}
+
+/* ---- synack_timeout ---- */
+
+SEC("fentry/reqsk_timer_handler")
+int BPF_PROG(synack_timeout_fentry, struct timer_list *timer)
+{
+	record_request_timer_start(timer);
+	return 0;
+}
+
+SEC("fexit/reqsk_timer_handler")
+int BPF_PROG(synack_timeout_fexit, struct timer_list *timer)
+{
+	record_request_timer_end(timer);
+	return 0;
+}
+
+SEC("kprobe/reqsk_timer_handler")
+int BPF_KPROBE(synack_timeout_kprobe, struct timer_list *timer)
+{
+	record_request_timer_start(timer);
+	return 0;
+}
+
+SEC("kretprobe/reqsk_timer_handler")
+int BPF_KRETPROBE(synack_timeout_kretprobe)
+{
+	record_request_timer_end(NULL);
+	return 0;
+}
+
+SEC("tp_btf/timer_expire_entry")
+int BPF_PROG(synack_timeout_entry_tracepoint, struct timer_list *timer)
+{
+	record_any_timer_start(timer);
+	return 0;
+}
+
+SEC("tp_btf/timer_expire_exit")
+int BPF_PROG(synack_timeout_exit_tracepoint, struct timer_list *timer)
+{
+	record_request_timer_end(timer);
+	return 0;
+}
+
+/* ---- synack_duplicate ---- */
+
+/* Since 6.12 with the socket that drops it. */
+SEC("tp_btf/kfree_skb")
+int BPF_PROG(synack_duplicate_tracepoint_sock, struct sk_buff *skb, void *location, u32 reason, struct sock *sk)
+{
+	if (sk)
+		record_synack_duplicate(sk, skb);
+	return 0;
+}
+
+/* Called for what the fast path does not take. */
+SEC("fentry/tcp_validate_incoming")
+int BPF_PROG(synack_duplicate_fentry, struct sock *sk, struct sk_buff *skb)
+{
+	record_synack_duplicate(sk, skb);
+	return 0;
+}
+
+SEC("kprobe/tcp_validate_incoming")
+int BPF_KPROBE(synack_duplicate_kprobe, struct sock *sk, struct sk_buff *skb)
+{
+	record_synack_duplicate(sk, skb);
+	return 0;
+}
+
+/* Called for each segment, as long as the connection is established. */
+SEC("tp_btf/tcp_probe")
+int BPF_PROG(synack_duplicate_tracepoint, struct sock *sk, struct sk_buff *skb)
+{
+	record_synack_duplicate(sk, skb);
 	return 0;
 }
 

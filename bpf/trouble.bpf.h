@@ -55,7 +55,7 @@ static void note_trouble(struct connection *c, struct sock *sk)
 	c->troubled = 1;
 	if (c->flags & PRE_EXISTING)
 		return;
-	if (c->role == ROLE_SERVER)
+	if (c->role == ROLE_SERVER && !(c->flags & COOKIE_SENT))
 		retell_syn_received(c);
 	else if (sk)
 		retell_connect(c, sk);

@@ -13,6 +13,14 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type bpfAction uint32
+
+const (
+	bpfActionACTION_NONE   bpfAction = 0
+	bpfActionACTION_COOKIE bpfAction = 1
+	bpfActionACTION_DROP   bpfAction = 2
+)
+
 type bpfCommKey struct {
 	_    structs.HostLayout
 	Comm [16]int8
@@ -38,6 +46,7 @@ type bpfConnection struct {
 	EstablishedNs uint64
 	ProbedNs      uint64
 	ThinnedNs     uint64
+	Listener      uint64
 	Owner         struct {
 		_      structs.HostLayout
 		Cgroup uint64
@@ -45,29 +54,46 @@ type bpfConnection struct {
 		Uid    uint32
 		Comm   [16]int8
 	}
-	Nth           uint32
-	Netns         uint32
-	Isn           uint32
-	PeerIsn       uint32
-	Retransmitted uint32
-	Thinned       uint32
-	Options       uint32
-	ProbedJiffies uint32
-	Family        uint16
-	LocalPort     uint16
-	RemotePort    uint16
-	Role          uint8
-	Flags         uint8
-	State         uint8
-	Syns          uint8
-	SynRetries    uint8
-	SynackRetries uint8
-	Retransmits   uint8
-	Backoff       uint8
-	Probed        uint8
-	Troubled      uint8
-	Local         [16]uint8
-	Remote        [16]uint8
+	Nth              uint32
+	Netns            uint32
+	Isn              uint32
+	PeerIsn          uint32
+	Retransmitted    uint32
+	Thinned          uint32
+	Options          uint32
+	ProbedJiffies    uint32
+	Family           uint16
+	LocalPort        uint16
+	RemotePort       uint16
+	Role             uint8
+	Flags            uint8
+	State            uint8
+	Syns             uint8
+	SynRetries       uint8
+	SynackRetries    uint8
+	Retransmits      uint8
+	Backoff          uint8
+	Probed           uint8
+	Troubled         uint8
+	SynackDuplicates uint8
+	Unused           [7]uint8
+	Local            [16]uint8
+	Remote           [16]uint8
+}
+
+type bpfCountedKey struct {
+	_      structs.HostLayout
+	Net    uint64
+	Cookie uint64
+}
+
+type bpfCpuNotes struct {
+	_        structs.HostLayout
+	Map      uint64
+	Self     uint64
+	Offset   uint64
+	Request  uint64
+	FinalAck uint64
 }
 
 type bpfEvent struct {
@@ -123,6 +149,8 @@ const (
 	bpfEventFlagsEVENT_HAS_SETTINGS bpfEventFlags = 4
 	bpfEventFlagsEVENT_HAS_REASON   bpfEventFlags = 8
 	bpfEventFlagsEVENT_HAS_TRAFFIC  bpfEventFlags = 16
+	bpfEventFlagsEVENT_HAS_QUEUE    bpfEventFlags = 64
+	bpfEventFlagsEVENT_BY_COOKIE    bpfEventFlags = 128
 )
 
 type bpfEventKind uint32
@@ -153,6 +181,12 @@ const (
 	bpfEventKindEVENT_CLOSE             bpfEventKind = 23
 	bpfEventKindEVENT_KINDS             bpfEventKind = 24
 )
+
+type bpfEventWithQueue struct {
+	_     structs.HostLayout
+	Event bpfEvent
+	Queue bpfQueue
+}
 
 type bpfEventWithSettings struct {
 	_        structs.HostLayout
@@ -202,8 +236,13 @@ type bpfListener struct {
 		Uid    uint32
 		Comm   [16]int8
 	}
+	Id     uint64
+	Netns  uint32
+	Drops  uint32
+	Port   uint16
+	Slot   uint16
 	Passes uint8
-	Unused [7]uint8
+	Unused [3]uint8
 }
 
 type bpfNetworkKey struct {
@@ -218,6 +257,74 @@ type bpfPortKey struct {
 	Port      uint16
 }
 
+type bpfPortSlot struct {
+	_     structs.HostLayout
+	Netns uint32
+	Port  uint16
+	Slot  uint16
+}
+
+type bpfQueue struct {
+	_         structs.HostLayout
+	Len       uint32
+	Max       uint32
+	Stage     uint8
+	Action    uint8
+	Ambiguous uint8
+	Unused    [5]uint8
+}
+
+type bpfRefusal uint32
+
+const (
+	bpfRefusalREFUSED_SYN    bpfRefusal = 0
+	bpfRefusalREFUSED_ACK    bpfRefusal = 1
+	bpfRefusalREFUSED_DROP   bpfRefusal = 2
+	bpfRefusalREFUSED_COOKIE bpfRefusal = 3
+	bpfRefusalREFUSALS       bpfRefusal = 4
+)
+
+type bpfRefusalCounts struct {
+	_               structs.HostLayout
+	Overflows       uint64
+	QueueDrops      uint64
+	Cookies         uint64
+	CookiesReceived uint64
+	Known           uint32
+	CookiesKnown    uint32
+}
+
+type bpfRefusalTotals struct {
+	_        structs.HostLayout
+	Total    [4]uint64
+	Second   uint64
+	Recorded uint32
+	Untold   [4]uint32
+	Unused   uint32
+}
+
+type bpfRefuser struct {
+	_     structs.HostLayout
+	Owner struct {
+		_      structs.HostLayout
+		Cgroup uint64
+		Pid    uint32
+		Uid    uint32
+		Comm   [16]int8
+	}
+	Max    uint32
+	Family uint16
+	Port   uint16
+	Local  [16]uint8
+}
+
+type bpfRefuserKey struct {
+	_        structs.HostLayout
+	Listener uint64
+	Netns    uint32
+	Unused   uint32
+}
+
 type bpfRole uint32
 
 const (
@@ -226,6 +333,17 @@ const (
 	bpfRoleROLE_SERVER   bpfRole = 2
 	bpfRoleROLE_LISTENER bpfRole = 3
 )
+
+type bpfRunningRequest struct {
+	_        structs.HostLayout
+	Timer    uint64
+	Listener uint64
+	Pair     uint64
+	Timeouts uint8
+	Retrans  uint8
+	Acked    uint8
+	Unused   [5]uint8
+}
 
 type bpfRunningTimer struct {
 	_           structs.HostLayout
@@ -353,10 +471,27 @@ type bpfSocketRecord struct {
 	Settings              bpfSettings
 }
 
+type bpfStage uint32
+
+const (
+	bpfStageSTAGE_NONE bpfStage = 0
+	bpfStageSTAGE_SYN  bpfStage = 1
+	bpfStageSTAGE_ACK  bpfStage = 2
+)
+
+type bpfSynKey struct {
+	_          structs.HostLayout
+	Netns      uint32
+	Isn        uint32
+	LocalPort  uint16
+	RemotePort uint16
+}
+
 type bpfTimerFunctions struct {
 	_         structs.HostLayout
 	Keepalive uint64
 	Write     uint64
+	Request   uint64
 }
 
 type bpfTraffic struct {
@@ -385,105 +520,142 @@ const (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	bpfMapCgroups                     = "cgroups"
-	bpfMapComms                       = "comms"
-	bpfMapConnectCalls                = "connect_calls"
-	bpfMapConnections                 = "connections"
-	bpfMapEvents                      = "events"
-	bpfMapFrames                      = "frames"
-	bpfMapInitialSequences            = "initial_sequences"
-	bpfMapLatestEstablished           = "latest_established"
-	bpfMapListeners                   = "listeners"
-	bpfMapLost                        = "lost"
-	bpfMapNamespaces                  = "namespaces"
-	bpfMapNetworks                    = "networks"
-	bpfMapOptionCalls                 = "option_calls"
-	bpfMapPorts                       = "ports"
-	bpfMapRequests                    = "requests"
-	bpfMapRunningTimers               = "running_timers"
-	bpfMapSocketScratch               = "socket_scratch"
-	bpfMapTasks                       = "tasks"
-	bpfMapUids                        = "uids"
-	bpfProgAccept4Tracepoint          = "accept4_tracepoint"
-	bpfProgAcceptFexit                = "accept_fexit"
-	bpfProgAcceptFexit4args           = "accept_fexit_4args"
-	bpfProgAcceptKretprobe            = "accept_kretprobe"
-	bpfProgAcceptTracepoint           = "accept_tracepoint"
-	bpfProgAnswerFentry               = "answer_fentry"
-	bpfProgAnswerKprobe               = "answer_kprobe"
-	bpfProgAnswerTracepoint           = "answer_tracepoint"
-	bpfProgConnectFentry              = "connect_fentry"
-	bpfProgConnectKprobe              = "connect_kprobe"
-	bpfProgDestroyTracepoint          = "destroy_tracepoint"
-	bpfProgErrorEnterTracepoint       = "error_enter_tracepoint"
-	bpfProgErrorExitTracepoint        = "error_exit_tracepoint"
-	bpfProgErrorV4Fexit               = "error_v4_fexit"
-	bpfProgErrorV4Kprobe              = "error_v4_kprobe"
-	bpfProgErrorV4Kretprobe           = "error_v4_kretprobe"
-	bpfProgErrorV6Fexit               = "error_v6_fexit"
-	bpfProgErrorV6Kprobe              = "error_v6_kprobe"
-	bpfProgErrorV6Kretprobe           = "error_v6_kretprobe"
-	bpfProgExitTracepoint             = "exit_tracepoint"
-	bpfProgForkTracepoint             = "fork_tracepoint"
-	bpfProgHandshakeSockops           = "handshake_sockops"
-	bpfProgListenFentry               = "listen_fentry"
-	bpfProgListenKprobe               = "listen_kprobe"
-	bpfProgLossProbeTracepoint        = "loss_probe_tracepoint"
-	bpfProgLossProbeTracepointResult  = "loss_probe_tracepoint_result"
-	bpfProgOpenFilesIterator          = "open_files_iterator"
-	bpfProgOptionsEnterTracepoint     = "options_enter_tracepoint"
-	bpfProgOptionsExitTracepoint      = "options_exit_tracepoint"
-	bpfProgOptionsFexit               = "options_fexit"
-	bpfProgOptionsKeepaliveFentry     = "options_keepalive_fentry"
-	bpfProgOptionsKeepaliveKprobe     = "options_keepalive_kprobe"
-	bpfProgOptionsKprobe              = "options_kprobe"
-	bpfProgOptionsKretprobe           = "options_kretprobe"
-	bpfProgProbeEntryTracepoint       = "probe_entry_tracepoint"
-	bpfProgProbeExitTracepoint        = "probe_exit_tracepoint"
-	bpfProgProbeFexit                 = "probe_fexit"
-	bpfProgProbeKprobe                = "probe_kprobe"
-	bpfProgProbeKretprobe             = "probe_kretprobe"
-	bpfProgResetReceivedFentry        = "reset_received_fentry"
-	bpfProgResetReceivedKprobe        = "reset_received_kprobe"
-	bpfProgResetReceivedTracepoint    = "reset_received_tracepoint"
-	bpfProgResetSentActiveFentry      = "reset_sent_active_fentry"
-	bpfProgResetSentActiveKprobe      = "reset_sent_active_kprobe"
-	bpfProgResetSentTracepoint        = "reset_sent_tracepoint"
-	bpfProgResetSentTracepointReason  = "reset_sent_tracepoint_reason"
-	bpfProgResetSentV4Fentry          = "reset_sent_v4_fentry"
-	bpfProgResetSentV4Kprobe          = "reset_sent_v4_kprobe"
-	bpfProgResetSentV6Fentry          = "reset_sent_v6_fentry"
-	bpfProgResetSentV6Kprobe          = "reset_sent_v6_kprobe"
-	bpfProgRetransmitFexit            = "retransmit_fexit"
-	bpfProgRetransmitKprobe           = "retransmit_kprobe"
-	bpfProgRetransmitKretprobe        = "retransmit_kretprobe"
-	bpfProgRetransmitTracepoint       = "retransmit_tracepoint"
-	bpfProgRetransmitTracepointResult = "retransmit_tracepoint_result"
-	bpfProgSocketsHeldIterator        = "sockets_held_iterator"
-	bpfProgSocketsIterator            = "sockets_iterator"
-	bpfProgStateFentry                = "state_fentry"
-	bpfProgStateKprobe                = "state_kprobe"
-	bpfProgStateTracepoint            = "state_tracepoint"
-	bpfProgSynReceivedFentry          = "syn_received_fentry"
-	bpfProgSynReceivedKprobe          = "syn_received_kprobe"
-	bpfProgSynSentFentry              = "syn_sent_fentry"
-	bpfProgSynSentKprobe              = "syn_sent_kprobe"
-	bpfProgSynSentTracepoint          = "syn_sent_tracepoint"
-	bpfProgSynackRetransmitFexit      = "synack_retransmit_fexit"
-	bpfProgSynackRetransmitKprobe     = "synack_retransmit_kprobe"
-	bpfProgSynackRetransmitKretprobe  = "synack_retransmit_kretprobe"
-	bpfProgSynackRetransmitTracepoint = "synack_retransmit_tracepoint"
-	bpfVarExported                    = "exported"
-	bpfVarFilterDimensions            = "filter_dimensions"
-	bpfVarFilterFamily                = "filter_family"
-	bpfVarFollowPeers                 = "follow_peers"
-	bpfVarModes                       = "modes"
-	bpfVarOnlyTroubled                = "only_troubled"
-	bpfVarSocketsMini                 = "sockets_mini"
-	bpfVarTicksPerSecond              = "ticks_per_second"
-	bpfVarTimerFunctions              = "timer_functions"
-	bpfVarUnansweredProbes            = "unanswered_probes"
-	bpfVarWithContext                 = "with_context"
+	bpfMapCgroups                        = "cgroups"
+	bpfMapComms                          = "comms"
+	bpfMapConnectCalls                   = "connect_calls"
+	bpfMapConnections                    = "connections"
+	bpfMapCounted                        = "counted"
+	bpfMapEvents                         = "events"
+	bpfMapFrames                         = "frames"
+	bpfMapInitialSequences               = "initial_sequences"
+	bpfMapLatestEstablished              = "latest_established"
+	bpfMapListeners                      = "listeners"
+	bpfMapListenersByPort                = "listeners_by_port"
+	bpfMapLost                           = "lost"
+	bpfMapNamespaces                     = "namespaces"
+	bpfMapNetworks                       = "networks"
+	bpfMapOptionCalls                    = "option_calls"
+	bpfMapPorts                          = "ports"
+	bpfMapRefusals                       = "refusals"
+	bpfMapRefused                        = "refused"
+	bpfMapRefusedAcks                    = "refused_acks"
+	bpfMapRefusers                       = "refusers"
+	bpfMapRequests                       = "requests"
+	bpfMapRunningRequests                = "running_requests"
+	bpfMapRunningTimers                  = "running_timers"
+	bpfMapSocketScratch                  = "socket_scratch"
+	bpfMapTasks                          = "tasks"
+	bpfMapThisCpu                        = "this_cpu"
+	bpfMapUids                           = "uids"
+	bpfProgAccept4Tracepoint             = "accept4_tracepoint"
+	bpfProgAcceptFexit                   = "accept_fexit"
+	bpfProgAcceptFexit4args              = "accept_fexit_4args"
+	bpfProgAcceptKretprobe               = "accept_kretprobe"
+	bpfProgAcceptTracepoint              = "accept_tracepoint"
+	bpfProgAnswerFentry                  = "answer_fentry"
+	bpfProgAnswerKprobe                  = "answer_kprobe"
+	bpfProgAnswerTracepoint              = "answer_tracepoint"
+	bpfProgCheckReqFentry                = "check_req_fentry"
+	bpfProgCheckReqFexit                 = "check_req_fexit"
+	bpfProgCheckReqKprobe                = "check_req_kprobe"
+	bpfProgCheckReqKretprobe             = "check_req_kretprobe"
+	bpfProgConnRequestFentry             = "conn_request_fentry"
+	bpfProgConnRequestFexit              = "conn_request_fexit"
+	bpfProgConnRequestKprobe             = "conn_request_kprobe"
+	bpfProgConnRequestKretprobe          = "conn_request_kretprobe"
+	bpfProgConnectFentry                 = "connect_fentry"
+	bpfProgConnectKprobe                 = "connect_kprobe"
+	bpfProgCookieSockFentry              = "cookie_sock_fentry"
+	bpfProgCookieSockFexit               = "cookie_sock_fexit"
+	bpfProgCookieSockKprobe              = "cookie_sock_kprobe"
+	bpfProgCookieSockKretprobe           = "cookie_sock_kretprobe"
+	bpfProgDestroyTracepoint             = "destroy_tracepoint"
+	bpfProgErrorEnterTracepoint          = "error_enter_tracepoint"
+	bpfProgErrorExitTracepoint           = "error_exit_tracepoint"
+	bpfProgErrorV4Fexit                  = "error_v4_fexit"
+	bpfProgErrorV4Kprobe                 = "error_v4_kprobe"
+	bpfProgErrorV4Kretprobe              = "error_v4_kretprobe"
+	bpfProgErrorV6Fexit                  = "error_v6_fexit"
+	bpfProgErrorV6Kprobe                 = "error_v6_kprobe"
+	bpfProgErrorV6Kretprobe              = "error_v6_kretprobe"
+	bpfProgExitTracepoint                = "exit_tracepoint"
+	bpfProgForkTracepoint                = "fork_tracepoint"
+	bpfProgHandshakeSockops              = "handshake_sockops"
+	bpfProgListenFentry                  = "listen_fentry"
+	bpfProgListenKprobe                  = "listen_kprobe"
+	bpfProgLossProbeTracepoint           = "loss_probe_tracepoint"
+	bpfProgLossProbeTracepointResult     = "loss_probe_tracepoint_result"
+	bpfProgOpenFilesIterator             = "open_files_iterator"
+	bpfProgOptionsEnterTracepoint        = "options_enter_tracepoint"
+	bpfProgOptionsExitTracepoint         = "options_exit_tracepoint"
+	bpfProgOptionsFexit                  = "options_fexit"
+	bpfProgOptionsKeepaliveFentry        = "options_keepalive_fentry"
+	bpfProgOptionsKeepaliveKprobe        = "options_keepalive_kprobe"
+	bpfProgOptionsKprobe                 = "options_kprobe"
+	bpfProgOptionsKretprobe              = "options_kretprobe"
+	bpfProgProbeEntryTracepoint          = "probe_entry_tracepoint"
+	bpfProgProbeExitTracepoint           = "probe_exit_tracepoint"
+	bpfProgProbeFexit                    = "probe_fexit"
+	bpfProgProbeKprobe                   = "probe_kprobe"
+	bpfProgProbeKretprobe                = "probe_kretprobe"
+	bpfProgRefusedAckTracepoint          = "refused_ack_tracepoint"
+	bpfProgRefusedSynTracepoint          = "refused_syn_tracepoint"
+	bpfProgResetReceivedFentry           = "reset_received_fentry"
+	bpfProgResetReceivedKprobe           = "reset_received_kprobe"
+	bpfProgResetReceivedTracepoint       = "reset_received_tracepoint"
+	bpfProgResetSentActiveFentry         = "reset_sent_active_fentry"
+	bpfProgResetSentActiveKprobe         = "reset_sent_active_kprobe"
+	bpfProgResetSentTracepoint           = "reset_sent_tracepoint"
+	bpfProgResetSentTracepointReason     = "reset_sent_tracepoint_reason"
+	bpfProgResetSentV4Fentry             = "reset_sent_v4_fentry"
+	bpfProgResetSentV4Kprobe             = "reset_sent_v4_kprobe"
+	bpfProgResetSentV6Fentry             = "reset_sent_v6_fentry"
+	bpfProgResetSentV6Kprobe             = "reset_sent_v6_kprobe"
+	bpfProgRetransmitFexit               = "retransmit_fexit"
+	bpfProgRetransmitKprobe              = "retransmit_kprobe"
+	bpfProgRetransmitKretprobe           = "retransmit_kretprobe"
+	bpfProgRetransmitTracepoint          = "retransmit_tracepoint"
+	bpfProgRetransmitTracepointResult    = "retransmit_tracepoint_result"
+	bpfProgSocketsHeldIterator           = "sockets_held_iterator"
+	bpfProgSocketsIterator               = "sockets_iterator"
+	bpfProgStateFentry                   = "state_fentry"
+	bpfProgStateKprobe                   = "state_kprobe"
+	bpfProgStateTracepoint               = "state_tracepoint"
+	bpfProgSynReceivedFentry             = "syn_received_fentry"
+	bpfProgSynReceivedKprobe             = "syn_received_kprobe"
+	bpfProgSynSentFentry                 = "syn_sent_fentry"
+	bpfProgSynSentKprobe                 = "syn_sent_kprobe"
+	bpfProgSynSentTracepoint             = "syn_sent_tracepoint"
+	bpfProgSynackDuplicateFentry         = "synack_duplicate_fentry"
+	bpfProgSynackDuplicateKprobe         = "synack_duplicate_kprobe"
+	bpfProgSynackDuplicateTracepoint     = "synack_duplicate_tracepoint"
+	bpfProgSynackDuplicateTracepointSock = "synack_duplicate_tracepoint_sock"
+	bpfProgSynackRetransmitFexit         = "synack_retransmit_fexit"
+	bpfProgSynackRetransmitKprobe        = "synack_retransmit_kprobe"
+	bpfProgSynackRetransmitKretprobe     = "synack_retransmit_kretprobe"
+	bpfProgSynackRetransmitTracepoint    = "synack_retransmit_tracepoint"
+	bpfProgSynackTimeoutEntryTracepoint  = "synack_timeout_entry_tracepoint"
+	bpfProgSynackTimeoutExitTracepoint   = "synack_timeout_exit_tracepoint"
+	bpfProgSynackTimeoutFentry           = "synack_timeout_fentry"
+	bpfProgSynackTimeoutFexit            = "synack_timeout_fexit"
+	bpfProgSynackTimeoutKprobe           = "synack_timeout_kprobe"
+	bpfProgSynackTimeoutKretprobe        = "synack_timeout_kretprobe"
+	bpfVarAnyRefused                     = "any_refused"
+	bpfVarExported                       = "exported"
+	bpfVarFilterDimensions               = "filter_dimensions"
+	bpfVarFilterFamily                   = "filter_family"
+	bpfVarFollowPeers                    = "follow_peers"
+	bpfVarMibCookiesReceived             = "mib_cookies_received"
+	bpfVarMibListenOverflows             = "mib_listen_overflows"
+	bpfVarMibQueueFullCookies            = "mib_queue_full_cookies"
+	bpfVarMibQueueFullDrop               = "mib_queue_full_drop"
+	bpfVarModes                          = "modes"
+	bpfVarOnlyTroubled                   = "only_troubled"
+	bpfVarSocketsMini                    = "sockets_mini"
+	bpfVarTicksPerSecond                 = "ticks_per_second"
+	bpfVarTimerFunctions                 = "timer_functions"
+	bpfVarUnansweredProbes               = "unanswered_probes"
+	bpfVarWithContext                    = "with_context"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -528,75 +700,99 @@ type bpfSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfProgramSpecs struct {
-	Accept4Tracepoint          *ebpf.ProgramSpec `ebpf:"accept4_tracepoint"`
-	AcceptFexit                *ebpf.ProgramSpec `ebpf:"accept_fexit"`
-	AcceptFexit4args           *ebpf.ProgramSpec `ebpf:"accept_fexit_4args"`
-	AcceptKretprobe            *ebpf.ProgramSpec `ebpf:"accept_kretprobe"`
-	AcceptTracepoint           *ebpf.ProgramSpec `ebpf:"accept_tracepoint"`
-	AnswerFentry               *ebpf.ProgramSpec `ebpf:"answer_fentry"`
-	AnswerKprobe               *ebpf.ProgramSpec `ebpf:"answer_kprobe"`
-	AnswerTracepoint           *ebpf.ProgramSpec `ebpf:"answer_tracepoint"`
-	ConnectFentry              *ebpf.ProgramSpec `ebpf:"connect_fentry"`
-	ConnectKprobe              *ebpf.ProgramSpec `ebpf:"connect_kprobe"`
-	DestroyTracepoint          *ebpf.ProgramSpec `ebpf:"destroy_tracepoint"`
-	ErrorEnterTracepoint       *ebpf.ProgramSpec `ebpf:"error_enter_tracepoint"`
-	ErrorExitTracepoint        *ebpf.ProgramSpec `ebpf:"error_exit_tracepoint"`
-	ErrorV4Fexit               *ebpf.ProgramSpec `ebpf:"error_v4_fexit"`
-	ErrorV4Kprobe              *ebpf.ProgramSpec `ebpf:"error_v4_kprobe"`
-	ErrorV4Kretprobe           *ebpf.ProgramSpec `ebpf:"error_v4_kretprobe"`
-	ErrorV6Fexit               *ebpf.ProgramSpec `ebpf:"error_v6_fexit"`
-	ErrorV6Kprobe              *ebpf.ProgramSpec `ebpf:"error_v6_kprobe"`
-	ErrorV6Kretprobe           *ebpf.ProgramSpec `ebpf:"error_v6_kretprobe"`
-	ExitTracepoint             *ebpf.ProgramSpec `ebpf:"exit_tracepoint"`
-	ForkTracepoint             *ebpf.ProgramSpec `ebpf:"fork_tracepoint"`
-	HandshakeSockops           *ebpf.ProgramSpec `ebpf:"handshake_sockops"`
-	ListenFentry               *ebpf.ProgramSpec `ebpf:"listen_fentry"`
-	ListenKprobe               *ebpf.ProgramSpec `ebpf:"listen_kprobe"`
-	LossProbeTracepoint        *ebpf.ProgramSpec `ebpf:"loss_probe_tracepoint"`
-	LossProbeTracepointResult  *ebpf.ProgramSpec `ebpf:"loss_probe_tracepoint_result"`
-	OpenFilesIterator          *ebpf.ProgramSpec `ebpf:"open_files_iterator"`
-	OptionsEnterTracepoint     *ebpf.ProgramSpec `ebpf:"options_enter_tracepoint"`
-	OptionsExitTracepoint      *ebpf.ProgramSpec `ebpf:"options_exit_tracepoint"`
-	OptionsFexit               *ebpf.ProgramSpec `ebpf:"options_fexit"`
-	OptionsKeepaliveFentry     *ebpf.ProgramSpec `ebpf:"options_keepalive_fentry"`
-	OptionsKeepaliveKprobe     *ebpf.ProgramSpec `ebpf:"options_keepalive_kprobe"`
-	OptionsKprobe              *ebpf.ProgramSpec `ebpf:"options_kprobe"`
-	OptionsKretprobe           *ebpf.ProgramSpec `ebpf:"options_kretprobe"`
-	ProbeEntryTracepoint       *ebpf.ProgramSpec `ebpf:"probe_entry_tracepoint"`
-	ProbeExitTracepoint        *ebpf.ProgramSpec `ebpf:"probe_exit_tracepoint"`
-	ProbeFexit                 *ebpf.ProgramSpec `ebpf:"probe_fexit"`
-	ProbeKprobe                *ebpf.ProgramSpec `ebpf:"probe_kprobe"`
-	ProbeKretprobe             *ebpf.ProgramSpec `ebpf:"probe_kretprobe"`
-	ResetReceivedFentry        *ebpf.ProgramSpec `ebpf:"reset_received_fentry"`
-	ResetReceivedKprobe        *ebpf.ProgramSpec `ebpf:"reset_received_kprobe"`
-	ResetReceivedTracepoint    *ebpf.ProgramSpec `ebpf:"reset_received_tracepoint"`
-	ResetSentActiveFentry      *ebpf.ProgramSpec `ebpf:"reset_sent_active_fentry"`
-	ResetSentActiveKprobe      *ebpf.ProgramSpec `ebpf:"reset_sent_active_kprobe"`
-	ResetSentTracepoint        *ebpf.ProgramSpec `ebpf:"reset_sent_tracepoint"`
-	ResetSentTracepointReason  *ebpf.ProgramSpec `ebpf:"reset_sent_tracepoint_reason"`
-	ResetSentV4Fentry          *ebpf.ProgramSpec `ebpf:"reset_sent_v4_fentry"`
-	ResetSentV4Kprobe          *ebpf.ProgramSpec `ebpf:"reset_sent_v4_kprobe"`
-	ResetSentV6Fentry          *ebpf.ProgramSpec `ebpf:"reset_sent_v6_fentry"`
-	ResetSentV6Kprobe          *ebpf.ProgramSpec `ebpf:"reset_sent_v6_kprobe"`
-	RetransmitFexit            *ebpf.ProgramSpec `ebpf:"retransmit_fexit"`
-	RetransmitKprobe           *ebpf.ProgramSpec `ebpf:"retransmit_kprobe"`
-	RetransmitKretprobe        *ebpf.ProgramSpec `ebpf:"retransmit_kretprobe"`
-	RetransmitTracepoint       *ebpf.ProgramSpec `ebpf:"retransmit_tracepoint"`
-	RetransmitTracepointResult *ebpf.ProgramSpec `ebpf:"retransmit_tracepoint_result"`
-	SocketsHeldIterator        *ebpf.ProgramSpec `ebpf:"sockets_held_iterator"`
-	SocketsIterator            *ebpf.ProgramSpec `ebpf:"sockets_iterator"`
-	StateFentry                *ebpf.ProgramSpec `ebpf:"state_fentry"`
-	StateKprobe                *ebpf.ProgramSpec `ebpf:"state_kprobe"`
-	StateTracepoint            *ebpf.ProgramSpec `ebpf:"state_tracepoint"`
-	SynReceivedFentry          *ebpf.ProgramSpec `ebpf:"syn_received_fentry"`
-	SynReceivedKprobe          *ebpf.ProgramSpec `ebpf:"syn_received_kprobe"`
-	SynSentFentry              *ebpf.ProgramSpec `ebpf:"syn_sent_fentry"`
-	SynSentKprobe              *ebpf.ProgramSpec `ebpf:"syn_sent_kprobe"`
-	SynSentTracepoint          *ebpf.ProgramSpec `ebpf:"syn_sent_tracepoint"`
-	SynackRetransmitFexit      *ebpf.ProgramSpec `ebpf:"synack_retransmit_fexit"`
-	SynackRetransmitKprobe     *ebpf.ProgramSpec `ebpf:"synack_retransmit_kprobe"`
-	SynackRetransmitKretprobe  *ebpf.ProgramSpec `ebpf:"synack_retransmit_kretprobe"`
-	SynackRetransmitTracepoint *ebpf.ProgramSpec `ebpf:"synack_retransmit_tracepoint"`
+	Accept4Tracepoint             *ebpf.ProgramSpec `ebpf:"accept4_tracepoint"`
+	AcceptFexit                   *ebpf.ProgramSpec `ebpf:"accept_fexit"`
+	AcceptFexit4args              *ebpf.ProgramSpec `ebpf:"accept_fexit_4args"`
+	AcceptKretprobe               *ebpf.ProgramSpec `ebpf:"accept_kretprobe"`
+	AcceptTracepoint              *ebpf.ProgramSpec `ebpf:"accept_tracepoint"`
+	AnswerFentry                  *ebpf.ProgramSpec `ebpf:"answer_fentry"`
+	AnswerKprobe                  *ebpf.ProgramSpec `ebpf:"answer_kprobe"`
+	AnswerTracepoint              *ebpf.ProgramSpec `ebpf:"answer_tracepoint"`
+	CheckReqFentry                *ebpf.ProgramSpec `ebpf:"check_req_fentry"`
+	CheckReqFexit                 *ebpf.ProgramSpec `ebpf:"check_req_fexit"`
+	CheckReqKprobe                *ebpf.ProgramSpec `ebpf:"check_req_kprobe"`
+	CheckReqKretprobe             *ebpf.ProgramSpec `ebpf:"check_req_kretprobe"`
+	ConnRequestFentry             *ebpf.ProgramSpec `ebpf:"conn_request_fentry"`
+	ConnRequestFexit              *ebpf.ProgramSpec `ebpf:"conn_request_fexit"`
+	ConnRequestKprobe             *ebpf.ProgramSpec `ebpf:"conn_request_kprobe"`
+	ConnRequestKretprobe          *ebpf.ProgramSpec `ebpf:"conn_request_kretprobe"`
+	ConnectFentry                 *ebpf.ProgramSpec `ebpf:"connect_fentry"`
+	ConnectKprobe                 *ebpf.ProgramSpec `ebpf:"connect_kprobe"`
+	CookieSockFentry              *ebpf.ProgramSpec `ebpf:"cookie_sock_fentry"`
+	CookieSockFexit               *ebpf.ProgramSpec `ebpf:"cookie_sock_fexit"`
+	CookieSockKprobe              *ebpf.ProgramSpec `ebpf:"cookie_sock_kprobe"`
+	CookieSockKretprobe           *ebpf.ProgramSpec `ebpf:"cookie_sock_kretprobe"`
+	DestroyTracepoint             *ebpf.ProgramSpec `ebpf:"destroy_tracepoint"`
+	ErrorEnterTracepoint          *ebpf.ProgramSpec `ebpf:"error_enter_tracepoint"`
+	ErrorExitTracepoint           *ebpf.ProgramSpec `ebpf:"error_exit_tracepoint"`
+	ErrorV4Fexit                  *ebpf.ProgramSpec `ebpf:"error_v4_fexit"`
+	ErrorV4Kprobe                 *ebpf.ProgramSpec `ebpf:"error_v4_kprobe"`
+	ErrorV4Kretprobe              *ebpf.ProgramSpec `ebpf:"error_v4_kretprobe"`
+	ErrorV6Fexit                  *ebpf.ProgramSpec `ebpf:"error_v6_fexit"`
+	ErrorV6Kprobe                 *ebpf.ProgramSpec `ebpf:"error_v6_kprobe"`
+	ErrorV6Kretprobe              *ebpf.ProgramSpec `ebpf:"error_v6_kretprobe"`
+	ExitTracepoint                *ebpf.ProgramSpec `ebpf:"exit_tracepoint"`
+	ForkTracepoint                *ebpf.ProgramSpec `ebpf:"fork_tracepoint"`
+	HandshakeSockops              *ebpf.ProgramSpec `ebpf:"handshake_sockops"`
+	ListenFentry                  *ebpf.ProgramSpec `ebpf:"listen_fentry"`
+	ListenKprobe                  *ebpf.ProgramSpec `ebpf:"listen_kprobe"`
+	LossProbeTracepoint           *ebpf.ProgramSpec `ebpf:"loss_probe_tracepoint"`
+	LossProbeTracepointResult     *ebpf.ProgramSpec `ebpf:"loss_probe_tracepoint_result"`
+	OpenFilesIterator             *ebpf.ProgramSpec `ebpf:"open_files_iterator"`
+	OptionsEnterTracepoint        *ebpf.ProgramSpec `ebpf:"options_enter_tracepoint"`
+	OptionsExitTracepoint         *ebpf.ProgramSpec `ebpf:"options_exit_tracepoint"`
+	OptionsFexit                  *ebpf.ProgramSpec `ebpf:"options_fexit"`
+	OptionsKeepaliveFentry        *ebpf.ProgramSpec `ebpf:"options_keepalive_fentry"`
+	OptionsKeepaliveKprobe        *ebpf.ProgramSpec `ebpf:"options_keepalive_kprobe"`
+	OptionsKprobe                 *ebpf.ProgramSpec `ebpf:"options_kprobe"`
+	OptionsKretprobe              *ebpf.ProgramSpec `ebpf:"options_kretprobe"`
+	ProbeEntryTracepoint          *ebpf.ProgramSpec `ebpf:"probe_entry_tracepoint"`
+	ProbeExitTracepoint           *ebpf.ProgramSpec `ebpf:"probe_exit_tracepoint"`
+	ProbeFexit                    *ebpf.ProgramSpec `ebpf:"probe_fexit"`
+	ProbeKprobe                   *ebpf.ProgramSpec `ebpf:"probe_kprobe"`
+	ProbeKretprobe                *ebpf.ProgramSpec `ebpf:"probe_kretprobe"`
+	RefusedAckTracepoint          *ebpf.ProgramSpec `ebpf:"refused_ack_tracepoint"`
+	RefusedSynTracepoint          *ebpf.ProgramSpec `ebpf:"refused_syn_tracepoint"`
+	ResetReceivedFentry           *ebpf.ProgramSpec `ebpf:"reset_received_fentry"`
+	ResetReceivedKprobe           *ebpf.ProgramSpec `ebpf:"reset_received_kprobe"`
+	ResetReceivedTracepoint       *ebpf.ProgramSpec `ebpf:"reset_received_tracepoint"`
+	ResetSentActiveFentry         *ebpf.ProgramSpec `ebpf:"reset_sent_active_fentry"`
+	ResetSentActiveKprobe         *ebpf.ProgramSpec `ebpf:"reset_sent_active_kprobe"`
+	ResetSentTracepoint           *ebpf.ProgramSpec `ebpf:"reset_sent_tracepoint"`
+	ResetSentTracepointReason     *ebpf.ProgramSpec `ebpf:"reset_sent_tracepoint_reason"`
+	ResetSentV4Fentry             *ebpf.ProgramSpec `ebpf:"reset_sent_v4_fentry"`
+	ResetSentV4Kprobe             *ebpf.ProgramSpec `ebpf:"reset_sent_v4_kprobe"`
+	ResetSentV6Fentry             *ebpf.ProgramSpec `ebpf:"reset_sent_v6_fentry"`
+	ResetSentV6Kprobe             *ebpf.ProgramSpec `ebpf:"reset_sent_v6_kprobe"`
+	RetransmitFexit               *ebpf.ProgramSpec `ebpf:"retransmit_fexit"`
+	RetransmitKprobe              *ebpf.ProgramSpec `ebpf:"retransmit_kprobe"`
+	RetransmitKretprobe           *ebpf.ProgramSpec `ebpf:"retransmit_kretprobe"`
+	RetransmitTracepoint          *ebpf.ProgramSpec `ebpf:"retransmit_tracepoint"`
+	RetransmitTracepointResult    *ebpf.ProgramSpec `ebpf:"retransmit_tracepoint_result"`
+	SocketsHeldIterator           *ebpf.ProgramSpec `ebpf:"sockets_held_iterator"`
+	SocketsIterator               *ebpf.ProgramSpec `ebpf:"sockets_iterator"`
+	StateFentry                   *ebpf.ProgramSpec `ebpf:"state_fentry"`
+	StateKprobe                   *ebpf.ProgramSpec `ebpf:"state_kprobe"`
+	StateTracepoint               *ebpf.ProgramSpec `ebpf:"state_tracepoint"`
+	SynReceivedFentry             *ebpf.ProgramSpec `ebpf:"syn_received_fentry"`
+	SynReceivedKprobe             *ebpf.ProgramSpec `ebpf:"syn_received_kprobe"`
+	SynSentFentry                 *ebpf.ProgramSpec `ebpf:"syn_sent_fentry"`
+	SynSentKprobe                 *ebpf.ProgramSpec `ebpf:"syn_sent_kprobe"`
+	SynSentTracepoint             *ebpf.ProgramSpec `ebpf:"syn_sent_tracepoint"`
+	SynackDuplicateFentry         *ebpf.ProgramSpec `ebpf:"synack_duplicate_fentry"`
+	SynackDuplicateKprobe         *ebpf.ProgramSpec `ebpf:"synack_duplicate_kprobe"`
+	SynackDuplicateTracepoint     *ebpf.ProgramSpec `ebpf:"synack_duplicate_tracepoint"`
+	SynackDuplicateTracepointSock *ebpf.ProgramSpec `ebpf:"synack_duplicate_tracepoint_sock"`
+	SynackRetransmitFexit         *ebpf.ProgramSpec `ebpf:"synack_retransmit_fexit"`
+	SynackRetransmitKprobe        *ebpf.ProgramSpec `ebpf:"synack_retransmit_kprobe"`
+	SynackRetransmitKretprobe     *ebpf.ProgramSpec `ebpf:"synack_retransmit_kretprobe"`
+	SynackRetransmitTracepoint    *ebpf.ProgramSpec `ebpf:"synack_retransmit_tracepoint"`
+	SynackTimeoutEntryTracepoint  *ebpf.ProgramSpec `ebpf:"synack_timeout_entry_tracepoint"`
+	SynackTimeoutExitTracepoint   *ebpf.ProgramSpec `ebpf:"synack_timeout_exit_tracepoint"`
+	SynackTimeoutFentry           *ebpf.ProgramSpec `ebpf:"synack_timeout_fentry"`
+	SynackTimeoutFexit            *ebpf.ProgramSpec `ebpf:"synack_timeout_fexit"`
+	SynackTimeoutKprobe           *ebpf.ProgramSpec `ebpf:"synack_timeout_kprobe"`
+	SynackTimeoutKretprobe        *ebpf.ProgramSpec `ebpf:"synack_timeout_kretprobe"`
 }
 
 // bpfMapSpecs contains maps before they are loaded into the kernel.
@@ -607,20 +803,28 @@ type bpfMapSpecs struct {
 	Comms             *ebpf.MapSpec `ebpf:"comms"`
 	ConnectCalls      *ebpf.MapSpec `ebpf:"connect_calls"`
 	Connections       *ebpf.MapSpec `ebpf:"connections"`
+	Counted           *ebpf.MapSpec `ebpf:"counted"`
 	Events            *ebpf.MapSpec `ebpf:"events"`
 	Frames            *ebpf.MapSpec `ebpf:"frames"`
 	InitialSequences  *ebpf.MapSpec `ebpf:"initial_sequences"`
 	LatestEstablished *ebpf.MapSpec `ebpf:"latest_established"`
 	Listeners         *ebpf.MapSpec `ebpf:"listeners"`
+	ListenersByPort   *ebpf.MapSpec `ebpf:"listeners_by_port"`
 	Lost              *ebpf.MapSpec `ebpf:"lost"`
 	Namespaces        *ebpf.MapSpec `ebpf:"namespaces"`
 	Networks          *ebpf.MapSpec `ebpf:"networks"`
 	OptionCalls       *ebpf.MapSpec `ebpf:"option_calls"`
 	Ports             *ebpf.MapSpec `ebpf:"ports"`
+	Refusals          *ebpf.MapSpec `ebpf:"refusals"`
+	Refused           *ebpf.MapSpec `ebpf:"refused"`
+	RefusedAcks       *ebpf.MapSpec `ebpf:"refused_acks"`
+	Refusers          *ebpf.MapSpec `ebpf:"refusers"`
 	Requests          *ebpf.MapSpec `ebpf:"requests"`
+	RunningRequests   *ebpf.MapSpec `ebpf:"running_requests"`
 	RunningTimers     *ebpf.MapSpec `ebpf:"running_timers"`
 	SocketScratch     *ebpf.MapSpec `ebpf:"socket_scratch"`
 	Tasks             *ebpf.MapSpec `ebpf:"tasks"`
+	ThisCpu           *ebpf.MapSpec `ebpf:"this_cpu"`
 	Uids              *ebpf.MapSpec `ebpf:"uids"`
 }
 
@@ -628,17 +832,22 @@ type bpfMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfVariableSpecs struct {
-	Exported         *ebpf.VariableSpec `ebpf:"exported"`
-	FilterDimensions *ebpf.VariableSpec `ebpf:"filter_dimensions"`
-	FilterFamily     *ebpf.VariableSpec `ebpf:"filter_family"`
-	FollowPeers      *ebpf.VariableSpec `ebpf:"follow_peers"`
-	Modes            *ebpf.VariableSpec `ebpf:"modes"`
-	OnlyTroubled     *ebpf.VariableSpec `ebpf:"only_troubled"`
-	SocketsMini      *ebpf.VariableSpec `ebpf:"sockets_mini"`
-	TicksPerSecond   *ebpf.VariableSpec `ebpf:"ticks_per_second"`
-	TimerFunctions   *ebpf.VariableSpec `ebpf:"timer_functions"`
-	UnansweredProbes *ebpf.VariableSpec `ebpf:"unanswered_probes"`
-	WithContext      *ebpf.VariableSpec `ebpf:"with_context"`
+	AnyRefused          *ebpf.VariableSpec `ebpf:"any_refused"`
+	Exported            *ebpf.VariableSpec `ebpf:"exported"`
+	FilterDimensions    *ebpf.VariableSpec `ebpf:"filter_dimensions"`
+	FilterFamily        *ebpf.VariableSpec `ebpf:"filter_family"`
+	FollowPeers         *ebpf.VariableSpec `ebpf:"follow_peers"`
+	MibCookiesReceived  *ebpf.VariableSpec `ebpf:"mib_cookies_received"`
+	MibListenOverflows  *ebpf.VariableSpec `ebpf:"mib_listen_overflows"`
+	MibQueueFullCookies *ebpf.VariableSpec `ebpf:"mib_queue_full_cookies"`
+	MibQueueFullDrop    *ebpf.VariableSpec `ebpf:"mib_queue_full_drop"`
+	Modes               *ebpf.VariableSpec `ebpf:"modes"`
+	OnlyTroubled        *ebpf.VariableSpec `ebpf:"only_troubled"`
+	SocketsMini         *ebpf.VariableSpec `ebpf:"sockets_mini"`
+	TicksPerSecond      *ebpf.VariableSpec `ebpf:"ticks_per_second"`
+	TimerFunctions      *ebpf.VariableSpec `ebpf:"timer_functions"`
+	UnansweredProbes    *ebpf.VariableSpec `ebpf:"unanswered_probes"`
+	WithContext         *ebpf.VariableSpec `ebpf:"with_context"`
 }
 
 // bpfObjects contains all objects after they have been loaded into the kernel.
@@ -665,20 +874,28 @@ type bpfMaps struct {
 	Comms             *ebpf.Map `ebpf:"comms"`
 	ConnectCalls      *ebpf.Map `ebpf:"connect_calls"`
 	Connections       *ebpf.Map `ebpf:"connections"`
+	Counted           *ebpf.Map `ebpf:"counted"`
 	Events            *ebpf.Map `ebpf:"events"`
 	Frames            *ebpf.Map `ebpf:"frames"`
 	InitialSequences  *ebpf.Map `ebpf:"initial_sequences"`
 	LatestEstablished *ebpf.Map `ebpf:"latest_established"`
 	Listeners         *ebpf.Map `ebpf:"listeners"`
+	ListenersByPort   *ebpf.Map `ebpf:"listeners_by_port"`
 	Lost              *ebpf.Map `ebpf:"lost"`
 	Namespaces        *ebpf.Map `ebpf:"namespaces"`
 	Networks          *ebpf.Map `ebpf:"networks"`
 	OptionCalls       *ebpf.Map `ebpf:"option_calls"`
 	Ports             *ebpf.Map `ebpf:"ports"`
+	Refusals          *ebpf.Map `ebpf:"refusals"`
+	Refused           *ebpf.Map `ebpf:"refused"`
+	RefusedAcks       *ebpf.Map `ebpf:"refused_acks"`
+	Refusers          *ebpf.Map `ebpf:"refusers"`
 	Requests          *ebpf.Map `ebpf:"requests"`
+	RunningRequests   *ebpf.Map `ebpf:"running_requests"`
 	RunningTimers     *ebpf.Map `ebpf:"running_timers"`
 	SocketScratch     *ebpf.Map `ebpf:"socket_scratch"`
 	Tasks             *ebpf.Map `ebpf:"tasks"`
+	ThisCpu           *ebpf.Map `ebpf:"this_cpu"`
 	Uids              *ebpf.Map `ebpf:"uids"`
 }
 
@@ -688,20 +905,28 @@ func (m *bpfMaps) Close() error {
 		m.Comms,
 		m.ConnectCalls,
 		m.Connections,
+		m.Counted,
 		m.Events,
 		m.Frames,
 		m.InitialSequences,
 		m.LatestEstablished,
 		m.Listeners,
+		m.ListenersByPort,
 		m.Lost,
 		m.Namespaces,
 		m.Networks,
 		m.OptionCalls,
 		m.Ports,
+		m.Refusals,
+		m.Refused,
+		m.RefusedAcks,
+		m.Refusers,
 		m.Requests,
+		m.RunningRequests,
 		m.RunningTimers,
 		m.SocketScratch,
 		m.Tasks,
+		m.ThisCpu,
 		m.Uids,
 	)
 }
@@ -710,92 +935,121 @@ func (m *bpfMaps) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfVariables struct {
-	Exported         *ebpf.Variable `ebpf:"exported"`
-	FilterDimensions *ebpf.Variable `ebpf:"filter_dimensions"`
-	FilterFamily     *ebpf.Variable `ebpf:"filter_family"`
-	FollowPeers      *ebpf.Variable `ebpf:"follow_peers"`
-	Modes            *ebpf.Variable `ebpf:"modes"`
-	OnlyTroubled     *ebpf.Variable `ebpf:"only_troubled"`
-	SocketsMini      *ebpf.Variable `ebpf:"sockets_mini"`
-	TicksPerSecond   *ebpf.Variable `ebpf:"ticks_per_second"`
-	TimerFunctions   *ebpf.Variable `ebpf:"timer_functions"`
-	UnansweredProbes *ebpf.Variable `ebpf:"unanswered_probes"`
-	WithContext      *ebpf.Variable `ebpf:"with_context"`
+	AnyRefused          *ebpf.Variable `ebpf:"any_refused"`
+	Exported            *ebpf.Variable `ebpf:"exported"`
+	FilterDimensions    *ebpf.Variable `ebpf:"filter_dimensions"`
+	FilterFamily        *ebpf.Variable `ebpf:"filter_family"`
+	FollowPeers         *ebpf.Variable `ebpf:"follow_peers"`
+	MibCookiesReceived  *ebpf.Variable `ebpf:"mib_cookies_received"`
+	MibListenOverflows  *ebpf.Variable `ebpf:"mib_listen_overflows"`
+	MibQueueFullCookies *ebpf.Variable `ebpf:"mib_queue_full_cookies"`
+	MibQueueFullDrop    *ebpf.Variable `ebpf:"mib_queue_full_drop"`
+	Modes               *ebpf.Variable `ebpf:"modes"`
+	OnlyTroubled        *ebpf.Variable `ebpf:"only_troubled"`
+	SocketsMini         *ebpf.Variable `ebpf:"sockets_mini"`
+	TicksPerSecond      *ebpf.Variable `ebpf:"ticks_per_second"`
+	TimerFunctions      *ebpf.Variable `ebpf:"timer_functions"`
+	UnansweredProbes    *ebpf.Variable `ebpf:"unanswered_probes"`
+	WithContext         *ebpf.Variable `ebpf:"with_context"`
 }
 
 // bpfPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfPrograms struct {
-	Accept4Tracepoint          *ebpf.Program `ebpf:"accept4_tracepoint"`
-	AcceptFexit                *ebpf.Program `ebpf:"accept_fexit"`
-	AcceptFexit4args           *ebpf.Program `ebpf:"accept_fexit_4args"`
-	AcceptKretprobe            *ebpf.Program `ebpf:"accept_kretprobe"`
-	AcceptTracepoint           *ebpf.Program `ebpf:"accept_tracepoint"`
-	AnswerFentry               *ebpf.Program `ebpf:"answer_fentry"`
-	AnswerKprobe               *ebpf.Program `ebpf:"answer_kprobe"`
-	AnswerTracepoint           *ebpf.Program `ebpf:"answer_tracepoint"`
-	ConnectFentry              *ebpf.Program `ebpf:"connect_fentry"`
-	ConnectKprobe              *ebpf.Program `ebpf:"connect_kprobe"`
-	DestroyTracepoint          *ebpf.Program `ebpf:"destroy_tracepoint"`
-	ErrorEnterTracepoint       *ebpf.Program `ebpf:"error_enter_tracepoint"`
-	ErrorExitTracepoint        *ebpf.Program `ebpf:"error_exit_tracepoint"`
-	ErrorV4Fexit               *ebpf.Program `ebpf:"error_v4_fexit"`
-	ErrorV4Kprobe              *ebpf.Program `ebpf:"error_v4_kprobe"`
-	ErrorV4Kretprobe           *ebpf.Program `ebpf:"error_v4_kretprobe"`
-	ErrorV6Fexit               *ebpf.Program `ebpf:"error_v6_fexit"`
-	ErrorV6Kprobe              *ebpf.Program `ebpf:"error_v6_kprobe"`
-	ErrorV6Kretprobe           *ebpf.Program `ebpf:"error_v6_kretprobe"`
-	ExitTracepoint             *ebpf.Program `ebpf:"exit_tracepoint"`
-	ForkTracepoint             *ebpf.Program `ebpf:"fork_tracepoint"`
-	HandshakeSockops           *ebpf.Program `ebpf:"handshake_sockops"`
-	ListenFentry               *ebpf.Program `ebpf:"listen_fentry"`
-	ListenKprobe               *ebpf.Program `ebpf:"listen_kprobe"`
-	LossProbeTracepoint        *ebpf.Program `ebpf:"loss_probe_tracepoint"`
-	LossProbeTracepointResult  *ebpf.Program `ebpf:"loss_probe_tracepoint_result"`
-	OpenFilesIterator          *ebpf.Program `ebpf:"open_files_iterator"`
-	OptionsEnterTracepoint     *ebpf.Program `ebpf:"options_enter_tracepoint"`
-	OptionsExitTracepoint      *ebpf.Program `ebpf:"options_exit_tracepoint"`
-	OptionsFexit               *ebpf.Program `ebpf:"options_fexit"`
-	OptionsKeepaliveFentry     *ebpf.Program `ebpf:"options_keepalive_fentry"`
-	OptionsKeepaliveKprobe     *ebpf.Program `ebpf:"options_keepalive_kprobe"`
-	OptionsKprobe              *ebpf.Program `ebpf:"options_kprobe"`
-	OptionsKretprobe           *ebpf.Program `ebpf:"options_kretprobe"`
-	ProbeEntryTracepoint       *ebpf.Program `ebpf:"probe_entry_tracepoint"`
-	ProbeExitTracepoint        *ebpf.Program `ebpf:"probe_exit_tracepoint"`
-	ProbeFexit                 *ebpf.Program `ebpf:"probe_fexit"`
-	ProbeKprobe                *ebpf.Program `ebpf:"probe_kprobe"`
-	ProbeKretprobe             *ebpf.Program `ebpf:"probe_kretprobe"`
-	ResetReceivedFentry        *ebpf.Program `ebpf:"reset_received_fentry"`
-	ResetReceivedKprobe        *ebpf.Program `ebpf:"reset_received_kprobe"`
-	ResetReceivedTracepoint    *ebpf.Program `ebpf:"reset_received_tracepoint"`
-	ResetSentActiveFentry      *ebpf.Program `ebpf:"reset_sent_active_fentry"`
-	ResetSentActiveKprobe      *ebpf.Program `ebpf:"reset_sent_active_kprobe"`
-	ResetSentTracepoint        *ebpf.Program `ebpf:"reset_sent_tracepoint"`
-	ResetSentTracepointReason  *ebpf.Program `ebpf:"reset_sent_tracepoint_reason"`
-	ResetSentV4Fentry          *ebpf.Program `ebpf:"reset_sent_v4_fentry"`
-	ResetSentV4Kprobe          *ebpf.Program `ebpf:"reset_sent_v4_kprobe"`
-	ResetSentV6Fentry          *ebpf.Program `ebpf:"reset_sent_v6_fentry"`
-	ResetSentV6Kprobe          *ebpf.Program `ebpf:"reset_sent_v6_kprobe"`
-	RetransmitFexit            *ebpf.Program `ebpf:"retransmit_fexit"`
-	RetransmitKprobe           *ebpf.Program `ebpf:"retransmit_kprobe"`
-	RetransmitKretprobe        *ebpf.Program `ebpf:"retransmit_kretprobe"`
-	RetransmitTracepoint       *ebpf.Program `ebpf:"retransmit_tracepoint"`
-	RetransmitTracepointResult *ebpf.Program `ebpf:"retransmit_tracepoint_result"`
-	SocketsHeldIterator        *ebpf.Program `ebpf:"sockets_held_iterator"`
-	SocketsIterator            *ebpf.Program `ebpf:"sockets_iterator"`
-	StateFentry                *ebpf.Program `ebpf:"state_fentry"`
-	StateKprobe                *ebpf.Program `ebpf:"state_kprobe"`
-	StateTracepoint            *ebpf.Program `ebpf:"state_tracepoint"`
-	SynReceivedFentry          *ebpf.Program `ebpf:"syn_received_fentry"`
-	SynReceivedKprobe          *ebpf.Program `ebpf:"syn_received_kprobe"`
-	SynSentFentry              *ebpf.Program `ebpf:"syn_sent_fentry"`
-	SynSentKprobe              *ebpf.Program `ebpf:"syn_sent_kprobe"`
-	SynSentTracepoint          *ebpf.Program `ebpf:"syn_sent_tracepoint"`
-	SynackRetransmitFexit      *ebpf.Program `ebpf:"synack_retransmit_fexit"`
-	SynackRetransmitKprobe     *ebpf.Program `ebpf:"synack_retransmit_kprobe"`
-	SynackRetransmitKretprobe  *ebpf.Program `ebpf:"synack_retransmit_kretprobe"`
-	SynackRetransmitTracepoint *ebpf.Program `ebpf:"synack_retransmit_tracepoint"`
+	Accept4Tracepoint             *ebpf.Program `ebpf:"accept4_tracepoint"`
+	AcceptFexit                   *ebpf.Program `ebpf:"accept_fexit"`
+	AcceptFexit4args              *ebpf.Program `ebpf:"accept_fexit_4args"`
+	AcceptKretprobe               *ebpf.Program `ebpf:"accept_kretprobe"`
+	AcceptTracepoint              *ebpf.Program `ebpf:"accept_tracepoint"`
+	AnswerFentry                  *ebpf.Program `ebpf:"answer_fentry"`
+	AnswerKprobe                  *ebpf.Program `ebpf:"answer_kprobe"`
+	AnswerTracepoint              *ebpf.Program `ebpf:"answer_tracepoint"`
+	CheckReqFentry                *ebpf.Program `ebpf:"check_req_fentry"`
+	CheckReqFexit                 *ebpf.Program `ebpf:"check_req_fexit"`
+	CheckReqKprobe                *ebpf.Program `ebpf:"check_req_kprobe"`
+	CheckReqKretprobe             *ebpf.Program `ebpf:"check_req_kretprobe"`
+	ConnRequestFentry             *ebpf.Program `ebpf:"conn_request_fentry"`
+	ConnRequestFexit              *ebpf.Program `ebpf:"conn_request_fexit"`
+	ConnRequestKprobe             *ebpf.Program `ebpf:"conn_request_kprobe"`
+	ConnRequestKretprobe          *ebpf.Program `ebpf:"conn_request_kretprobe"`
+	ConnectFentry                 *ebpf.Program `ebpf:"connect_fentry"`
+	ConnectKprobe                 *ebpf.Program `ebpf:"connect_kprobe"`
+	CookieSockFentry              *ebpf.Program `ebpf:"cookie_sock_fentry"`
+	CookieSockFexit               *ebpf.Program `ebpf:"cookie_sock_fexit"`
+	CookieSockKprobe              *ebpf.Program `ebpf:"cookie_sock_kprobe"`
+	CookieSockKretprobe           *ebpf.Program `ebpf:"cookie_sock_kretprobe"`
+	DestroyTracepoint             *ebpf.Program `ebpf:"destroy_tracepoint"`
+	ErrorEnterTracepoint          *ebpf.Program `ebpf:"error_enter_tracepoint"`
+	ErrorExitTracepoint           *ebpf.Program `ebpf:"error_exit_tracepoint"`
+	ErrorV4Fexit                  *ebpf.Program `ebpf:"error_v4_fexit"`
+	ErrorV4Kprobe                 *ebpf.Program `ebpf:"error_v4_kprobe"`
+	ErrorV4Kretprobe              *ebpf.Program `ebpf:"error_v4_kretprobe"`
+	ErrorV6Fexit                  *ebpf.Program `ebpf:"error_v6_fexit"`
+	ErrorV6Kprobe                 *ebpf.Program `ebpf:"error_v6_kprobe"`
+	ErrorV6Kretprobe              *ebpf.Program `ebpf:"error_v6_kretprobe"`
+	ExitTracepoint                *ebpf.Program `ebpf:"exit_tracepoint"`
+	ForkTracepoint                *ebpf.Program `ebpf:"fork_tracepoint"`
+	HandshakeSockops              *ebpf.Program `ebpf:"handshake_sockops"`
+	ListenFentry                  *ebpf.Program `ebpf:"listen_fentry"`
+	ListenKprobe                  *ebpf.Program `ebpf:"listen_kprobe"`
+	LossProbeTracepoint           *ebpf.Program `ebpf:"loss_probe_tracepoint"`
+	LossProbeTracepointResult     *ebpf.Program `ebpf:"loss_probe_tracepoint_result"`
+	OpenFilesIterator             *ebpf.Program `ebpf:"open_files_iterator"`
+	OptionsEnterTracepoint        *ebpf.Program `ebpf:"options_enter_tracepoint"`
+	OptionsExitTracepoint         *ebpf.Program `ebpf:"options_exit_tracepoint"`
+	OptionsFexit                  *ebpf.Program `ebpf:"options_fexit"`
+	OptionsKeepaliveFentry        *ebpf.Program `ebpf:"options_keepalive_fentry"`
+	OptionsKeepaliveKprobe        *ebpf.Program `ebpf:"options_keepalive_kprobe"`
+	OptionsKprobe                 *ebpf.Program `ebpf:"options_kprobe"`
+	OptionsKretprobe              *ebpf.Program `ebpf:"options_kretprobe"`
+	ProbeEntryTracepoint          *ebpf.Program `ebpf:"probe_entry_tracepoint"`
+	ProbeExitTracepoint           *ebpf.Program `ebpf:"probe_exit_tracepoint"`
+	ProbeFexit                    *ebpf.Program `ebpf:"probe_fexit"`
+	ProbeKprobe                   *ebpf.Program `ebpf:"probe_kprobe"`
+	ProbeKretprobe                *ebpf.Program `ebpf:"probe_kretprobe"`
+	RefusedAckTracepoint          *ebpf.Program `ebpf:"refused_ack_tracepoint"`
+	RefusedSynTracepoint          *ebpf.Program `ebpf:"refused_syn_tracepoint"`
+	ResetReceivedFentry           *ebpf.Program `ebpf:"reset_received_fentry"`
+	ResetReceivedKprobe           *ebpf.Program `ebpf:"reset_received_kprobe"`
+	ResetReceivedTracepoint       *ebpf.Program `ebpf:"reset_received_tracepoint"`
+	ResetSentActiveFentry         *ebpf.Program `ebpf:"reset_sent_active_fentry"`
+	ResetSentActiveKprobe         *ebpf.Program `ebpf:"reset_sent_active_kprobe"`
+	ResetSentTracepoint           *ebpf.Program `ebpf:"reset_sent_tracepoint"`
+	ResetSentTracepointReason     *ebpf.Program `ebpf:"reset_sent_tracepoint_reason"`
+	ResetSentV4Fentry             *ebpf.Program `ebpf:"reset_sent_v4_fentry"`
+	ResetSentV4Kprobe             *ebpf.Program `ebpf:"reset_sent_v4_kprobe"`
+	ResetSentV6Fentry             *ebpf.Program `ebpf:"reset_sent_v6_fentry"`
+	ResetSentV6Kprobe             *ebpf.Program `ebpf:"reset_sent_v6_kprobe"`
+	RetransmitFexit               *ebpf.Program `ebpf:"retransmit_fexit"`
+	RetransmitKprobe              *ebpf.Program `ebpf:"retransmit_kprobe"`
+	RetransmitKretprobe           *ebpf.Program `ebpf:"retransmit_kretprobe"`
+	RetransmitTracepoint          *ebpf.Program `ebpf:"retransmit_tracepoint"`
+	RetransmitTracepointResult    *ebpf.Program `ebpf:"retransmit_tracepoint_result"`
+	SocketsHeldIterator           *ebpf.Program `ebpf:"sockets_held_iterator"`
+	SocketsIterator               *ebpf.Program `ebpf:"sockets_iterator"`
+	StateFentry                   *ebpf.Program `ebpf:"state_fentry"`
+	StateKprobe                   *ebpf.Program `ebpf:"state_kprobe"`
+	StateTracepoint               *ebpf.Program `ebpf:"state_tracepoint"`
+	SynReceivedFentry             *ebpf.Program `ebpf:"syn_received_fentry"`
+	SynReceivedKprobe             *ebpf.Program `ebpf:"syn_received_kprobe"`
+	SynSentFentry                 *ebpf.Program `ebpf:"syn_sent_fentry"`
+	SynSentKprobe                 *ebpf.Program `ebpf:"syn_sent_kprobe"`
+	SynSentTracepoint             *ebpf.Program `ebpf:"syn_sent_tracepoint"`
+	SynackDuplicateFentry         *ebpf.Program `ebpf:"synack_duplicate_fentry"`
+	SynackDuplicateKprobe         *ebpf.Program `ebpf:"synack_duplicate_kprobe"`
+	SynackDuplicateTracepoint     *ebpf.Program `ebpf:"synack_duplicate_tracepoint"`
+	SynackDuplicateTracepointSock *ebpf.Program `ebpf:"synack_duplicate_tracepoint_sock"`
+	SynackRetransmitFexit         *ebpf.Program `ebpf:"synack_retransmit_fexit"`
+	SynackRetransmitKprobe        *ebpf.Program `ebpf:"synack_retransmit_kprobe"`
+	SynackRetransmitKretprobe     *ebpf.Program `ebpf:"synack_retransmit_kretprobe"`
+	SynackRetransmitTracepoint    *ebpf.Program `ebpf:"synack_retransmit_tracepoint"`
+	SynackTimeoutEntryTracepoint  *ebpf.Program `ebpf:"synack_timeout_entry_tracepoint"`
+	SynackTimeoutExitTracepoint   *ebpf.Program `ebpf:"synack_timeout_exit_tracepoint"`
+	SynackTimeoutFentry           *ebpf.Program `ebpf:"synack_timeout_fentry"`
+	SynackTimeoutFexit            *ebpf.Program `ebpf:"synack_timeout_fexit"`
+	SynackTimeoutKprobe           *ebpf.Program `ebpf:"synack_timeout_kprobe"`
+	SynackTimeoutKretprobe        *ebpf.Program `ebpf:"synack_timeout_kretprobe"`
 }
 
 func (p *bpfPrograms) Close() error {
@@ -808,8 +1062,20 @@ func (p *bpfPrograms) Close() error {
 		p.AnswerFentry,
 		p.AnswerKprobe,
 		p.AnswerTracepoint,
+		p.CheckReqFentry,
+		p.CheckReqFexit,
+		p.CheckReqKprobe,
+		p.CheckReqKretprobe,
+		p.ConnRequestFentry,
+		p.ConnRequestFexit,
+		p.ConnRequestKprobe,
+		p.ConnRequestKretprobe,
 		p.ConnectFentry,
 		p.ConnectKprobe,
+		p.CookieSockFentry,
+		p.CookieSockFexit,
+		p.CookieSockKprobe,
+		p.CookieSockKretprobe,
 		p.DestroyTracepoint,
 		p.ErrorEnterTracepoint,
 		p.ErrorExitTracepoint,
@@ -839,6 +1105,8 @@ func (p *bpfPrograms) Close() error {
 		p.ProbeFexit,
 		p.ProbeKprobe,
 		p.ProbeKretprobe,
+		p.RefusedAckTracepoint,
+		p.RefusedSynTracepoint,
 		p.ResetReceivedFentry,
 		p.ResetReceivedKprobe,
 		p.ResetReceivedTracepoint,
@@ -865,10 +1133,20 @@ func (p *bpfPrograms) Close() error {
 		p.SynSentFentry,
 		p.SynSentKprobe,
 		p.SynSentTracepoint,
+		p.SynackDuplicateFentry,
+		p.SynackDuplicateKprobe,
+		p.SynackDuplicateTracepoint,
+		p.SynackDuplicateTracepointSock,
 		p.SynackRetransmitFexit,
 		p.SynackRetransmitKprobe,
 		p.SynackRetransmitKretprobe,
 		p.SynackRetransmitTracepoint,
+		p.SynackTimeoutEntryTracepoint,
+		p.SynackTimeoutExitTracepoint,
+		p.SynackTimeoutFentry,
+		p.SynackTimeoutFexit,
+		p.SynackTimeoutKprobe,
+		p.SynackTimeoutKretprobe,
 	)
 }
 

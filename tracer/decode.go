@@ -19,6 +19,7 @@ const (
 	recordSize   = int(unsafe.Sizeof(bpfEvent{}))
 	settingsSize = int(unsafe.Sizeof(bpfSettings{}))
 	trafficSize  = int(unsafe.Sizeof(bpfTraffic{}))
+	queueSize    = int(unsafe.Sizeof(bpfQueue{}))
 )
 
 // decoder makes events of records. Units become types here and nowhere else.
@@ -76,6 +77,7 @@ func (d *decoder) decode(record []byte, ev *event.Event) error {
 		Trigger:     triggers[bpfTrigger(r.Trigger)],
 		Count:       int(r.Count),
 		PreExisting: flags&bpfEventFlagsEVENT_PRE_EXISTING != 0,
+		ByCookie:    flags&bpfEventFlagsEVENT_BY_COOKIE != 0,
 	}
 	ev.Time = d.wall(ev.Mono)
 	if r.OwnerPid != 0 {
@@ -87,7 +89,7 @@ func (d *decoder) decode(record []byte, ev *event.Event) error {
 	if flags&bpfEventFlagsEVENT_HAS_REASON != 0 {
 		ev.Reason = d.reasons[r.Reason]
 	}
-	if ev.Kind == event.Close {
+	if ev.Kind == event.Close || ev.Kind == event.SYNACKTimeout {
 		ev.Total = r.Nth
 	}
 	switch {
@@ -98,6 +100,8 @@ func (d *decoder) decode(record []byte, ev *event.Event) error {
 		ev.Options, ev.Sysctls = s.options, s.sysctls
 	case flags&bpfEventFlagsEVENT_HAS_TRAFFIC != 0:
 		ev.Traffic = traffic(rest)
+	case flags&bpfEventFlagsEVENT_HAS_QUEUE != 0:
+		fillQueue(ev, rest)
 	}
 	return nil
 }
@@ -109,6 +113,8 @@ func trailing(flags bpfEventFlags) int {
 		return settingsSize
 	case flags&bpfEventFlagsEVENT_HAS_TRAFFIC != 0:
 		return trafficSize
+	case flags&bpfEventFlagsEVENT_HAS_QUEUE != 0:
+		return queueSize
 	}
 	return 0
 }
@@ -124,6 +130,29 @@ var triggers = map[bpfTrigger]string{
 	bpfTriggerTRIGGER_RTO:  "rto",
 	bpfTriggerTRIGGER_FAST: "fast",
 	bpfTriggerTRIGGER_TLP:  "tlp",
+}
+
+// stages and actions are the contract's names of them.
+var stages = map[bpfStage]string{
+	bpfStageSTAGE_SYN: "syn",
+	bpfStageSTAGE_ACK: "ack",
+}
+
+var actions = map[bpfAction]string{
+	bpfActionACTION_COOKIE: "cookie",
+	bpfActionACTION_DROP:   "drop",
+}
+
+// fillQueue takes what a listener's event says of its queue. An empty one that holds nothing is that of a listener that
+// nobody knows: neither would be full.
+func fillQueue(ev *event.Event, record []byte) {
+	var q bpfQueue
+	read(&q, record)
+	if q.Len != 0 || q.Max != 0 {
+		ev.Queue = &event.Queue{Len: int(q.Len), Max: int(q.Max)}
+	}
+	ev.Stage, ev.Action = stages[bpfStage(q.Stage)], actions[bpfAction(q.Action)]
+	ev.Ambiguous = q.Ambiguous != 0
 }
 
 func (d *decoder) jiffies(n uint32) time.Duration { return time.Duration(n) * d.jiffy }

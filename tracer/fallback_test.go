@@ -17,16 +17,17 @@ import (
 type signatures struct {
 	tcpRetransmitSKB int // tracepoint
 	tcpSendReset     int // tracepoint
+	kfreeSKB         int // tracepoint
 	inetCSKAccept    int // function
 }
 
 // kernelLines are what Debian's kernels say in their BTF.
 var kernelLines = map[string]signatures{
-	"5.10": {2, 2, 4},
-	"6.1":  {2, 2, 4},
-	"6.12": {2, 3, 2},
-	"6.18": {3, 3, 2},
-	"7.2":  {3, 3, 2},
+	"5.10": {2, 2, 2, 4},
+	"6.1":  {2, 2, 3, 4},
+	"6.12": {2, 3, 4, 2},
+	"6.18": {3, 3, 4, 2},
+	"7.2":  {3, 3, 4, 2},
 }
 
 // A fallback is a kernel that can be had only by a way that stands behind another.
@@ -130,6 +131,14 @@ var fallbacks = []fallback{
 		event.KeepaliveAnswer, programs(bpfProgAnswerTracepoint), true,
 	},
 	{
+		"kfree_skb has the socket since 6.12", "6.12", "", nil,
+		event.SYNACKDuplicate, programs(bpfProgSynackDuplicateTracepointSock), false,
+	},
+	{
+		"before that a drop does not tell whose it is", "6.1", Tracepoint, nil,
+		event.SYNACKDuplicate, programs(bpfProgSynackDuplicateTracepoint), true,
+	},
+	{
 		"a kretprobe needs no count of arguments", "6.1", Kprobe, nil,
 		event.Accept, programs(bpfProgAcceptKretprobe), true,
 	},
@@ -209,6 +218,7 @@ func (s signatures) kernel(t *testing.T) *kernel {
 	builder, err := btf.NewBuilder([]btf.Type{
 		tracepointType("tcp_retransmit_skb", s.tcpRetransmitSKB),
 		tracepointType("tcp_send_reset", s.tcpSendReset),
+		tracepointType("kfree_skb", s.kfreeSKB),
 		&btf.Func{Name: "inet_csk_accept", Type: functionType(s.inetCSKAccept), Linkage: btf.GlobalFunc},
 	}, nil)
 	if err != nil {
@@ -246,6 +256,7 @@ func TestRunningKernelIsLikeOneOfTheLines(t *testing.T) {
 		like := []requirement{
 			exactly(tracepointHas, "tcp_retransmit_skb", s.tcpRetransmitSKB),
 			exactly(tracepointHas, "tcp_send_reset", s.tcpSendReset),
+			exactly(tracepointHas, "kfree_skb", s.kfreeSKB),
 			functionHas("inet_csk_accept", s.inetCSKAccept),
 		}
 		if !slices.ContainsFunc(like, func(met requirement) bool { return met(k) != nil }) {

@@ -179,6 +179,47 @@ var hooks = []hook{
 		cost: "a RST from the peer is not told from other errors",
 	},
 	{
+		kind: event.AcceptQueueFull,
+		ways: []way{
+			{Fentry, programs(bpfProgConnRequestFentry, bpfProgConnRequestFexit, bpfProgCheckReqFentry, bpfProgCheckReqFexit,
+				bpfProgCookieSockFentry, bpfProgCookieSockFexit), requirements(countersKnown), ""},
+			{Kprobe, programs(bpfProgConnRequestKprobe, bpfProgConnRequestKretprobe, bpfProgCheckReqKprobe, bpfProgCheckReqKretprobe,
+				bpfProgCookieSockKprobe, bpfProgCookieSockKretprobe), requirements(countersKnown), kprobesSkip},
+			{Tracepoint, programs(bpfProgRefusedSynTracepoint, bpfProgRefusedAckTracepoint), requirements(countersKnown), sharedPorts},
+		},
+		cost: "what a full accept queue refuses is not seen, so it cannot be told from what is lost on the way",
+	},
+	{
+		kind: event.SYNQueueFull,
+		ways: []way{
+			{Fentry, programs(bpfProgConnRequestFentry, bpfProgConnRequestFexit), requirements(countersKnown), ""},
+			{Kprobe, programs(bpfProgConnRequestKprobe, bpfProgConnRequestKretprobe), requirements(countersKnown), kprobesSkip},
+			{Tracepoint, programs(bpfProgRefusedSynTracepoint), requirements(countersKnown), sharedPorts},
+		},
+		cost: "what a full SYN queue refuses is not seen, nor that it is answered by SYN cookies",
+	},
+	{
+		kind: event.SYNACKTimeout,
+		ways: []way{
+			{Fentry, programs(bpfProgSynackTimeoutFentry, bpfProgSynackTimeoutFexit), nil, ""},
+			{Kprobe, programs(bpfProgSynackTimeoutKprobe, bpfProgSynackTimeoutKretprobe), nil, kprobesSkip},
+			{Tracepoint, programs(bpfProgSynackTimeoutEntryTracepoint, bpfProgSynackTimeoutExitTracepoint), nil, ""},
+		},
+		cost: "a half-open request is not seen to expire, only its SYN-ACKs to stop",
+	},
+	{
+		kind: event.SYNACKDuplicate,
+		ways: []way{
+			// Drops are few; the others see much or all of what comes in.
+			{Tracepoint, programs(bpfProgSynackDuplicateTracepointSock), requirements(tracepointHas("kfree_skb", 4)), ""},
+			{Fentry, programs(bpfProgSynackDuplicateFentry), nil, ""},
+			{Kprobe, programs(bpfProgSynackDuplicateKprobe), nil, kprobesSkip},
+			{Tracepoint, programs(bpfProgSynackDuplicateTracepoint), nil,
+				"a repeated SYN-ACK is not seen once the client has sent its FIN"},
+		},
+		cost: "a client does not notice that the server has not taken its final ACK",
+	},
+	{
 		kind: event.Error,
 		ways: []way{
 			{Fentry, programs(bpfProgErrorV4Fexit, bpfProgErrorV6Fexit), nil, ""},
@@ -201,6 +242,10 @@ const kprobesSkip = "what happens on a CPU in the middle of another probe is not
 
 // lossProbesRefused is what the tracepoint of tcp_retransmit_skb hides before 6.17 from those who hook the function.
 const lossProbesRefused = "a loss probe that this host itself refused to send is not seen"
+
+// sharedPorts is what is hard to tell without the function that gets the listener as its argument.
+const sharedPorts = "which of several listeners on one port was full is concluded from their counters, and marked as ambiguous " +
+	"where these do not tell"
 
 // stateWays see every change of state; three kinds of event come from them.
 var stateWays = []way{

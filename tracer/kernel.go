@@ -116,6 +116,60 @@ func tracepointHas(name string, arguments int) requirement {
 	}
 }
 
+// listenCounters are the kernel's numbers of the counters that tell what listeners refuse.
+type listenCounters struct {
+	overflows, queueFullDrop, queueFullCookies, cookiesReceived uint32
+}
+
+// countersKnown asks for the numbers of the counters that tell what listeners refuse.
+func countersKnown(k *kernel) error {
+	_, err := k.listenCounters()
+	return err
+}
+
+// listenCounters looks for the enum that numbers struct linux_mib's counters. It has no name to be found by, but both come
+// from the same header, so that one is described close to the other.
+func (k *kernel) listenCounters() (listenCounters, error) {
+	var mib *btf.Struct
+	if err := k.types.TypeByName("linux_mib", &mib); err != nil {
+		return listenCounters{}, errors.New("the kernel has no struct linux_mib")
+	}
+	id, err := k.types.TypeID(mib)
+	if err != nil {
+		return listenCounters{}, fmt.Errorf("find struct linux_mib: %w", err)
+	}
+	for distance := btf.TypeID(1); ; distance++ {
+		before, errBefore := k.types.TypeByID(id - distance)
+		after, errAfter := k.types.TypeByID(id + distance)
+		if errBefore != nil && errAfter != nil {
+			return listenCounters{}, errors.New("the kernel's types do not tell the numbers of its TCP counters")
+		}
+		for _, t := range []btf.Type{before, after} {
+			if enum, ok := t.(*btf.Enum); ok && enum.Name == "" {
+				if counters, ok := listenCountersOf(enum); ok {
+					return counters, nil
+				}
+			}
+		}
+	}
+}
+
+func listenCountersOf(enum *btf.Enum) (c listenCounters, ok bool) {
+	wanted := map[string]*uint32{
+		"LINUX_MIB_LISTENOVERFLOWS":      &c.overflows,
+		"LINUX_MIB_TCPREQQFULLDROP":      &c.queueFullDrop,
+		"LINUX_MIB_TCPREQQFULLDOCOOKIES": &c.queueFullCookies,
+		"LINUX_MIB_SYNCOOKIESRECV":       &c.cookiesReceived,
+	}
+	for _, value := range enum.Values {
+		if into := wanted[value.Name]; into != nil {
+			*into = uint32(value.Value)
+			delete(wanted, value.Name)
+		}
+	}
+	return c, len(wanted) == 0
+}
+
 // enumNames maps the values of a kernel enum to their names without prefix. It is empty where the kernel has no
 // such enum.
 func (k *kernel) enumNames(enum, prefix string) map[uint32]string {

@@ -98,7 +98,7 @@ func Open(opts Options) (*Tracer, error) {
 	}
 	kernel.adapt(spec.Programs)
 	hz, hzErr := host.HZ()
-	if err := configure(spec, &opts, hz); err != nil {
+	if err := configure(spec, &opts, kernel, hz); err != nil {
 		return nil, err
 	}
 	shared, err := ebpf.NewCollection(&ebpf.CollectionSpec{
@@ -122,18 +122,24 @@ func Open(opts Options) (*Tracer, error) {
 }
 
 // configure sets what must be known before the maps are made.
-func configure(spec *ebpf.CollectionSpec, opts *Options, hz int) error {
+func configure(spec *ebpf.CollectionSpec, opts *Options, kernel *kernel, hz int) error {
 	spec.Maps[bpfMapEvents].MaxEntries = ringSize(opts.RingBytes)
 	if opts.MaxConnections > 0 {
 		spec.Maps[bpfMapConnections].MaxEntries = uint32(opts.MaxConnections)
 	}
+	// Without them the programs that read them are not attached: see countersKnown.
+	counters, _ := kernel.listenCounters()
 	for name, value := range map[string]any{
-		bpfVarFilterDimensions: uint32(opts.Filter.dimensions(opts.FollowForks)),
-		bpfVarFilterFamily:     opts.Filter.family(),
-		bpfVarFollowPeers:      opts.FollowPeers,
-		bpfVarWithContext:      opts.Context,
-		bpfVarOnlyTroubled:     opts.OnlyTroubled,
-		bpfVarTicksPerSecond:   uint32(hz),
+		bpfVarMibListenOverflows:  counters.overflows,
+		bpfVarMibQueueFullDrop:    counters.queueFullDrop,
+		bpfVarMibQueueFullCookies: counters.queueFullCookies,
+		bpfVarMibCookiesReceived:  counters.cookiesReceived,
+		bpfVarFilterDimensions:    uint32(opts.Filter.dimensions(opts.FollowForks)),
+		bpfVarFilterFamily:        opts.Filter.family(),
+		bpfVarFollowPeers:         opts.FollowPeers,
+		bpfVarWithContext:         opts.Context,
+		bpfVarOnlyTroubled:        opts.OnlyTroubled,
+		bpfVarTicksPerSecond:      uint32(hz),
 	} {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return fmt.Errorf("set %s: %w", name, err)

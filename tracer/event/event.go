@@ -89,7 +89,7 @@ type Event struct {
 	Neighbour netip.Addr // drop: the address on the last link that did not answer
 	TTL       int        // reset_received, established: the time to live, or hop limit, with which the packet arrived
 
-	Stage    string        // accept_queue_full: "syn" or "ack"
+	Stage    string        // accept_queue_full: "syn" or "ack"; synack_timeout: "ack" if its final ACK was put off
 	Action   string        // syn_queue_full: "cookie" or "drop"
 	Trigger  string        // retransmit: "rto", "fast" or "tlp"
 	Waited   time.Duration // accept: time in the accept queue
@@ -105,6 +105,11 @@ type Event struct {
 
 	// PreExisting says that the connection is older than the trace.
 	PreExisting bool
+	// ByCookie says, of an established server, that a SYN cookie completed the handshake: there was no half-open
+	// request, and what the SYN had asked for beyond the cookie's few bits is lost.
+	ByCookie bool
+	// Ambiguous says that several listeners share the port, and that the one told of may not be the one that refused.
+	Ambiguous bool
 }
 
 // Kernel event kinds come from the connection itself; see [Kind].

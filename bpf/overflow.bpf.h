@@ -1,0 +1,634 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * What listeners refuse because a queue of theirs is full: SYNs, and the final ACKs of handshakes.
+ *
+ * The kernel's counters say that it happened, and how often (see mib.bpf.h): every refusal is counted, and as many are
+ * recorded as anybody could read.
+ */
+#ifndef TCPTRACE_OVERFLOW_H
+#define TCPTRACE_OVERFLOW_H
+
+enum refusal {
+	REFUSED_SYN, /* dropped: accept queue */
+	REFUSED_ACK, /* dropped: accept queue */
+	REFUSED_DROP, /* SYN dropped: SYN queue */
+	REFUSED_COOKIE, /* SYN answered by a cookie: SYN queue */
+	REFUSALS,
+};
+
+/*
+ * The totals of one listener on one CPU. Those with softirqs disabled are written by nobody else, and so exact without
+ * atomic operations.
+ */
+struct refusal_totals {
+	u64 total[REFUSALS];
+	u64 second; /* the one in which the last record was made, by CLOCK_MONOTONIC, and */
+	u32 recorded; /* how many were made in it */
+	u32 untold[REFUSALS]; /* not recorded since the last one that was; that has them in its count */
+	u32 unused;
+};
+
+/* Listener 0: nobody knows which of that namespace. */
+struct refuser_key {
+	u64 listener; /* its id */
+	u32 netns;
+	u32 unused;
+};
+
+/*
+ * Inserted: by a listener's first refusal. Deleted: never, as they are what is told at the end.
+ * Read by:  user space, and the next refusal.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct refuser_key);
+	__type(value, struct refusal_totals);
+} refusals SEC(".maps");
+
+/* Who a listener that refused was, for when it is gone. */
+struct refuser {
+	struct owner owner;
+	u32 max; /* of its accept queue, at its first refusal */
+	u16 family;
+	u16 port;
+	u8 local[16]; /* what it is bound to */
+};
+
+/* Inserted, deleted and read: as refusals. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct refuser_key);
+	__type(value, struct refuser);
+} refusers SEC(".maps");
+
+/*
+ * How many records one listener makes a second, on each CPU. More than a person can look at, and few enough for a SYN
+ * flood to leave tcptrace and its readers unmoved.
+ */
+#define RECORDS_A_SECOND 256
+
+static u32 queued(struct sock *sk)
+{
+	return BPF_CORE_READ(sk, sk_ack_backlog);
+}
+
+static u32 queue_max(struct sock *sk)
+{
+	return BPF_CORE_READ(sk, sk_max_ack_backlog);
+}
+
+static u32 half_open(struct sock *sk)
+{
+	return BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_accept_queue.qlen.counter);
+}
+
+/* sk_acceptq_is_full */
+static bool accept_queue_is_full(struct sock *sk)
+{
+	return queued(sk) > queue_max(sk);
+}
+
+/* inet_csk_reqsk_queue_is_full, which until 5.19 did not wait for one more. */
+static bool syn_queue_is_full(struct sock *sk)
+{
+	return half_open(sk) >= queue_max(sk);
+}
+
+/* A listener, and the refusals that are its own. */
+struct refusing {
+	struct net *net;
+	struct sock *sk; /* NULL: not known */
+	struct listener *listener; /* NULL: not known */
+	struct refusal_counts counts;
+	u8 ambiguous;
+};
+
+static struct refusal_totals *totals_by(const struct refuser_key *key)
+{
+	struct refusal_totals *totals = bpf_map_lookup_elem(&refusals, key);
+	struct refusal_totals nothing = {};
+
+	if (totals)
+		return totals;
+	bpf_map_update_elem(&refusals, key, &nothing, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&refusals, key);
+}
+
+static void introduce(const struct refuser_key *key, struct sock *sk, const struct listener *listener)
+{
+	struct refuser refuser = {};
+
+	if (bpf_map_lookup_elem(&refusers, key))
+		return;
+	refuser.owner = listener->owner;
+	refuser.max = queue_max(sk);
+	refuser.family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	refuser.port = listener->port;
+	if (refuser.family == AF_INET6)
+		BPF_CORE_READ_INTO(&refuser.local, sk, __sk_common.skc_v6_rcv_saddr.in6_u.u6_addr8);
+	else
+		BPF_CORE_READ_INTO((u32 *)refuser.local, sk, __sk_common.skc_rcv_saddr);
+	bpf_map_update_elem(&refusers, key, &refuser, BPF_NOEXIST);
+}
+
+/* NULL: the filter leaves it out, or there is no room. */
+static struct refusal_totals *totals_of(const struct refusing *r)
+{
+	struct refuser_key key = { .netns = BPF_CORE_READ(r->net, ns.inum) };
+	struct refusal_totals *totals;
+
+	if (filter_dimensions & FILTER_NETNS && !bpf_map_lookup_elem(&namespaces, &key.netns))
+		return NULL;
+	if (r->listener) {
+		if (!r->listener->passes)
+			return NULL;
+		key.listener = r->listener->id;
+		introduce(&key, r->sk, r->listener);
+	} else if (filter_dimensions & FILTER_OWNER) {
+		return NULL;
+	}
+	totals = totals_by(&key);
+	if (!totals)
+		count_lost(EVENT_ACCEPT_QUEUE_FULL);
+	return totals;
+}
+
+static void add_up(struct refusal_totals *totals, const struct refusal_counts *counts, u8 overflow)
+{
+	/* The index is a number to the verifier only where it is one in the code. */
+	if (overflow == REFUSED_ACK) {
+		totals->total[REFUSED_ACK] += counts->overflows;
+		totals->untold[REFUSED_ACK] += counts->overflows;
+	} else {
+		totals->total[REFUSED_SYN] += counts->overflows;
+		totals->untold[REFUSED_SYN] += counts->overflows;
+	}
+	totals->total[REFUSED_DROP] += counts->queue_drops;
+	totals->untold[REFUSED_DROP] += counts->queue_drops;
+	totals->total[REFUSED_COOKIE] += counts->cookies;
+	totals->untold[REFUSED_COOKIE] += counts->cookies;
+}
+
+/* Whether there may be one more record in this second. A client that is followed from its own end is always told of. */
+static bool may_record(struct refusal_totals *totals, u32 client_isn, u64 now_ns)
+{
+	u64 second = now_ns / 1000000000;
+
+	if (second != totals->second) {
+		totals->second = second;
+		totals->recorded = 0;
+	}
+	if (totals->recorded >= RECORDS_A_SECOND && !is_peer_of_followed(client_isn))
+		return false;
+	totals->recorded++;
+	return true;
+}
+
+static void fill_queue(struct queue *q, const struct refusing *r, u8 kind)
+{
+	__builtin_memset(q, 0, sizeof(*q));
+	q->ambiguous = r->ambiguous;
+	if (!r->sk)
+		return;
+	q->len = kind == EVENT_SYN_QUEUE_FULL ? half_open(r->sk) : queued(r->sk);
+	q->max = queue_max(r->sk);
+}
+
+/*
+ * untold: how many refusals this record is to tell of, its own among them. If it cannot be delivered, the next one has to.
+ */
+static void record_refusal_of(struct connection *c, const struct refusing *r, const struct tcp_header *tcp, u8 refusal, u32 *untold)
+{
+	u8 kind = refusal == REFUSED_DROP || refusal == REFUSED_COOKIE ? EVENT_SYN_QUEUE_FULL : EVENT_ACCEPT_QUEUE_FULL;
+	struct event_with_queue *e = begin_with_queue(c, kind, bpf_ktime_get_ns());
+
+	if (!e)
+		return;
+	e->event.state = refusal == REFUSED_ACK ? TCP_NEW_SYN_RECV : TCP_LISTEN;
+	e->event.tcp_seq = bpf_ntohl(tcp->seq);
+	if (refusal == REFUSED_ACK)
+		e->event.tcp_ack = bpf_ntohl(tcp->ack_seq);
+	if (*untold > 1)
+		e->event.count = *untold;
+	*untold = 0;
+	fill_queue(&e->queue, r, kind);
+	if (refusal == REFUSED_SYN)
+		e->queue.stage = STAGE_SYN;
+	if (refusal == REFUSED_ACK)
+		e->queue.stage = STAGE_ACK;
+	if (refusal == REFUSED_DROP)
+		e->queue.action = ACTION_DROP;
+	if (refusal == REFUSED_COOKIE)
+		e->queue.action = ACTION_COOKIE;
+	submit(e);
+}
+
+/* c: the SYN's ends and number. What is kept of that SYN, or c itself from now on; NULL: not followed. */
+static struct connection *keep_refused(struct connection *c, const struct refusing *r)
+{
+	struct syn_key key = syn_of(c);
+	struct connection *earlier = bpf_map_lookup_elem(&refused, &key);
+
+	if (earlier)
+		return earlier;
+	if (!worth_keeping(c, adopt_listener(c, r->sk)) || !(c->flags & FOLLOWED))
+		return NULL;
+	c->flags |= ANNOUNCED;
+	c->flags &= ~VIA_LISTENER; /* it is the listener's own event */
+	c->troubled = 1;
+	any_refused = true;
+	bpf_map_update_elem(&refused, &key, c, BPF_ANY);
+	return bpf_map_lookup_elem(&refused, &key);
+}
+
+/* A SYN, with what was counted while it was handled. */
+static void record_refused_syn(const struct refusing *r, struct sk_buff *skb)
+{
+	u64 now_ns = bpf_ktime_get_ns();
+	struct refusal_totals *totals;
+	struct connection c, *kept;
+	struct tcp_header tcp;
+
+	if (!modes.armed)
+		return;
+	totals = totals_of(r);
+	if (!totals)
+		return;
+	add_up(totals, &r->counts, REFUSED_SYN);
+	begin_connection(&c, NULL, ROLE_LISTENER, now_ns);
+	if (!read_segment_tuple(&c, skb, &tcp))
+		return;
+	c.netns = BPF_CORE_READ(r->net, ns.inum);
+	c.peer_isn = bpf_ntohl(tcp.seq);
+	if (!may_record(totals, c.peer_isn, now_ns))
+		return;
+	kept = keep_refused(&c, r);
+	if (!kept)
+		return;
+	if (r->counts.cookies) {
+		if (!r->counts.overflows)
+			kept->flags |= COOKIE_SENT;
+		record_refusal_of(kept, r, &tcp, REFUSED_COOKIE, &totals->untold[REFUSED_COOKIE]);
+	}
+	if (r->counts.queue_drops)
+		record_refusal_of(kept, r, &tcp, REFUSED_DROP, &totals->untold[REFUSED_DROP]);
+	if (r->counts.overflows)
+		record_refusal_of(kept, r, &tcp, REFUSED_SYN, &totals->untold[REFUSED_SYN]);
+}
+
+/*
+ * Requests whose final ACK was refused, by the server's number, which all of the client's segments have in common.
+ *
+ * Inserted: by a refusal whose request was found by both numbers. Deleted: LRU only.
+ * Read by:  the next refusal, which may be of data.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct syn_key);
+	__type(value, u64); /* isn_pair */
+} refused_acks SEC(".maps");
+
+/* The pair of numbers of the request that a segment is for. The client's is not known by what follows the final ACK. */
+static u64 pair_of_segment(const struct connection *c, const struct tcp_header *tcp)
+{
+	u32 isn = bpf_ntohl(tcp->ack_seq) - 1;
+	u64 pair = isn_pair(bpf_ntohl(tcp->seq) - 1, isn), *known;
+	struct syn_key key = {
+		.netns = c->netns, .isn = isn, .local_port = c->local_port, .remote_port = c->remote_port,
+	};
+
+	known = bpf_map_lookup_elem(&refused_acks, &key);
+	if (known)
+		return *known;
+	bpf_map_update_elem(&refused_acks, &key, &pair, BPF_ANY);
+	return pair;
+}
+
+/* c: the segment's ends. The request that it would have completed, or that there would have been but for a SYN cookie. */
+static struct connection *request_of(struct connection *c, const struct refusing *r, u64 pair)
+{
+	struct connection *request = bpf_map_lookup_elem(&requests, &pair);
+
+	if (request)
+		return request;
+	c->peer_isn = pair >> 32;
+	c->isn = pair;
+	if (!worth_keeping(c, adopt_listener(c, r->sk)))
+		return NULL;
+	resume_refused(c);
+	if (take_cookie(r->net))
+		c->flags |= COOKIE_SENT;
+	c->flags |= ANNOUNCED;
+	c->troubled = 1;
+	bpf_map_update_elem(&requests, &pair, c, BPF_ANY);
+	return bpf_map_lookup_elem(&requests, &pair);
+}
+
+/* A final ACK, or data that followed it, with what was counted while it was handled. pair: 0 where nobody knows. */
+static void record_refused_ack(const struct refusing *r, struct sk_buff *skb, u64 pair)
+{
+	u64 now_ns = bpf_ktime_get_ns();
+	struct refusal_totals *totals;
+	struct connection c, *request;
+	struct tcp_header tcp;
+
+	if (!modes.armed)
+		return;
+	totals = totals_of(r);
+	if (!totals)
+		return;
+	add_up(totals, &r->counts, REFUSED_ACK);
+	begin_connection(&c, NULL, ROLE_SERVER, now_ns);
+	if (!read_segment_tuple(&c, skb, &tcp))
+		return;
+	c.netns = BPF_CORE_READ(r->net, ns.inum);
+	if (!pair)
+		pair = pair_of_segment(&c, &tcp);
+	if (!may_record(totals, pair >> 32, now_ns))
+		return;
+	request = request_of(&c, r, pair);
+	if (!request || !(request->flags & FOLLOWED))
+		return;
+	note_trouble(request, NULL);
+	record_refusal_of(request, r, &tcp, REFUSED_ACK, &totals->untold[REFUSED_ACK]);
+}
+
+/* ---- where functions can be hooked: the listener is told, and the look before says what was counted by others ---- */
+
+/* Before a listener handles a segment. What has been counted since the last look went unseen; nobody knows whose it was. */
+static void enter_listener(struct sock *sk)
+{
+	struct refusing unseen = { .net = BPF_CORE_READ(sk, __sk_common.skc_net.net) };
+	struct refusal_totals *totals;
+
+	if (!take_refusals(unseen.net, &unseen.counts) || !unseen.counts.known || !modes.armed)
+		return;
+	totals = totals_of(&unseen);
+	if (totals)
+		add_up(totals, &unseen.counts, REFUSED_SYN);
+}
+
+/* After that. False: there was nothing to refuse. */
+static bool leave_listener(struct refusing *r, struct sock *sk)
+{
+	r->net = BPF_CORE_READ(sk, __sk_common.skc_net.net);
+	r->sk = sk;
+	if (!take_refusals(r->net, &r->counts))
+		return false;
+	r->listener = know_listener(sk);
+	return true;
+}
+
+/*
+ * With tcp_syncookies at 2 every SYN is counted as if the queue were full (tcp_conn_request), which is no event.
+ */
+static void forget_routine_cookies(struct refusing *r)
+{
+	if (r->counts.cookies && BPF_CORE_READ(r->net, ipv4.sysctl_tcp_syncookies) == 2 && r->sk && !syn_queue_is_full(r->sk))
+		r->counts.cookies = 0;
+}
+
+static void record_conn_request(struct sock *sk, struct sk_buff *skb)
+{
+	struct refusing r = {};
+
+	if (!leave_listener(&r, sk))
+		return;
+	forget_routine_cookies(&r);
+	record_refused_syn(&r, skb);
+}
+
+/* tcp_check_req or tcp_get_cookie_sock is about to make a child for a final ACK, or for what followed one. */
+static void enter_final_ack(struct sock *sk, struct request_sock *req)
+{
+	struct cpu_notes *notes = notes_of_this_cpu();
+
+	enter_listener(sk);
+	if (notes)
+		notes->final_ack = pair_of_request(req);
+}
+
+/* And is done; the request may be gone. */
+static void record_final_ack(struct sock *sk, struct sk_buff *skb)
+{
+	struct cpu_notes *notes = notes_of_this_cpu();
+	struct refusing r = {};
+
+	if (notes && leave_listener(&r, sk))
+		record_refused_ack(&r, skb, notes->final_ack);
+}
+
+/* ---- where only tracepoints can be: the listener has to be found ---- */
+
+/* How well a listener fits a segment, in the order in which one is preferred (compute_score); 0: not at all. */
+enum fit {
+	FIT_NOT,
+	FIT_WILDCARD_V6, /* of IPv6, for a segment of IPv4 */
+	FIT_WILDCARD,
+	FIT_ADDRESS,
+};
+
+static bool is_unspecified(const u32 *words)
+{
+	return !words[0] && !words[1] && !words[2] && !words[3];
+}
+
+static u8 fit_of(struct sock *sk, const struct connection *c)
+{
+	const u32 *to = (const u32 *)c->local;
+	u32 bound[4] = {};
+
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET) {
+		bound[0] = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
+		if (c->family != AF_INET)
+			return FIT_NOT;
+		if (!bound[0])
+			return FIT_WILDCARD;
+		return bound[0] == to[0] ? FIT_ADDRESS : FIT_NOT;
+	}
+	BPF_CORE_READ_INTO(&bound, sk, __sk_common.skc_v6_rcv_saddr.in6_u.u6_addr8);
+	if (c->family == AF_INET6) {
+		if (is_unspecified(bound))
+			return FIT_WILDCARD;
+		return bound[0] == to[0] && bound[1] == to[1] && bound[2] == to[2] && bound[3] == to[3] ? FIT_ADDRESS : FIT_NOT;
+	}
+	if (is_unspecified(bound))
+		return BPF_CORE_READ_BITFIELD_PROBED(sk, __sk_common.skc_ipv6only) ? FIT_NOT : FIT_WILDCARD_V6;
+	return !bound[0] && !bound[1] && bound[2] == bpf_htonl(0xffff) && bound[3] == to[0] ? FIT_ADDRESS : FIT_NOT;
+}
+
+/* Drops of a listener that no refusal has explained so far. */
+static u32 unexplained_drops(struct listener *listener, struct sock *sk)
+{
+	s32 drops = drops_of(sk) - listener->drops;
+
+	if (drops >= 0)
+		return drops;
+	listener->drops += drops; /* one was taken for its own that was another's */
+	return 0;
+}
+
+/* Of listeners that fit equally well, the one that can have refused: its queue is full, its drops have gone up. */
+static u32 suspicion(struct listener *listener, struct sock *sk, const struct refusal_counts *counts)
+{
+	bool full = counts->overflows ? accept_queue_is_full(sk) : syn_queue_is_full(sk);
+	bool dropped = (counts->overflows || counts->queue_drops) && unexplained_drops(listener, sk);
+
+	return full << 1 | dropped;
+}
+
+/* Finds, among the listeners of the port, the one that a segment was for; c has the segment's ends. */
+static void find_listener(struct refusing *r, const struct connection *c)
+{
+	struct port_slot key = { .netns = c->netns, .port = c->local_port };
+	u32 best = 0;
+
+	for (u16 slot = 0; slot < LISTENERS_A_PORT; slot++) {
+		struct listener *listener;
+		struct sock *sk;
+		u64 *found;
+		u32 score;
+
+		key.slot = slot;
+		found = bpf_map_lookup_elem(&listeners_by_port, &key);
+		if (!found)
+			continue;
+		listener = bpf_map_lookup_elem(&listeners, found);
+		if (!listener)
+			continue;
+		sk = (struct sock *)*found;
+		if (BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_LISTEN)
+			continue;
+		score = fit_of(sk, c) << 2;
+		if (!score)
+			continue;
+		score |= suspicion(listener, sk, &r->counts);
+		if (score < best)
+			continue;
+		r->ambiguous = score == best;
+		if (score == best)
+			continue;
+		best = score;
+		r->sk = sk;
+		r->listener = listener;
+	}
+}
+
+static u64 at_most(u64 n, u64 most)
+{
+	return n < most ? n : most;
+}
+
+/*
+ * What of the counts is the listener's own, and not left over from a refusal that went unseen. When they have not been
+ * looked at before, that is as much as its own drops explain.
+ */
+static void keep_own(struct refusing *r)
+{
+	u64 drops = unexplained_drops(r->listener, r->sk);
+	struct refusal_counts *counts = &r->counts;
+
+	if (counts->known && !drops)
+		drops = 1; /* another CPU's refusal was explained by it, or what it counts is behind */
+	counts->overflows = at_most(counts->overflows, drops);
+	counts->queue_drops = at_most(counts->queue_drops, drops - counts->overflows);
+	counts->cookies = at_most(counts->cookies, syn_queue_is_full(r->sk) || counts->known);
+	r->listener->drops += counts->overflows + counts->queue_drops;
+}
+
+static void leave_to_nobody(const struct refusing *r, const struct refusal_counts *all, u8 overflow)
+{
+	struct refusing rest = { .net = r->net };
+	struct refusal_totals *totals;
+
+	rest.counts.overflows = all->overflows - r->counts.overflows;
+	rest.counts.queue_drops = all->queue_drops - r->counts.queue_drops;
+	rest.counts.cookies = all->cookies - r->counts.cookies;
+	if (!all->known || !modes.armed || !(rest.counts.overflows || rest.counts.queue_drops || rest.counts.cookies))
+		return;
+	totals = totals_of(&rest);
+	if (totals)
+		add_up(totals, &rest.counts, overflow);
+}
+
+#define SKB_DST_NOREF 1
+
+/* The namespace of a segment that came in: the device is forgotten once its listener is found, the route is not. */
+static struct net *net_of_segment(struct sk_buff *skb)
+{
+	struct net_device *dev = BPF_CORE_READ(skb, dev);
+	struct dst_entry *dst;
+
+	if (!dev) {
+		dst = (struct dst_entry *)(BPF_CORE_READ(skb, _skb_refdst) & ~(u64)SKB_DST_NOREF);
+		dev = dst ? BPF_CORE_READ(dst, dev) : NULL;
+	}
+	return dev ? BPF_CORE_READ(dev, nd_net.net) : NULL;
+}
+
+/* A segment was handled by a listener, if by anybody, and is freed: a SYN, or an ACK that found no room. */
+static void record_freed(struct sk_buff *skb, bool is_syn)
+{
+	struct refusing r = { .net = net_of_segment(skb) };
+	struct refusal_counts all;
+	struct connection c;
+	struct tcp_header tcp;
+
+	if (!take_refusals(r.net, &r.counts))
+		return;
+	__builtin_memset(&c, 0, sizeof(c));
+	if (!read_segment_tuple(&c, skb, &tcp))
+		return;
+	c.netns = BPF_CORE_READ(r.net, ns.inum);
+	all = r.counts;
+	find_listener(&r, &c);
+	if (r.listener)
+		keep_own(&r);
+	else if (!r.counts.known)
+		return; /* long ago, for all that is known */
+	leave_to_nobody(&r, &all, is_syn ? REFUSED_SYN : REFUSED_ACK);
+	forget_routine_cookies(&r);
+	if (!r.counts.overflows && !r.counts.queue_drops && !r.counts.cookies)
+		return;
+	if (is_syn)
+		record_refused_syn(&r, skb);
+	else
+		record_refused_ack(&r, skb, 0);
+}
+
+/* By now the timer has been set up of the request that was made for the SYN before. */
+static void learn_from_last_request(void)
+{
+	struct cpu_notes *notes;
+
+	if (timer_functions.request)
+		return;
+	notes = notes_of_this_cpu();
+	if (notes && notes->request)
+		learn_request_timer((struct request_sock *)notes->request);
+}
+
+/* tcp_rcv_state_process frees a SYN by consume_skb whatever became of it; the device is forgotten by then (tcp_v4_rcv). */
+static void record_consumed(struct sk_buff *skb)
+{
+	if (BPF_CORE_READ(skb, dev) || !BPF_CORE_READ(skb, _skb_refdst))
+		return;
+	if (!is_tcp_segment(skb, TCP_FLAG_SYN | TCP_FLAG_ACK | TCP_FLAG_RST, TCP_FLAG_SYN))
+		return;
+	learn_from_last_request();
+	record_freed(skb, true);
+}
+
+/* An ACK that its listener refuses is dropped. */
+static void record_dropped(struct sk_buff *skb)
+{
+	if (!BPF_CORE_READ(skb, _skb_refdst))
+		return;
+	if (is_tcp_segment(skb, TCP_FLAG_SYN | TCP_FLAG_ACK | TCP_FLAG_RST, TCP_FLAG_ACK))
+		record_freed(skb, false);
+}
+
+#endif
