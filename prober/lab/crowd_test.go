@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"encoding/binary"
 	"net/netip"
 	"testing"
 	"time"
@@ -74,64 +73,24 @@ func TestSlowDelaysAreSpread(t *testing.T) {
 	}
 }
 
-// syn is a packet that opens a connection.
-func syn(source, destination netip.Addr, sequence uint32) []byte {
-	segment := make([]byte, tcpHeader)
-	binary.BigEndian.PutUint16(segment[0:], 40000)
-	binary.BigEndian.PutUint16(segment[2:], 80)
-	binary.BigEndian.PutUint32(segment[4:], sequence)
-	segment[12], segment[13] = tcpHeader/4<<4, 0x02
-	return joinIP(source, destination, segment)
-}
-
-func TestSYNACKAnswersASYN(t *testing.T) {
-	for _, ends := range [][2]string{{"192.0.2.1", "192.0.2.2"}, {"2001:db8::1", "2001:db8::2"}} {
-		client, server := netip.MustParseAddr(ends[0]), netip.MustParseAddr(ends[1])
-		answer, from, ok := synACK(syn(client, server, 4294967295))
-		if !ok || from != server {
-			t.Fatalf("a SYN to %v is answered by %v, %v", server, from, ok)
-		}
-		source, destination, segment, ok := splitIP(answer)
-		if !ok || source != server || destination != client {
-			t.Fatalf("the answer is from %v to %v, %v", source, destination, ok)
-		}
-		ports := [2]uint16{binary.BigEndian.Uint16(segment), binary.BigEndian.Uint16(segment[2:])}
-		if acked := binary.BigEndian.Uint32(segment[8:]); ports != [2]uint16{80, 40000} || acked != 0 || segment[13] != 0x12 {
-			t.Errorf("ports %v, acknowledges %d, flags %#x; want 80, 40000, 0 and SYN and ACK", ports, acked, segment[13])
-		}
-		// With its checksum in place, a segment sums up to nothing.
-		if rest := tcpChecksum(source, destination, segment); rest != 0 {
-			t.Errorf("the checksum is off by %#x", rest)
+func TestSlowTargetsCompleteHandshakesAndNothingElse(t *testing.T) {
+	later := func(netip.Addr) time.Duration { return time.Minute }
+	for _, ends := range [][2]string{{"192.0.2.1:40000", "192.0.2.2:80"}, {"[2001:db8::1]:40000", "[2001:db8::2]:80"}} {
+		syn := Segment{Source: netip.MustParseAddrPort(ends[0]), Destination: netip.MustParseAddrPort(ends[1]), Seq: 4294967295, Flags: FlagSYN}
+		for _, repeated := range []bool{false, true} {
+			replies := slowSYNACK(syn, later)
+			if len(replies) != 1 || replies[0].After != time.Minute {
+				t.Fatalf("a SYN to %s is answered by %+v; want one segment after a minute", ends[1], replies)
+			}
+			got := replies[0].Packet.(*Segment)
+			if got.Source != syn.Destination || got.Destination != syn.Source || got.Flags != FlagSYN|FlagACK || got.Ack != 0 || got.Seq != 0 {
+				t.Errorf("repeated %t: the answer is %+v; want a SYN-ACK of sequence number 0", repeated, got)
+			}
 		}
 	}
-}
-
-func TestOnlySYNsAreAnswered(t *testing.T) {
-	client, server := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
-	whole := syn(client, server, 1)
-	for n := range whole {
-		if _, _, ok := synACK(whole[:n]); ok {
-			t.Errorf("the first %d bytes of a SYN are answered", n)
-		}
-	}
-	for _, flags := range []byte{0x10, 0x12, 0x04, 0x11} {
-		packet := syn(client, server, 1)
-		packet[ipv4Header+13] = flags
-		if _, _, ok := synACK(packet); ok {
+	for _, flags := range []TCPFlags{FlagACK, FlagSYN | FlagACK, FlagRST, FlagFIN | FlagACK} {
+		if replies := slowSYNACK(Segment{Flags: flags}, later); replies != nil {
 			t.Errorf("a segment with the flags %#x is answered", flags)
 		}
 	}
-}
-
-func FuzzSYNACK(f *testing.F) {
-	f.Add(syn(netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), 1))
-	f.Add(syn(netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2"), 1))
-	f.Fuzz(func(t *testing.T, packet []byte) {
-		if answer, from, ok := synACK(packet); ok {
-			source, _, _, ok := splitIP(answer)
-			if !ok || source != from {
-				t.Errorf("%x is answered by %x, from %v", packet, answer, from)
-			}
-		}
-	})
 }

@@ -37,21 +37,27 @@ func (h *Host) Tunnel(ctx context.Context, addrs []netip.Prefix, respond Respond
 }
 
 func (h *Host) tunnel(ctx context.Context, addrs []netip.Prefix, respond Responder) error {
-	name := h.nextInterface()
-	file, err := h.openTUN(name)
+	name, err := h.startTunnel(respond)
 	if err != nil {
 		return err
+	}
+	return h.addAddrs(ctx, name, addrs, linkLocalA)
+}
+
+// startTunnel gives the host its next interface, up but without addresses.
+func (h *Host) startTunnel(respond Responder) (name string, err error) {
+	name = h.nextInterface()
+	file, err := h.openTUN(name)
+	if err != nil {
+		return "", err
 	}
 	t := &tunnel{file: file, respond: respond, closing: make(chan struct{})}
 	t.wg.Go(t.serve)
 	if err := h.network.onClose(t.close); err != nil {
-		return err
+		return "", err
 	}
 	// Its carrier is there from the beginning, so that it need not be awaited.
-	if err := h.setUp(name); err != nil {
-		return err
-	}
-	return h.addAddrs(ctx, name, addrs, linkLocalA)
+	return name, h.setUp(name)
 }
 
 // openTUN makes an interface that goes when the file is closed. What is read is what leaves by it.
