@@ -39,8 +39,9 @@ type ward struct {
 	host   *lab.Host
 	client net.Conn
 	server net.Conn
-	port   uint16 // the server's
-	fd     int    // the client's
+	port   uint16         // the server's
+	to     netip.AddrPort // where to connect; without kill
+	fd     int            // the client's
 	cookie uint64
 
 	said []prediction
@@ -146,8 +147,12 @@ func TestSocketsDieWhenItWasSaid(t *testing.T) {
 	var wards []*ward
 	for i := range dyings {
 		for _, address := range []string{"127.0.0.1", "::1"} {
-			wards = append(wards, dyings[i].begin(t, address))
+			wards = append(wards, dyings[i].prepare(t, address))
 		}
+	}
+	for _, w := range wards {
+		w.begin(t)
+		predict(t, l, wards)
 	}
 	for deadline := host.Monotonic() + patience; slices.ContainsFunc(wards, (*ward).lives); {
 		if host.Monotonic() > deadline {
@@ -166,35 +171,46 @@ func (w *ward) lives() bool { return w.died == 0 }
 // smallBuffer is a receive buffer that is soon full.
 const smallBuffer = 16 << 10
 
-// begin makes the connection that is to die.
-func (d *dying) begin(t *testing.T, address string) *ward {
+// prepare makes all that takes its time.
+func (d *dying) prepare(t *testing.T, address string) *ward {
 	t.Helper()
-	w := &ward{dying: d, name: d.name + "/" + address, host: newHost(t)}
+	return d.prepareIn(t, newHost(t), address)
+}
+
+func (d *dying) prepareIn(t *testing.T, h *lab.Host, address string) *ward {
+	t.Helper()
+	w := &ward{dying: d, name: d.name + "/" + address, host: h}
 	for name, value := range d.sysctls {
 		if err := w.host.Sysctl(name, value); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if d.kill == nil {
-		w.connect(t, address)
+		w.to = netip.MustParseAddrPort(listen(t, w.host, net.JoinHostPort(address, "0")).Addr().String())
+		w.port = w.to.Port()
+		w.silence(t)
 	} else {
 		w.establish(t, address)
+	}
+	return w
+}
+
+// begin brings the connection into the state that the kernel is to end.
+func (w *ward) begin(t *testing.T) {
+	t.Helper()
+	if w.kill == nil {
+		w.fd = startConnect(t, w.host, w.to, w.setOptions)
+		t.Cleanup(func() { unix.Close(w.fd) })
+	} else if err := w.setOptions(w.fd); err != nil {
+		t.Fatal(err)
 	}
 	var err error
 	if w.cookie, err = unix.GetsockoptUint64(w.fd, unix.SOL_SOCKET, unix.SO_COOKIE); err != nil {
 		t.Fatal(err)
 	}
-	return w
-}
-
-// connect begins a connection to a server that is silent from the beginning.
-func (w *ward) connect(t *testing.T, address string) {
-	t.Helper()
-	to := netip.MustParseAddrPort(listen(t, w.host, net.JoinHostPort(address, "0")).Addr().String())
-	w.port = to.Port()
-	w.silence(t)
-	w.fd = startConnect(t, w.host, to, w.setOptions)
-	t.Cleanup(func() { unix.Close(w.fd) })
+	if w.kill != nil {
+		w.kill(t, w)
+	}
 }
 
 func (w *ward) establish(t *testing.T, address string) {
@@ -205,9 +221,8 @@ func (w *ward) establish(t *testing.T, address string) {
 	w.port = netip.MustParseAddrPort(w.server.LocalAddr().String()).Port()
 	raw(t, w.client.(syscall.Conn), func(fd int) error {
 		w.fd = fd
-		return w.setOptions(fd)
+		return nil
 	})
-	w.kill(t, w)
 }
 
 func (w *ward) setOptions(fd int) error {
@@ -259,7 +274,7 @@ func predict(t *testing.T, l *tracer.SocketLister, wards []*ward) {
 		byCookie[w.cookie] = w
 	}
 	err := l.Held(func(s *sockets.Socket) {
-		if w := byCookie[s.Cookie]; w != nil && w.lives() {
+		if w := byCookie[s.Cookie]; s.Cookie != 0 && w != nil && w.lives() {
 			w.said = append(w.said, prediction{s.Mono, s, s.Forecast(hz(t))})
 		}
 	})
