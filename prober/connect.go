@@ -17,7 +17,12 @@ import (
 const (
 	gaveUpTimeout     = "timeout"
 	gaveUpInterrupted = "interrupted"
+	gaveUpSuperseded  = "superseded"
 )
+
+// ErrSuperseded is the cause with which to cancel the ctx of a [Connect] when another one of the same purpose has won: the
+// loser of a race gives up for that reason.
+var ErrSuperseded = errors.New("superseded by another connect")
 
 // Connect makes one TCP connection and tells how it went. A connection that fails is a result; an error means that
 // there was not even a try: an option that the kernel refuses, no file descriptor, a source that is not ours, or a ctx
@@ -287,7 +292,11 @@ func (p *probe) takeQueued() {
 // giveUp notes why the deadline passed.
 func (p *probe) giveUp(ctx context.Context) {
 	p.result.GaveUp = gaveUpTimeout
-	if ctx.Err() != nil && !p.timedOut() {
+	switch {
+	case ctx.Err() == nil || p.timedOut():
+	case errors.Is(context.Cause(ctx), ErrSuperseded):
+		p.result.GaveUp = gaveUpSuperseded
+	default:
 		p.result.GaveUp = gaveUpInterrupted
 	}
 }

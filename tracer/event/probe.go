@@ -26,8 +26,8 @@ type Probe struct {
 	Errno     Errno // of connect() or SO_ERROR; 0 when Connected or GaveUp
 	// Synchronous says that connect() itself returned Errno, so no SYN was answered, and perhaps none was sent.
 	Synchronous bool
-	// GaveUp says why the probe closed the socket before there was an outcome: "timeout" (--timeout) or
-	// "interrupted"; empty when there was an outcome.
+	// GaveUp says why the probe closed the socket before there was an outcome: "timeout" (--timeout), "interrupted" or
+	// "superseded" (another connect won a race); empty when there was an outcome.
 	GaveUp  string
 	Timeout time.Duration // --timeout, where given
 	ICMP    *ICMP         // from the socket's error queue (IP_RECVERR)
