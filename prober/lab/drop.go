@@ -39,6 +39,9 @@ type Rule struct {
 // DropInput drops packets that arrive for the host itself.
 func (h *Host) DropInput(d Drop) (*Rule, error) { return h.drop(nftables.ChainHookInput, d) }
 
+// DropOutput drops packets that the host itself sends.
+func (h *Host) DropOutput(d Drop) (*Rule, error) { return h.drop(nftables.ChainHookOutput, d) }
+
 // DropForward drops packets that the host would pass on.
 func (h *Host) DropForward(d Drop) (*Rule, error) { return h.drop(nftables.ChainHookForward, d) }
 

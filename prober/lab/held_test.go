@@ -33,6 +33,9 @@ var endings = map[string]ending{
 		minRetrans: 2, maxRetrans: 4, state: event.StateClose},
 	"keepalive-timeout": {hold: event.ETIMEDOUT, write: event.EPIPE, min: 4 * time.Second, max: 4500 * time.Millisecond,
 		state: event.StateClose},
+	// As retransmission-timeout, but the last segment is small and passes: that makes the first retransmission a fast one.
+	"large-segments-lost": {hold: event.ETIMEDOUT, write: event.EPIPE, min: 3 * time.Second, max: 7500 * time.Millisecond,
+		minRetrans: 3, maxRetrans: 20, state: event.StateClose},
 	"recv-blocked-keepalive": {hold: event.ETIMEDOUT, write: event.EPIPE, min: 11 * time.Second, max: 12 * time.Second,
 		state: event.StateClose},
 	"recv-blocked-user-timeout": {hold: event.ETIMEDOUT, write: event.EPIPE, min: 8 * time.Second, max: 9 * time.Second,
@@ -61,7 +64,7 @@ func TestLabsOfEstablishedConnectionsEndAsTheySay(t *testing.T) {
 	// All at the same time, however few CPUs there are: no lab may disturb another.
 	var running sync.WaitGroup
 	probes := make(map[string]*probed)
-	for _, l := range slices.Concat(idleLabs, dataLabs, windowLabs) {
+	for _, l := range slices.Concat(idleLabs, dataLabs, mtuLabs, windowLabs) {
 		twin, ok := l.IPv6()
 		if !ok {
 			t.Errorf("%s has no twin over IPv6", l.Name)

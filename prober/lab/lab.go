@@ -18,9 +18,11 @@ type Lab struct {
 	Summary string   // one line
 	Steps   []string // what is set up and what then happens, in order
 	Expect  string   // the cause that a tracer should find for each target
+	Beside  []string // causes that it may find as well, which the lab is not about; Expect must be among what it finds
+	Needs   string   // what not every machine has, and that this lab cannot do without; empty for most labs
 
 	// Build sets the lab up in an empty network, but leaves the scene's NetNS to the function [Build]. What it has made
-	// when it fails is left for the network's Close.
+	// when it fails is left for the network's Close. It fails with a [NotHereError] where the machine lacks what it Needs.
 	Build func(context.Context, *Network) (*Scene, error)
 
 	ipv6 func(context.Context, *Network) (*Scene, error) // Build of the same lab over IPv6, where there is one
@@ -41,7 +43,14 @@ type Scene struct {
 	Targets []string       // what to connect to: HOST:PORT, where HOST may be a name
 	Options prober.Options // of the probe that connects: it is made in Client's namespace, and ends in seconds
 	DNS     netip.AddrPort // who resolves the targets' names, as seen from Client; the zero value where all are addresses
+	// Race says that once one target is connected, the other connects are given up: they are [prober.ErrSuperseded].
+	Race bool
 }
+
+// NotHereError says that a lab cannot be had on this machine.
+type NotHereError struct{ Why string }
+
+func (e *NotHereError) Error() string { return "not on this machine: " + e.Why }
 
 // Build sets a lab up. The network is the caller's to close. After an error nothing of it is left.
 func Build(ctx context.Context, l Lab) (*Network, *Scene, error) {

@@ -112,6 +112,9 @@ func TestBuildAndCloseLeaveNothing(t *testing.T) {
 	needKernel(t)
 	cycle := func(l Lab) {
 		n, _, err := Build(testContext(t), l)
+		if _, missing := errors.AsType[*NotHereError](err); missing && l.Needs != "" {
+			return // what there was of it must be gone, too
+		}
 		must(t, err)
 		must(t, n.Close())
 	}
@@ -239,7 +242,14 @@ func keep(l Lab) error {
 	// What the lab does once all is prepared is to hold the connection.
 	options := scene.Options
 	options.Then = append(options.Then[:max(len(options.Then)-1, 0)], hold)
-	_, err = prober.Connect(context.Background(), "", serviceV4, options, nil)
+	remote, err := netip.ParseAddrPort(scene.Targets[0])
+	if err != nil {
+		return err
+	}
+	p, err := prober.Connect(context.Background(), "", remote, options, nil)
+	if err == nil && !p.Connected {
+		err = hold(context.Background())
+	}
 	return err
 }
 
@@ -248,7 +258,9 @@ func TestNamespacesGoWithAKilledProcess(t *testing.T) {
 	t.Parallel()
 	// Connections are closed when their process is killed. In a broken network their FIN is not answered, or cannot even
 	// be sent, and the kernel repeats it, in a namespace that must not go meanwhile.
-	for _, name := range []string{"connected", "keepalive-timeout", "user-timeout-in-flight", "zero-window-timeout"} {
+	for _, name := range []string{
+		"connected", "keepalive-timeout", "ports-exhausted-time-wait", "rejected-by-icmp", "user-timeout-in-flight", "zero-window-timeout",
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			killKept(t, name)

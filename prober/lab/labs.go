@@ -9,7 +9,7 @@ import (
 )
 
 // labs are the labs there are, by topic. A new one is a row in one of these tables and its build function.
-var labs = slices.Concat(connectLabs, idleLabs, dataLabs, windowLabs)
+var labs = slices.Concat(connectLabs, localLabs, outputLabs, icmpLabs, inputLabs, patienceLabs, idleLabs, dataLabs, mtuLabs, windowLabs)
 
 // connectLabs are about making connections.
 var connectLabs = []Lab{

@@ -10,7 +10,9 @@ import (
 type site struct {
 	link   subnet // of client and server, or of client and router
 	router netip.Prefix
-	far    subnet // of router and server
+	far    subnet     // of router and server
+	beyond netip.Addr // a router somewhere between that router and the server
+	nobody netip.Addr // on the link, but no host has it
 	any    netip.Prefix
 }
 
@@ -19,12 +21,16 @@ var (
 		link:   linkV4,
 		router: netip.MustParsePrefix("192.0.2.254/24"),
 		far:    subnet{netip.MustParsePrefix("198.51.100.254/24"), netip.MustParsePrefix("198.51.100.10/24")},
+		beyond: netip.MustParseAddr("203.0.113.1"),
+		nobody: netip.MustParseAddr("192.0.2.20"),
 		any:    netip.MustParsePrefix("0.0.0.0/0"),
 	}
 	siteV6 = site{
 		link:   linkV6,
 		router: netip.MustParsePrefix("2001:db8::fe/64"),
 		far:    subnet{netip.MustParsePrefix("2001:db8:1::fe/64"), netip.MustParsePrefix("2001:db8:1::10/64")},
+		beyond: netip.MustParseAddr("2001:db8:2::1"),
+		nobody: netip.MustParseAddr("2001:db8::20"),
 		any:    netip.MustParsePrefix("::/0"),
 	}
 )
@@ -47,6 +53,28 @@ func (s site) service() netip.AddrPort { return netip.AddrPortFrom(s.link.server
 // farService is where it is when it is behind the router.
 func (s site) farService() netip.AddrPort {
 	return netip.AddrPortFrom(s.far.server.Addr(), servicePort)
+}
+
+// tunnelled is a client and a router. What the server and the network on the way to it do, is up to respond.
+func (s site) tunnelled(ctx context.Context, n *Network, respond Responder) (client, router *Host, err error) {
+	client, err = n.AddHost("client")
+	if err != nil {
+		return nil, nil, err
+	}
+	router, err = n.AddHost("router")
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := n.Connect(ctx, End{client, []netip.Prefix{s.link.client}}, End{router, []netip.Prefix{s.router}}); err != nil {
+		return nil, nil, err
+	}
+	if err := router.Forward(); err != nil {
+		return nil, nil, err
+	}
+	if err := router.Tunnel(ctx, []netip.Prefix{s.far.client}, respond); err != nil {
+		return nil, nil, err
+	}
+	return client, router, client.AddRoute(s.any, s.router.Addr())
 }
 
 // routed is a client and a server with a router between them.

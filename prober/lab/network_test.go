@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -335,12 +336,16 @@ func TestLabsLeaveTheMachinesNamespaceAlone(t *testing.T) {
 	_, err := addHost(t, newNetwork(t), "host").ForgetIdle(time.Second, ForgetWithReset)
 	must(t, err)
 	before := machine(t)
-	labs := Labs()
+	// Where this lab can be had at all, the machine is at its disposal.
+	labs := slices.DeleteFunc(Labs(), func(l Lab) bool { return l.Name == "conntrack-full" })
 	if testing.Short() {
 		labs = labs[:3]
 	}
 	for _, l := range labs {
 		n, scene, err := Build(testContext(t), l)
+		if _, missing := errors.AsType[*NotHereError](err); missing && l.Needs != "" {
+			continue
+		}
 		must(t, err)
 		_, err = scene.Client.DropInput(Drop{Port: 1})
 		must(t, err)

@@ -140,14 +140,6 @@ func TestKernelsTakeARespondersSegmentsAndErrors(t *testing.T) {
 	}
 }
 
-// adminProhibited is the error of a router whose firewall forbids a segment.
-func adminProhibited(from netip.Addr, s Segment) *ICMPError {
-	if from.Is4() {
-		return &ICMPError{From: from, Type: 3, Code: 13, About: s}
-	}
-	return &ICMPError{From: from, Type: 1, Code: 1, About: s}
-}
-
 func TestKernelsDropABadChecksum(t *testing.T) {
 	needKernel(t)
 	t.Parallel()

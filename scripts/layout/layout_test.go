@@ -106,6 +106,9 @@ func TestPurePackagesTouchNothing(t *testing.T) {
 
 func TestOnlyTheTracerKnowsBPF(t *testing.T) {
 	for _, p := range packages(t) {
+		if p.ImportPath == module+"prober/lab" {
+			continue // a policy that forbids a connect is a BPF program, and one of the failures on demand
+		}
 		if !strings.HasPrefix(p.ImportPath, module+"prober") && p.ImportPath != module+"tracer/host" {
 			continue
 		}
