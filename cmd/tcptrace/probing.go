@@ -43,11 +43,22 @@ type probing struct {
 	resolver prober.Resolver
 	family   prober.Family
 	repeat   repeatFlags
+	race     bool // the first connect that succeeds ends all others, as with Happy Eyeballs
+}
+
+// turn is one of the repeated connects to all targets: where to tell of it, and how to end it.
+type turn struct {
+	run     int
+	feed    *feed
+	session *session
+	end     context.CancelCauseFunc
 }
 
 // run carries the plan out and tells the feed's session about it. It returns when every connect has ended, which an
 // ended ctx hastens; its error is about a connect that could not even be tried.
 func (p *probing) run(ctx context.Context, f *feed, s *session) error {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
 	var all sync.WaitGroup
 	failures := make(chan error, 1)
 	next := time.NewTimer(0)
@@ -63,7 +74,7 @@ func (p *probing) run(ctx context.Context, f *feed, s *session) error {
 		next.Reset(p.repeat.Interval)
 		for _, t := range p.targets {
 			all.Go(func() {
-				if err := p.probe(ctx, t, run, f, s); err != nil {
+				if err := p.probe(ctx, t, turn{run, f, s, end}); err != nil {
 					select {
 					case failures <- err:
 					default: // one sentence is enough
@@ -82,17 +93,17 @@ func (p *probing) run(ctx context.Context, f *feed, s *session) error {
 }
 
 // probe looks a target up and connects to all its addresses at once.
-func (p *probing) probe(ctx context.Context, t target, run int, f *feed, s *session) error {
+func (p *probing) probe(ctx context.Context, t target, turn turn) error {
 	resolution := p.resolver.Resolve(ctx, t.host, p.family)
 	if ctx.Err() != nil && len(resolution.Addresses) == 0 {
 		return nil // interrupted: that says nothing about the name
 	}
 	resolution.Target = t.text
-	f.do(func() { s.handleResolution(&resolution, host.Monotonic()) })
+	turn.feed.do(func() { turn.session.handleResolution(&resolution, host.Monotonic()) })
 	var addresses sync.WaitGroup
 	errs := make([]error, len(resolution.Addresses))
 	for i, address := range resolution.Addresses {
-		addresses.Go(func() { errs[i] = p.connect(ctx, t, address, run, &resolution, f, s) })
+		addresses.Go(func() { errs[i] = p.connect(ctx, t, address, &resolution, turn) })
 	}
 	addresses.Wait()
 	for _, err := range errs {
@@ -103,13 +114,16 @@ func (p *probing) probe(ctx context.Context, t target, run int, f *feed, s *sess
 	return nil
 }
 
-func (p *probing) connect(ctx context.Context, t target, address netip.Addr, run int, r *event.Resolution, f *feed, s *session) error {
+func (p *probing) connect(ctx context.Context, t target, address netip.Addr, r *event.Resolution, turn turn) error {
 	probe, err := prober.Connect(ctx, t.text, netip.AddrPortFrom(address, t.port), p.options, nil)
 	if err != nil {
 		return err
 	}
-	probe.Run = run
+	if p.race && probe.Connected {
+		turn.end(prober.ErrSuperseded)
+	}
+	probe.Run = turn.run
 	probe.Resolve = r.Took
-	f.do(func() { s.handleProbe(probe) })
+	turn.feed.do(func() { turn.session.handleProbe(probe) })
 	return nil
 }

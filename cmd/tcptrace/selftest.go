@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -25,8 +26,8 @@ func newSelftestCommand(a *app) *cobra.Command {
 		Use:   "selftest [flags]",
 		Short: "Run every lab on this kernel and compare the verdict with the expected one",
 		Long: `Run every lab on this kernel, all at the same time, and compare each verdict with the expected one. A verdict is
-degraded when it has doubts: something that would make it certain cannot be seen here. The exit status is 1 when a
-verdict is wrong.`,
+degraded when it has doubts: something that would make it certain cannot be seen here. A lab that needs what this
+machine has not got is not run, and says so. The exit status is 1 when a verdict is wrong.`,
 		Example: `  sudo tcptrace selftest
   sudo tcptrace selftest -o json`,
 		Args: noArguments,
@@ -89,7 +90,7 @@ func newTrials(ctx context.Context, m meta) []*trial {
 	var trials []*trial
 	var built sync.WaitGroup
 	for _, l := range lab.Labs() {
-		t := &trial{lab: l, judge: judge{expect: l.Expect}}
+		t := &trial{lab: l, judge: judge{expect: l.Expect, beside: l.Beside}}
 		t.session = newSession(m, nil, &t.judge)
 		trials = append(trials, t)
 		built.Go(func() { t.build(ctx) })
@@ -173,42 +174,94 @@ func (r *router) advance(now time.Duration) {
 
 // report prints a table, and decides the exit status.
 func (c *selftestCommand) report(a *app, trials []*trial) error {
-	wrong := 0
+	wrong, notRun := 0, 0
 	paint := c.output.painter(a.stdout)
 	if c.output.Format == formatText {
-		fmt.Fprintf(a.stdout, "%-26s %-26s %-26s %8s\n", "lab", "expected", "verdict", "seconds")
+		fmt.Fprintf(a.stdout, "%-35s %-26s %-26s %8s\n", "lab", "expected", "verdict", "seconds")
 	}
 	for _, t := range trials {
 		t.session.finish(host.Monotonic(), false)
-		ok := t.err == nil && t.judge.ok()
-		if !ok {
+		switch t.result() {
+		case trialNotRun:
+			notRun++
+		case trialWrong:
 			wrong++
 		}
 		if c.output.Format == formatJSON {
-			a.printLine(labLine{Type: typeLab, Name: t.lab.Name, Expected: t.lab.Expect, Cause: t.judge.said(), OK: &ok,
-				Degraded: t.judge.degraded, Seconds: t.took.Seconds()})
+			a.printLine(t.line())
 			continue
 		}
-		fmt.Fprintln(a.stdout, t.row(paint, ok))
+		fmt.Fprintln(a.stdout, t.row(paint))
 	}
+	ran := len(trials) - notRun
 	if wrong > 0 {
-		return &exitError{status: exitFailed, err: fmt.Errorf("%d of %d labs were not judged as expected on this kernel", wrong, len(trials))}
+		return &exitError{status: exitFailed, err: fmt.Errorf("%d of %d labs were not judged as expected on this kernel", wrong, ran)}
 	}
 	if c.output.Format == formatText {
-		fmt.Fprintf(a.stdout, "all %d labs were judged as expected\n", len(trials))
+		fmt.Fprintf(a.stdout, "all %d labs were judged as expected%s\n", ran, notRunNote(notRun))
 	}
 	return nil
 }
 
-func (t *trial) row(paint painter, ok bool) string {
+func notRunNote(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %d could not be run on this machine", n)
+}
+
+// trialResult is what came of a lab.
+type trialResult uint8
+
+const (
+	trialWrong trialResult = iota
+	trialOK
+	trialNotRun
+)
+
+// missing says why the lab cannot be had here, if that is so.
+func (t *trial) missing() (why string, ok bool) {
+	err, ok := errors.AsType[*lab.NotHereError](t.err)
+	if !ok {
+		return "", false
+	}
+	return err.Why, true
+}
+
+func (t *trial) result() trialResult {
+	_, missing := t.missing()
+	switch {
+	case missing:
+		return trialNotRun
+	case t.err == nil && t.judge.ok():
+		return trialOK
+	}
+	return trialWrong
+}
+
+func (t *trial) line() labLine {
+	line := labLine{Type: typeLab, Name: t.lab.Name, Expected: t.lab.Expect}
+	if why, missing := t.missing(); missing {
+		line.NotRun = why
+		return line
+	}
+	ok := t.result() == trialOK
+	line.Cause, line.OK, line.Degraded, line.Seconds = t.judge.said(), &ok, t.judge.degraded, t.took.Seconds()
+	return line
+}
+
+func (t *trial) row(paint painter) string {
 	said, how, tone := t.judge.said(), "ok", good
+	if why, missing := t.missing(); missing {
+		return fmt.Sprintf("%-35s %-26s %s: %s", t.lab.Name, t.lab.Expect, paint.paint(warning, "not run"), escape(why))
+	}
 	switch {
 	case t.err != nil:
 		said, how, tone = escape(t.err.Error()), "FAILED", bad
-	case !ok:
+	case t.result() == trialWrong:
 		how, tone = "WRONG", bad
 	case t.judge.degraded:
 		how, tone = "ok, with doubts", warning
 	}
-	return fmt.Sprintf("%-26s %-26s %-26s %8.2f  %s", t.lab.Name, t.lab.Expect, said, t.took.Seconds(), paint.paint(tone, how))
+	return fmt.Sprintf("%-35s %-26s %-26s %8.2f  %s", t.lab.Name, t.lab.Expect, said, t.took.Seconds(), paint.paint(tone, how))
 }
