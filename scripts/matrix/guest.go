@@ -67,6 +67,10 @@ func setUpWorld() error {
 	if err := os.WriteFile("/proc/sys/kernel/modprobe", []byte("/sbin/modprobe"), 0); err != nil {
 		return err
 	}
+	// What programs load by themselves, as nothing in the kernel asks for it: iptables does that.
+	if status := runModprobe([]string{"ip_tables"}); status != 0 {
+		fmt.Println("init: this kernel has no legacy tables, or has them built in")
+	}
 	if err := unix.Sethostname([]byte("guest")); err != nil {
 		return err
 	}

@@ -84,9 +84,10 @@ func (s *settings) testStep(suite suite, mechanism, run string, skip ...string) 
 	return step{Name: suite.pkg, Mechanism: mechanism, Args: args, Dir: suite.dir(), Env: environment(mechanism), Timeout: 5 * time.Minute}
 }
 
-// environment makes tests that could be skipped fail, and restricts the mechanisms.
+// environment makes tests that could be skipped fail, lets labs change settings of the whole guest, and restricts the
+// mechanisms.
 func environment(mechanism string) []string {
-	env := []string{"TCPTRACE_KERNEL_TESTS=1"}
+	env := []string{"TCPTRACE_KERNEL_TESTS=1", "TCPTRACE_DISPOSABLE_MACHINE=1"}
 	if mechanism != "" {
 		env = append(env, "TCPTRACE_MECHANISMS="+mechanism)
 	}
