@@ -290,7 +290,7 @@ func TestSocketThatConnectsAgainIsAnotherConnection(t *testing.T) {
 func TestWhereHooksRunIsRecordedWhenAskedFor(t *testing.T) {
 	for _, asked := range []bool{false, true} {
 		h := newHost(t)
-		w := newWatcher(open(t, tracer.Options{Filter: onlyIn(h), NewOnly: true, Context: asked}))
+		w := newWatcher(open(t, tracer.Options{Kinds: ends, Filter: onlyIn(h), NewOnly: true, Context: asked}))
 		if _, err := dial(h, "127.0.0.1:1"); !errors.Is(err, unix.ECONNREFUSED) {
 			t.Fatalf("connect: %v, want ECONNREFUSED", err)
 		}

@@ -213,7 +213,7 @@ func TestFiltersAreAboutTheOwner(t *testing.T) {
 		}
 		t.Run(test.name, func(t *testing.T) {
 			s := newStranger(t, h, l.Addr().String(), inside)
-			tr := open(t, tracer.Options{Filter: test.filter, NewOnly: len(test.filter.PIDs) == 0 && len(test.filter.UIDs) == 0})
+			tr := open(t, tracer.Options{Kinds: ends, Filter: test.filter, NewOnly: len(test.filter.PIDs) == 0 && len(test.filter.UIDs) == 0})
 			s.connect(t)
 			events := drain(t, tr, h.Inode())
 			if client := has(events, event.Connect, event.RoleClient); client != test.client {
@@ -249,7 +249,7 @@ func TestOwnerIsDescribed(t *testing.T) {
 	go serve(l)
 	cgroup := childCgroup(t)
 	s := newStranger(t, h, l.Addr().String(), cgroup)
-	tr := open(t, tracer.Options{})
+	tr := open(t, tracer.Options{Kinds: ends})
 	s.connect(t)
 	for _, ev := range of(t, drain(t, tr, h.Inode()), event.RoleClient) {
 		o := ev.Owner
@@ -265,7 +265,7 @@ func TestChildrenAreFollowed(t *testing.T) {
 	go serve(l)
 	s := newStranger(t, h, "fork:"+l.Addr().String(), "")
 	unrelated := newStranger(t, h, l.Addr().String(), "")
-	tr := open(t, tracer.Options{FollowForks: true, NewOnly: true})
+	tr := open(t, tracer.Options{Kinds: ends, FollowForks: true, NewOnly: true})
 	if err := tr.FollowTask(s.Process.Pid); err != nil {
 		t.Fatal(err)
 	}
@@ -284,7 +284,7 @@ func TestPeerOfAFollowedConnectIsFollowed(t *testing.T) {
 	go serve(l)
 	for _, follow := range []bool{false, true} {
 		s := newStranger(t, h, l.Addr().String(), "")
-		tr := open(t, tracer.Options{Filter: tracer.Filter{PIDs: []int{s.Process.Pid}}, FollowPeers: follow, NewOnly: true})
+		tr := open(t, tracer.Options{Kinds: ends, Filter: tracer.Filter{PIDs: []int{s.Process.Pid}}, FollowPeers: follow, NewOnly: true})
 		s.connect(t)
 		events := drain(t, tr, h.Inode())
 		if !has(events, event.Connect, event.RoleClient) {

@@ -42,6 +42,10 @@ func open(t *testing.T, opts tracer.Options) *tracer.Tracer {
 	return tr
 }
 
+// ends are the kinds that tests need which are about whose connections are followed: an emulated machine takes seconds to
+// attach all hooks.
+var ends = []event.Kind{event.Connect, event.SYNReceived, event.Established, event.Accept, event.Close}
+
 func mechanisms(t *testing.T) []tracer.Mechanism {
 	t.Helper()
 	allowed, err := tracer.ParseMechanisms(os.Getenv(tracer.MechanismsVariable))

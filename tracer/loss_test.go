@@ -71,7 +71,7 @@ func TestLossIsCountedByKindAndLeavesAGap(t *testing.T) {
 
 func TestConnectionsWithoutRoomAreCounted(t *testing.T) {
 	h := newHost(t)
-	tr := open(t, tracer.Options{Filter: onlyIn(h), MaxConnections: 1, NewOnly: true})
+	tr := open(t, tracer.Options{Kinds: ends, Filter: onlyIn(h), MaxConnections: 1, NewOnly: true})
 	l := listen(t, h, "127.0.0.1:0")
 	for range 3 {
 		c, err := dial(h, l.Addr().String())
@@ -98,7 +98,7 @@ func TestOlderConnectionsWithoutRoomAreCounted(t *testing.T) {
 		defer c.Close()
 		defer accept(t, l).Close()
 	}
-	tr := open(t, tracer.Options{Filter: onlyIn(h), MaxConnections: 1})
+	tr := open(t, tracer.Options{Kinds: ends, Filter: onlyIn(h), MaxConnections: 1})
 	// Two clients and two children, of which one found room: the map is one for all CPUs.
 	if count := lostConnections(t, tr); count != 3 {
 		t.Errorf("%d older connections counted as lost, want 3", count)

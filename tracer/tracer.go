@@ -36,6 +36,9 @@ type Options struct {
 	// rejected, and end in order. The others begin to be told with their trouble: first what led to it, with the
 	// times of then. It is for traces that run all day, as nothing at all is delivered of healthy traffic.
 	OnlyTroubled bool
+	// Kinds are the events to attach hooks for; nil means all, and StateChange is always seen. Others may still come:
+	// one program can see several kinds.
+	Kinds []event.Kind
 	// Packets asks for syn_sent, which costs a little for every packet of the host.
 	Packets bool
 	// NewOnly leaves out sockets that are older than the trace.
@@ -53,6 +56,17 @@ type Options struct {
 
 func (o *Options) followsForks() bool      { return o.FollowForks }
 func (o *Options) wantsOlderSockets() bool { return !o.NewOnly }
+
+// wants says whether a kind of event is asked for.
+func (o *Options) wants(kind event.Kind) bool {
+	switch {
+	case kind == event.SYNSent && !o.Packets:
+		return false
+	case kind == event.StateChange, o.Kinds == nil:
+		return true
+	}
+	return slices.Contains(o.Kinds, kind)
+}
 
 // ErrPrivilege says that this process may not trace.
 var ErrPrivilege = errors.New("tracing needs root, or the capabilities CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN: run it with sudo")
@@ -190,10 +204,9 @@ func (t *Tracer) start(opts *Options) error {
 func (t *Tracer) attachAll(opts *Options) {
 	t.hooks = nil
 	for _, h := range hooks {
-		if h.kind == event.SYNSent && !opts.Packets {
-			continue
+		if opts.wants(h.kind) {
+			t.hooks = append(t.hooks, t.attacher.choose(h))
 		}
-		t.hooks = append(t.hooks, t.attacher.choose(h))
 	}
 }
 

@@ -14,9 +14,14 @@ import (
 	"tcptrace/tracer/event"
 )
 
+// troubles are the kinds that these tests bring about.
+var troubles = []event.Kind{
+	event.Connect, event.SYNRetransmit, event.SYNReceived, event.Established, event.ResetSent, event.ResetReceived, event.Close,
+}
+
 func TestOnlyTroubleIsTold(t *testing.T) {
 	h := newHost(t)
-	tr := open(t, tracer.Options{Filter: onlyIn(h), OnlyTroubled: true, NewOnly: true})
+	tr := open(t, tracer.Options{Kinds: troubles, Filter: onlyIn(h), OnlyTroubled: true, NewOnly: true})
 	for _, test := range []struct {
 		name           string
 		make           func(*testing.T, *lab.Host)
@@ -87,7 +92,7 @@ func wonBySibling(t *testing.T, h *lab.Host) {
 // What is told late has the times of when it happened.
 func TestTroubleIsToldFromItsBeginning(t *testing.T) {
 	h := newHost(t)
-	tr := open(t, tracer.Options{Filter: onlyIn(h), OnlyTroubled: true, NewOnly: true})
+	tr := open(t, tracer.Options{Kinds: troubles, Filter: onlyIn(h), OnlyTroubled: true, NewOnly: true})
 	drop(t, h)
 	var own []event.Event
 	for range 3 { // a softirq may go unseen

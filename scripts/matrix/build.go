@@ -28,8 +28,13 @@ type suite struct {
 const testsOfTheRest = "^(" +
 	"TestFiltersAreAboutTheOwner|TestPeerOfAFollowedConnectIsFollowed|TestChildrenAreFollowed|" +
 	"TestSourcePortIsToldLaterWithoutCgroup2|TestConnectionsWithoutRoomAreCounted|TestOwnerIsDescribed|" +
-	"TestSocketOlderThanTheTraceHasItsOwner|TestTypesFromAFileStandInForTheKernelsOwn" +
+	"TestSocketOlderThanTheTraceHasItsOwner|TestTypesFromAFileStandInForTheKernelsOwn|" +
+	"TestOnlyTroubleIsTold|TestTroubleIsToldFromItsBeginning|TestWhereHooksRunIsRecordedWhenAskedFor|" +
+	"TestOlderConnectionsWithoutRoomAreCounted|TestSockets.*" +
 	")$"
+
+// testsWithTools compare with programs that a guest has not got.
+const testsWithTools = "^TestSocketsAgreeWithSS$"
 
 // suitesToRun are the kernel's tests. Those of cmd/tcptrace are not among them: they are about the command line, with
 // programs that a guest has not got, and with times that an emulated machine cannot keep. What the command makes of each
