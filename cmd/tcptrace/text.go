@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -259,11 +260,18 @@ func (t *textRenderer) Verdict(v verdict.Verdict, about told) {
 		t.wrapped("  → ", advice)
 	}
 	for _, w := range about.warnings {
-		t.warning(w)
+		if !advised(v, w) {
+			t.warning(w)
+		}
 	}
 	for _, doubt := range v.Doubts {
 		t.wrapped("  ? ", doubt)
 	}
+}
+
+// advised says that a verdict's advice tells of a warning itself.
+func advised(v verdict.Verdict, w lint.Warning) bool {
+	return slices.ContainsFunc(v.Advice, func(advice string) bool { return strings.HasPrefix(advice, w.Sentence) })
 }
 
 // mark is how an outcome looks before it is read.

@@ -27,7 +27,7 @@ var allowed = map[string][]string{
 	"tracer/lint":     {"tracer/event", "tracer/schedule", "tracer/timeline"},
 	"tracer/schedule": {},
 	"tracer/timeline": {"tracer/event", "tracer/schedule"},
-	"tracer/verdict":  {"tracer/event", "tracer/timeline", "tracer/schedule", "tracer/jsonline"},
+	"tracer/verdict":  {"tracer/event", "tracer/timeline", "tracer/schedule", "tracer/jsonline", "tracer/lint"},
 	"tracer/host":     {"tracer/event"},
 	"tracer/sockets":  {"tracer/event", "tracer/jsonline", "tracer/schedule", "tracer/timeline", "tracer/lint"},
 	"tracer/sockdiag": {"tracer/event", "tracer/sockets"},

@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -17,43 +18,55 @@ func (s *story) keepaliveNow() []string {
 }
 
 func (s *story) keepaliveAdvice() []string {
-	return append([]string{
+	return slices.Concat([]string{
 		"the peer is gone, or something on the way forgot the idle connection: keep it busy more often than that forgets " +
 			"(TCP_KEEPIDLE)",
 		"see whether the way has a limit on idle time: " + s.findLimit(),
-	}, s.keepaliveNow()...)
+	}, s.warnings("single_keepalive_probe", "keepalive_later_than_idle_limits", "dead_peer_noticed_late"), s.keepaliveNow())
 }
 
+// userTimeoutAdvice tells what the timeout does beside the other settings. Package lint says it with the numbers of what
+// would be instead, where there is something wrong with it.
 func (s *story) userTimeoutAdvice() []string {
-	limit := s.userTimeout()
-	gone := "the peer, or the way to it, is gone; "
+	limit := duration(s.userTimeout())
+	const gone = "the peer, or the way to it, is gone"
 	switch s.pending.timer {
 	case keepaliveTimer:
+		if warned := s.warnings("user_timeout_below_keepalive", "keepalive_count_ignored"); warned != nil {
+			return slices.Concat([]string{gone}, warned, s.keepaliveNow())
+		}
 		idle, interval, probes := s.keepaliveSettings()
-		whole := idle + time.Duration(probes)*interval
 		return append([]string{
-			gone + fmt.Sprintf("for the count to mean anything, leave TCP_USER_TIMEOUT (%s) at 0: "+
-				"the connection then lives %s without an answer", duration(limit), duration(whole)),
+			fmt.Sprintf(gone+"; without TCP_USER_TIMEOUT (%s) the connection lives %s without an answer",
+				limit, duration(idle+time.Duration(probes)*interval)),
 		}, s.keepaliveNow()...)
 	case windowTimer:
-		return []string{fmt.Sprintf("the peer's application does not read: on the peer, ss -tnpi shows whose Recv-Q is full; "+
-			"a window shut for longer than TCP_USER_TIMEOUT (%s) ends the connection even if the peer answers", duration(limit))}
+		reads := "the peer's application does not read: on the peer, ss -tnpi shows whose Recv-Q is full"
+		if warned := s.warnings("user_timeout_at_zero_window"); warned != nil {
+			return append([]string{reads}, warned...)
+		}
+		return []string{reads + fmt.Sprintf("; a window shut for longer than TCP_USER_TIMEOUT (%s) ends the connection even if the peer answers", limit)}
 	}
-	return []string{gone + fmt.Sprintf("TCP_USER_TIMEOUT (%s) is what an outage on the way may last; "+
-		"without it sysctl net.ipv4.tcp_retries2 (%d) decides", duration(limit), s.retries2())}
+	return append([]string{gone + fmt.Sprintf("; TCP_USER_TIMEOUT (%s) is what an outage on the way may last; "+
+		"without it sysctl net.ipv4.tcp_retries2 (%d) decides", limit, s.retries2())}, s.warnings("user_timeout_below_outage")...)
 }
 
 func (s *story) retransmissionAdvice() []string {
-	return []string{fmt.Sprintf("the peer, or the way to it, is gone; sysctl net.ipv4.tcp_retries2 (%d) "+
+	const gone = "the peer, or the way to it, is gone"
+	if warned := s.warnings("retransmission_hangs"); warned != nil {
+		return append([]string{gone}, warned...)
+	}
+	return []string{fmt.Sprintf(gone+"; sysctl net.ipv4.tcp_retries2 (%d) "+
 		"and TCP_USER_TIMEOUT (not set) decide how long the kernel tries", s.retries2())}
 }
 
 // idleAdvice is for a way, or a peer, that forgets idle connections.
 func idleAdvice(s *story) []string {
-	return append([]string{
-		"find the limit: " + s.findLimit(),
-		"keep it busy more often than that: SO_KEEPALIVE with TCP_KEEPIDLE below the limit",
-	}, s.keepaliveNow()...)
+	busy := s.warnings("keepalive_off", "keepalive_later_than_idle_limits")
+	if busy == nil {
+		busy = []string{"keep it busy more often than that: SO_KEEPALIVE with TCP_KEEPIDLE below the limit"}
+	}
+	return slices.Concat([]string{"find the limit: " + s.findLimit()}, busy, s.keepaliveNow())
 }
 
 func (s *story) findLimit() string {

@@ -41,6 +41,8 @@ const (
 	ClosedByPeer              Cause = "closed_by_peer"
 	ClosedLocally             Cause = "closed_locally"
 	StillOpen                 Cause = "still_open"
+	// WrongAcknowledgement is beside OldConnectionInTheWay: a SYN-ACK, not an ACK.
+	WrongAcknowledgement Cause = "wrong_acknowledgement"
 	// Unexplained is the honest end of the table: it failed, and no rule knows why.
 	Unexplained Cause = "unexplained"
 )
@@ -89,6 +91,7 @@ var causes = []Meaning{
 	{ClosedByPeer, "an orderly end, begun by the peer"},
 	{ClosedLocally, "an orderly end, begun by this side"},
 	{StillOpen, "tracing ended first"},
+	{WrongAcknowledgement, "the SYN-ACK acknowledged what was never sent, and was refused"},
 	{Unexplained, "it failed in a way that no rule knows"},
 }
 

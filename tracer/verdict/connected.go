@@ -11,6 +11,16 @@ import (
 // like afterwards.
 var answeredRules = []rule{
 	{
+		cause:   SYNCookieSent,
+		match:   func(s *story) bool { return s.answered() && len(s.synQueueFull(actionCookie)) > 0 },
+		outcome: OutcomeConnected,
+		shows:   handshakeAnd(event.SYNQueueFull),
+		summary: func(s *story) string {
+			return fmt.Sprintf("connected in %s by a SYN cookie: %s", duration(s.handshake()), s.cookieSummary())
+		},
+		advice: (*story).cookieAdvice,
+	},
+	{
 		cause:   ConnectedAfterRetries,
 		match:   func(s *story) bool { return s.answered() && s.retried() },
 		outcome: OutcomeConnected,
@@ -29,7 +39,7 @@ var answeredRules = []rule{
 			}
 			return []event.Kind{event.SYNRetransmit}
 		},
-		summary: func(s *story) string { return "connected in " + duration(s.handshake()) },
+		summary: func(s *story) string { return "connected in " + duration(s.handshake()) + s.openedTogether() },
 	},
 }
 
@@ -52,18 +62,11 @@ func (s *story) retries() string {
 	return text
 }
 
-// waited explains the delay by the schedule.
-func (s *story) waited() string {
-	last := s.last(event.SYNRetransmit)
-	done := s.first(event.Established)
-	if !s.client() || last == nil || done == nil || done.Offset < last.Offset {
-		return ""
-	}
-	return fmt.Sprintf("%s of it was waiting for the SYN timer, the answer came %s after the last SYN",
-		duration(last.Offset), duration(done.Offset-last.Offset))
-}
-
 func (s *story) lossAdvice() []string {
+	if s.late() {
+		return []string{fmt.Sprintf("the peer, or the way, takes longer than the second that the kernel waits for a SYN-ACK: see how long with "+
+			"tcptrace connect --count 20 --interval 200ms %s; a queue that is full on the way (bufferbloat), or an overloaded peer", s.remote())}
+	}
 	return []string{fmt.Sprintf("the first packets were lost or not taken: see how often with tcptrace connect --count 20 --interval 200ms %s, "+
 		"and look for a full accept queue on the peer (ss -ltn: Recv-Q above Send-Q)", s.remote())}
 }

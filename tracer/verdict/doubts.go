@@ -2,14 +2,17 @@ package verdict
 
 import (
 	"fmt"
+	"slices"
 
 	"tcptrace/tracer/event"
+	"tcptrace/tracer/timeline"
 )
 
 // uncounted are the kinds whose loss the connection's own count cannot show: those that may follow its close, and
 // those that would have told that the other end is on this host.
 var uncounted = []event.Kind{
-	event.ICMPError, event.Error, event.ResetSent, event.SYNReceived, event.SYNACKRetransmit,
+	event.ICMPError, event.Error, event.ResetSent, event.SYNReceived, event.SYNACKRetransmit, event.AcceptQueueFull,
+	event.SYNQueueFull, event.SYNACKTimeout, event.Drop,
 }
 
 // doubts are the sentences about what was not seen and could change the cause. With any of them no verdict is
@@ -53,8 +56,8 @@ func (s *story) untracedDoubt() string {
 // gapDoubt is about records that the kernel side numbered and that did not arrive.
 func (s *story) gapDoubt() string {
 	missing := s.conn.Missing()
-	if s.conn.Peer != nil {
-		missing += s.conn.Peer.Missing()
+	for _, other := range s.others() {
+		missing += other.Missing()
 	}
 	switch {
 	case missing > 0:
@@ -68,7 +71,7 @@ func (s *story) gapDoubt() string {
 // lossDoubt is about losses elsewhere in the trace that may concern this connection.
 func (s *story) lossDoubt() string {
 	lost := uint64(0)
-	if s.conn.Complete() {
+	if s.allComplete() {
 		for _, kind := range uncounted {
 			lost += s.facts.Lost[kind]
 		}
@@ -81,6 +84,13 @@ func (s *story) lossDoubt() string {
 		return ""
 	}
 	return fmt.Sprintf("the trace lost %s, perhaps of this connection", count(lost, "event"))
+}
+
+// allComplete says that the kernel side's own counts show every event of the connection, and of its other end.
+func (s *story) allComplete() bool {
+	return s.conn.Complete() && !slices.ContainsFunc(s.others(), func(other *timeline.Connection) bool {
+		return !other.Complete() && !other.OnlyRefused() && !other.Socketless()
+	})
 }
 
 func (s *story) beginningDoubt() string {

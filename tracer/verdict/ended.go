@@ -49,6 +49,7 @@ var resetRules = []rule{
 		outcome: OutcomeFailed,
 		endedBy: endedBy(EndedByPeer),
 		shows:   endKinds,
+		doubts:  (*story).anothersReset,
 		summary: func(s *story) string {
 			return "reset by the peer " + s.sinceEstablished(s.reset(event.ResetReceived).Offset) + s.afterIdling() + s.peersReason()
 		},
@@ -138,7 +139,7 @@ var endRules = []rule{
 		endedBy: endedBy(EndedByPeer),
 		shows:   endKinds,
 		rests:   kinds(event.ResetReceived, event.ResetSent),
-		summary: func(s *story) string { return "closed by the peer " + s.sinceEstablished(s.end) },
+		summary: func(s *story) string { return "closed by the peer " + s.closedAt() },
 	},
 	{
 		cause:   ClosedAwaitingReply,
@@ -176,7 +177,7 @@ var endRules = []rule{
 		shows:   endKinds,
 		rests:   kinds(event.ResetReceived, event.ResetSent),
 		summary: func(s *story) string {
-			return fmt.Sprintf("closed by %s %s", s.closer(), s.sinceEstablished(s.end))
+			return fmt.Sprintf("closed by %s %s", s.closer(), s.closedAt())
 		},
 	},
 	{
@@ -210,9 +211,10 @@ func (s *story) deathErrno() event.Errno {
 // state first.
 const resetSlack = time.Millisecond
 
-// reset is the reset of a kind that ended the connection: not one after the end, which answers a stray packet.
+// reset is the reset of a kind that ended the connection: not one after the end, which answers a stray packet, nor one
+// of the handshake, which goes on after it.
 func (s *story) reset(kind event.Kind) *event.Event {
-	sent := s.first(kind)
+	sent := s.firstWhere(func(ev *event.Event) bool { return ev.Kind == kind && ev.State != event.StateSYNSent })
 	closing := s.last(event.Close)
 	if sent == nil || closing == nil || sent.Offset <= closing.Offset+resetSlack {
 		return sent
@@ -287,7 +289,31 @@ func (s *story) closedBy() string {
 	return ""
 }
 
+// anothersReset says that something nearer than the peer, or farther, sent the reset: it came with another time to live
+// than the handshake's SYN-ACK.
+func (s *story) anothersReset() []string {
+	done, reset := s.first(event.Established), s.reset(event.ResetReceived)
+	if done == nil || done.TTL == 0 || reset.TTL == 0 || done.TTL == reset.TTL {
+		return nil
+	}
+	return []string{fmt.Sprintf("the reset came with a time to live of %d, the SYN-ACK with %d: a middlebox may have sent it in the peer's name",
+		reset.TTL, done.TTL)}
+}
+
+// atHandshake says that a reset was the answer to the final ACK.
+func (s *story) atHandshake() bool {
+	done, reset := s.first(event.Established), s.reset(event.ResetReceived)
+	traffic := s.traffic()
+	return s.client() && done != nil && reset != nil && reset.Offset-done.Offset < max(done.Offset*2, 5*time.Millisecond) &&
+		(traffic == nil || traffic.BytesAcked+traffic.BytesReceived == 0)
+}
+
 func resetAdvice(s *story) []string {
+	if s.atHandshake() && s.conn.Peer == nil {
+		return []string{fmt.Sprintf("a reset for the final ACK: with tcp_abort_on_overflow=1 that is a full accept queue there (on the peer: "+
+			"tcptrace listeners, nstat -az TcpExtListenOverflows), or its application closes at once; tcpdump -n 'host %s and tcp[tcpflags] & tcp-rst != 0' tells",
+			address(s.remote()))}
+	}
 	return []string{fmt.Sprintf("the peer's application died or closed with unread data, or something on the way forgot the connection: tcpdump -n 'host %s and tcp[tcpflags] & tcp-rst != 0' on both sides tells",
 		address(s.remote()))}
 }

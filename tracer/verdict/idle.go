@@ -74,7 +74,7 @@ func (s *story) traffic() *event.Traffic {
 
 // silentAfter says that data after an idle time of at least least was never acknowledged.
 func (s *story) silentAfter(least time.Duration) bool {
-	if !s.established || s.onlyFINUnanswered() || !s.worked() || !s.unanswered() || s.idleBeforeEnd() < least {
+	if !s.established || s.onlyFINUnanswered() || !s.worked() || !s.unanswered() || s.idleBeforeEnd() < least || s.droppedHere() {
 		return false
 	}
 	switch s.deathErrno() {

@@ -43,13 +43,70 @@ func eventKeys(ev *event.Event) setters {
 		"ifname":       text(&ev.IfName),
 		"reason":       text(&ev.Reason),
 		"pre_existing": flag(&ev.PreExisting),
+		"role":         parsed(&ev.Role, event.ParseRole),
 		"rto":          span(&ev.RTO),
 		"state":        parsed(&ev.State, event.ParseState),
 		"old":          parsed(&ev.OldState, event.ParseState),
 		"errno":        parsed(&ev.Errno, event.ParseErrno),
 		"owner":        parsed(&ev.Owner, parseOwner),
 		"icmp":         parsed(&ev.ICMP, parseICMP),
+		"stage":        text(&ev.Stage),
+		"action":       text(&ev.Action),
+		"queue":        parsed(&ev.Queue, parseQueue),
+		"direction":    text(&ev.Direction),
+		"flags":        flags(&ev.TCPFlags),
+		"hook":         text(&ev.Hook),
+		"location":     text(&ev.Location),
+		"neighbour":    parsed(&ev.Neighbour, netip.ParseAddr),
+		"netns":        sequence(&ev.NetNS),
+		"ttl":          number(&ev.TTL),
+		"len":          number(&ev.Len),
+		"count":        number(&ev.Count),
 	}
+}
+
+// hostKeys read what the host said when it was asked.
+func hostKeys(h *Host) setters {
+	return setters{
+		"route":     parsed(&h.Route, parseRoute),
+		"ports":     parsed(&h.Ports, parsePorts),
+		"conntrack": parsed(&h.Conntrack, parseConntrack),
+		"somaxconn": number(&h.Somaxconn),
+	}
+}
+
+// parseRoute reads the errno of the lookup, or the device.
+func parseRoute(s string) (*Route, error) {
+	if errno, err := event.ParseErrno(s); err == nil {
+		return &Route{Errno: errno}, nil
+	}
+	return &Route{Device: s}, nil
+}
+
+// parsePorts reads first-last/in use/in TIME_WAIT.
+func parsePorts(s string) (*Ports, error) {
+	var p Ports
+	_, err := fmt.Sscanf(s, "%d-%d/%d/%d", &p.First, &p.Last, &p.InUse, &p.TimeWait)
+	return &p, err
+}
+
+// parseConntrack reads count/max.
+func parseConntrack(s string) (*Conntrack, error) {
+	var c Conntrack
+	_, err := fmt.Sscanf(s, "%d/%d", &c.Count, &c.Max)
+	return &c, err
+}
+
+// parseQueue reads length/limit.
+func parseQueue(s string) (*event.Queue, error) {
+	var q event.Queue
+	_, err := fmt.Sscanf(s, "%d/%d", &q.Len, &q.Max)
+	return &q, err
+}
+
+// flags reads TCP flags, joined by +.
+func flags(to *string) func(string) error {
+	return func(value string) error { *to = strings.ReplaceAll(value, "+", " "); return nil }
 }
 
 func probeKeys(p *event.Probe) setters {

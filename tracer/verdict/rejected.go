@@ -1,8 +1,11 @@
 package verdict
 
 import (
+	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"tcptrace/tracer/event"
@@ -48,7 +51,7 @@ var rejectionRules = []rule{
 		endedBy: endedBy(EndedByKernel),
 		shows:   handshakeAnd(event.ICMPError, event.Close, event.Error),
 		summary: func(s *story) string {
-			return fmt.Sprintf("rejected by ICMP %s %s", describeICMP(s.icmp), s.after(s.end)) + s.withErrno()
+			return fmt.Sprintf("rejected by ICMP %s %s", describeICMP(s.icmp), s.after(s.end)) + s.withErrno() + s.softly()
 		},
 		advice: icmpAdvice,
 	},
@@ -142,6 +145,17 @@ func (s *story) ownUnreachable() bool {
 	return s.icmp.Type == icmpv6Unreachable && s.icmp.Code == icmpv6AddressUnreachable
 }
 
+// softly says that the socket was busy when the ICMP error came: tcp_v4_err and tcp_v6_err then only keep its errno for
+// the end (sk_err_soft), and the SYNs go on.
+func (s *story) softly() string {
+	const atOnce = 500 * time.Millisecond
+	said := s.last(event.ICMPError)
+	if said == nil || s.errno == 0 || !s.closed || s.end-said.Offset < atOnce {
+		return ""
+	}
+	return fmt.Sprintf("; it came at %s, while the socket was busy, so that the kernel went on until its retries were over", duration(said.Offset))
+}
+
 func (s *story) withErrno() string {
 	if s.errno == 0 {
 		return ""
@@ -154,7 +168,7 @@ func (s *story) refusal(offset time.Duration) string {
 	text := fmt.Sprintf("refused: a reset answered the SYN %s", s.after(offset))
 	sent := s.peerLast(event.ResetSent)
 	if sent == nil {
-		return text
+		return text + s.sinceLastSYN(offset)
 	}
 	text += "; the other end, on this host, sent it"
 	switch {
@@ -166,8 +180,21 @@ func (s *story) refusal(offset time.Duration) string {
 	return text
 }
 
+// sinceLastSYN tells, of a reset that only a repeated SYN met, how soon after that it came.
+func (s *story) sinceLastSYN(offset time.Duration) string {
+	again := s.last(event.SYNRetransmit)
+	if again == nil || offset < again.Offset {
+		return ""
+	}
+	return fmt.Sprintf(", %s after the last; the others met silence", duration(offset-again.Offset))
+}
+
 func refusedAdvice(s *story) []string {
 	port := s.remote().Port()
+	if s.last(event.SYNRetransmit) != nil && s.peerLast(event.ResetSent) == nil {
+		return []string{fmt.Sprintf("first silence, then a no: the host was just coming up, its service just going, or a firewall rejects only so "+
+			"often; try again, and on the peer ss -ltnp 'sport = :%d' and nft list ruleset", port)}
+	}
 	return []string{fmt.Sprintf("nothing listens on port %d there, or a firewall rejects with a reset: on the peer, ss -ltnp 'sport = :%d' and nft list ruleset",
 		port, port)}
 }
@@ -179,15 +206,61 @@ func icmpAdvice(s *story) []string {
 	if s.icmp.From.Unmap() == s.local().Addr().Unmap() {
 		return []string{"this host itself sent it: look at nft list ruleset (reject) and ip route get " + address(s.remote())}
 	}
-	return []string{fmt.Sprintf("ask whoever runs %s: a firewall there rejects it, or it has no way on to %s", s.icmp.From, address(s.remote()))}
+	return []string{fmt.Sprintf("%s, %s: %s", s.icmp.From, s.whoseICMP(), s.whatICMP())}
+}
+
+// whoseICMP says where the sender of the ICMP error stands.
+func (s *story) whoseICMP() string {
+	if s.icmp.From.Unmap() == s.remote().Addr().Unmap() {
+		return "the target itself"
+	}
+	return "a router or firewall on the way"
+}
+
+// icmpMeanings say what an ICMP error has to do with, and whom to ask, by its name in [event.ICMPName].
+var icmpMeanings = []struct {
+	names []string
+	means string
+}{
+	{[]string{"prohibited", "failed policy", "precedence"}, "its rules reject the connection: ask whoever runs it"},
+	{[]string{"port unreachable"}, "a firewall rejects it (REJECT in iptables, reject in nft, does so by default): ask whoever runs it"},
+	{[]string{"network", "no route", "reject route", "beyond scope"}, "it has no route on to the target: ask whoever runs it, and check the address"},
+	{[]string{"host", "address unreachable"}, "nobody on its last link answers for the target: the host is down, or the address is wrong"},
+	{[]string{"exceeded"}, "the packets go round in a loop, or through too many hops: see where with tcptrace path"},
+	{[]string{"protocol", "parameter", "header", "option", "length"}, "it does not understand the packet: something on the way changes it, or it is no host for TCP"},
+}
+
+func (s *story) whatICMP() string {
+	name := strings.ReplaceAll(cmp.Or(s.icmp.Name, event.ICMPName(s.icmp.From.Is6() && !s.icmp.From.Is4In6(), s.icmp.Type, s.icmp.Code)), "_", " ")
+	for _, meaning := range icmpMeanings {
+		if slices.ContainsFunc(meaning.names, func(part string) bool { return strings.Contains(name, part) }) {
+			return meaning.means
+		}
+	}
+	return "a firewall there rejects it, or it has no way on to " + address(s.remote())
 }
 
 func (s *story) neighbourSummary() string {
+	if asked := s.neighbour(); asked.IsValid() {
+		return fmt.Sprintf("no neighbour: nobody on the link answered for %s%s in %s%s", asked, s.isGateway(asked), duration(s.end), s.withErrno())
+	}
 	return fmt.Sprintf("no neighbour: ARP or neighbour discovery on the last link towards %s got no answer in %s%s",
 		address(s.remote()), duration(s.end), s.withErrno())
 }
 
+// isGateway says what the neighbour that was asked for is to the target.
+func (s *story) isGateway(asked netip.Addr) string {
+	if asked.Unmap() == s.remote().Addr().Unmap() {
+		return ""
+	}
+	return ", the next hop towards " + address(s.remote())
+}
+
 func neighbourAdvice(s *story) []string {
+	if asked := s.neighbour(); asked.IsValid() {
+		return []string{fmt.Sprintf("see the neighbour's state: ip neigh show %s (FAILED, INCOMPLETE): a host that is down, a wrong prefix or a wrong VLAN; "+
+			"ip route get %s tells the device", asked, address(s.remote()))}
+	}
 	return []string{fmt.Sprintf("see the neighbour's state: ip route get %s, then ip neigh (FAILED, INCOMPLETE): a host that is down, a wrong prefix or a wrong VLAN",
 		address(s.remote()))}
 }

@@ -22,8 +22,8 @@ type rule struct {
 }
 
 // rules are all rows, the most specific first. The last row of a part takes what no other explains.
-var rules = slices.Concat(answeredRules, synchronousRules, rejectionRules, serverRules, silenceRules, idleRules, deathRules,
-	resetRules, endRules)
+var rules = slices.Concat(finalACKRules, oldConnectionRules, answeredRules, synchronousRules, []rule{supersededRule}, dropRules,
+	queueRules, rejectionRules, serverRules, silenceRules, lostSegmentRules, idleRules, deathRules, resetRules, endRules)
 
 // Of says why a connection went as it did, or stands as it does, from its events and whatever else is known. The
 // connection may be nil: then there is only what the probe saw.
@@ -46,6 +46,9 @@ func (s *story) judge(r rule) Verdict {
 	}
 	if r.endedBy != nil {
 		v.EndedBy = r.endedBy(s)
+	}
+	if s.inProgress && s.client() {
+		v.Outcome, v.EndedBy = OutcomeOpen, s.whoInterrupted()
 	}
 	if r.advice != nil {
 		v.Advice = r.advice(s)

@@ -1,10 +1,14 @@
 package verdict
 
 import (
+	"fmt"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"tcptrace/tracer/event"
@@ -191,4 +195,87 @@ func TestAnyStoryHasAVerdict(t *testing.T) {
 			t.Fatalf("certain, with doubts: %+v", v)
 		}
 	})
+}
+
+// Whatever else happens on a host at the same time, a connection's verdict is about that connection.
+func TestOtherConnectionsDoNotChangeAVerdict(t *testing.T) {
+	scenarios := loadScenarios(t)
+	for _, original := range scenarios {
+		noisy := original.clone()
+		for i, other := range scenarios {
+			noisy.add(other, i+1, time.Duration(i%7)*time.Millisecond)
+		}
+		expectSame(t, original, noisy)
+	}
+}
+
+func TestOtherConnectionsAtAnyTimeDoNotChangeAVerdict(t *testing.T) {
+	scenarios := loadScenarios(t)
+	rapid.Check(t, func(t *rapid.T) {
+		original := rapid.SampledFrom(scenarios).Draw(t, "scenario")
+		noisy := original.clone()
+		for i := range rapid.IntRange(1, 4).Draw(t, "others") {
+			other := rapid.SampledFrom(scenarios).Draw(t, "other")
+			noisy.add(other, i+1, time.Duration(rapid.Int64Range(int64(-5*time.Second), int64(5*time.Second)).Draw(t, "ns")))
+		}
+		expectSame(t, original, noisy)
+	})
+}
+
+func expectSame(t interface{ Errorf(string, ...any) }, original, noisy *scenario) {
+	if diff := cmp.Diff(withoutNumbers(original.judge()), withoutNumbers(noisy.judge()), comparable); diff != "" {
+		t.Errorf("%s among others (-alone +among others):\n%s", original.name, diff)
+	}
+}
+
+var comparable = cmp.Options{cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{}), cmpopts.EquateEmpty()}
+
+// withOtherPort leaves the ports of services as they are.
+func withOtherPort(ap netip.AddrPort, n int) netip.AddrPort {
+	if ap.Port() < 1024 {
+		return ap
+	}
+	return netip.AddrPortFrom(ap.Addr(), ap.Port()+uint16(10*n))
+}
+
+// withoutNumbers leaves out the numbers of events, which count all that the trace has seen.
+func withoutNumbers(v Verdict) Verdict {
+	v.Evidence = nil
+	v.Contributing = slices.Clone(v.Contributing)
+	for i := range v.Contributing {
+		v.Contributing[i].Evidence = nil
+	}
+	return v
+}
+
+func (sc *scenario) clone() *scenario {
+	same := *sc
+	same.events = slices.Clone(sc.events)
+	return &same
+}
+
+// add mixes the n-th other story into this one by time. It has ids, ports, sequence numbers and processes of its own.
+func (sc *scenario) add(other *scenario, n int, shift time.Duration) {
+	for _, l := range other.events {
+		if l.lost {
+			continue // what a trace loses is a doubt about all of it
+		}
+		if l.ev.Remote.Addr().Is6() {
+			l.ev.NetNS = uint32(n) // whether IPv6 is silent is told of a namespace
+		}
+		l.conn = fmt.Sprintf("%s%d", l.conn, n)
+		l.ev.Conn += event.ConnID(1000 * n)
+		l.ev.Mono += shift
+		l.ev.Local, l.ev.Remote = withOtherPort(l.ev.Local, n), withOtherPort(l.ev.Remote, n)
+		for _, number := range []*uint32{&l.ev.ISN, &l.ev.PeerISN} {
+			if *number != 0 {
+				*number += uint32(100_000 * n)
+			}
+		}
+		if l.ev.Owner.Known() {
+			l.ev.Owner.PID += 10_000 * n
+		}
+		sc.events = append(sc.events, l)
+	}
+	slices.SortStableFunc(sc.events, func(a, b line) int { return int(a.ev.Mono - b.ev.Mono) })
 }

@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -24,6 +25,7 @@ import (
 //	lost icmp_error=2
 //	untraced no CAP_BPF
 //	running | interrupted
+//	host route=ENETUNREACH ports=32768-60999/28232/28000 conntrack=8/8 somaxconn=128
 //	probe a connected connect=12ms   user space's view; without an event line of that connection it is all there is
 //	name www.example 192.0.2.1 ...   judge the name: every client, in the order of their letters
 //	-- events --
@@ -34,8 +36,9 @@ import (
 //	cause no_answer
 //
 // Every key of the verdict section must hold: cause, outcome, ended_by, errno, confidence, summary, evidence, syn_sent,
-// connect, rtt, idle, bytes (sent/acked/received), retransmits, contributing exactly ("none" for an absent value); doubt and advice as a part of one of the sentences,
-// "doubts none" that there is none. The connection judged is a, or the one that "judge" names.
+// connect, rtt, idle, bytes (sent/acked/received), retransmits, contributing exactly ("none" for an absent value); doubt,
+// advice and act (of contributing) as a part of one of the sentences, "doubts none" that there is none. The connection
+// judged is a, or the one that "judge" names, as soon as a close can be told, or so long "after" the last event.
 type scenario struct {
 	name   string
 	facts  Facts
@@ -46,6 +49,7 @@ type scenario struct {
 	events []line
 	want   [][2]string
 	judged string
+	settle time.Duration // how long after the last event the verdict is given; 0: as soon as a close is told
 
 	matched []int // the rows that the latest judgement rested on
 }
@@ -146,6 +150,9 @@ func (sc *scenario) fact(words []string) error {
 		sc.facts.Costs = map[event.Kind]string{kind: strings.Join(rest[1:], " ")}
 	case "untraced":
 		sc.facts.Traced, sc.facts.WhyUntraced = false, strings.Join(rest, " ")
+	case "host": // what the host said when it was asked
+		sc.facts.Host = &Host{}
+		return set(rest, hostKeys(sc.facts.Host))
 	case "running":
 		sc.facts.Running = true
 	case "interrupted":
@@ -243,6 +250,7 @@ func (sc *scenario) declare(words []string) error {
 	keys["syn_retries"] = number(&c.sysctls.SYNRetries)
 	keys["linear"] = number(&c.sysctls.SYNLinearTimeouts)
 	keys["retries2"] = number(&c.sysctls.Retries2)
+	keys["abort_on_overflow"] = flag(&c.sysctls.AbortOnOverflow)
 	maps.Copy(keys, optionKeys(&c.options))
 	return set(words[4:], keys)
 }
@@ -261,9 +269,12 @@ func (sc *scenario) number() {
 }
 
 func (sc *scenario) expect(words []string) error {
-	if words[0] == "judge" {
+	switch words[0] {
+	case "judge":
 		sc.judged = words[1]
 		return nil
+	case "after":
+		return set([]string{"after=" + words[1]}, setters{"after": span(&sc.settle)})
 	}
 	sc.want = append(sc.want, [2]string{words[0], strings.Join(words[1:], " ")})
 	return nil
@@ -287,7 +298,7 @@ func (sc *scenario) judge() Verdict {
 		ev := l.ev
 		tracker.Add(&ev)
 	}
-	tracker.Settled(last + 61*time.Millisecond)
+	tracker.Settled(last + cmp.Or(sc.settle, 61*time.Millisecond))
 	of := func(letter string) Verdict {
 		f := facts
 		f.Probe = sc.probes[letter]
@@ -352,12 +363,13 @@ func holds(v Verdict, key, want string) error {
 		"bytes":       fmt.Sprintf("%d/%d/%d", v.BytesSent, v.BytesAcked, v.BytesReceived),
 		"retransmits": strconv.Itoa(v.Retransmits),
 	}
-	var contributing []string
+	var contributing, acts []string
 	for _, c := range v.Contributing {
 		contributing = append(contributing, string(c.Cause))
+		acts = append(acts, c.Summary)
 	}
 	exact["contributing"] = strings.Join(contributing, " ")
-	parts := map[string][]string{"doubt": v.Doubts, "advice": v.Advice}
+	parts := map[string][]string{"doubt": v.Doubts, "advice": v.Advice, "act": acts}
 	if got, ok := exact[key]; ok {
 		if got == want || got == "" && want == "none" {
 			return nil

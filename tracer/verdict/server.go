@@ -43,20 +43,44 @@ var serverRules = []rule{
 		match: func(s *story) bool {
 			return s.server() && !s.established && (s.closed || s.synACKs() > 0)
 		},
-		outcome:    OutcomeFailed,
-		confidence: Likely,
-		endedBy:    endedBy(EndedByKernel),
-		shows:      handshakeAnd(event.ResetReceived, event.Close, event.SYNACKTimeout),
-		doubts:     say("whether the request expired or the client gave it up, with a reset, was not seen"),
+		outcome: OutcomeFailed,
+		endedBy: (*story).whoForgotRequest,
+		shows:   handshakeAnd(event.ResetReceived, event.Close, event.SYNACKTimeout),
+		doubts:  (*story).requestDoubts,
 		summary: func(s *story) string {
-			return fmt.Sprintf("handshake incomplete: the SYN-ACK to %s was sent %s in %s and never acknowledged",
-				s.remote(), count(1+s.synACKs(), "time"), duration(s.end))
+			return fmt.Sprintf("handshake incomplete: the SYN-ACK to %s was sent %s in %s and never acknowledged%s",
+				s.remote(), count(1+s.synACKs(), "time"), duration(s.end), s.requestEnd())
 		},
 		advice: func(s *story) []string {
 			return []string{fmt.Sprintf("the SYN-ACK or the final ACK is lost on the way: an asymmetric route, a firewall in one direction, or a forged source; ip route get %s",
 				address(s.remote()))}
 		},
 	},
+}
+
+// requestDoubts are about how a request ended of which that was not seen.
+func (s *story) requestDoubts() []string {
+	if s.last(event.SYNACKTimeout) != nil || s.last(event.ResetReceived) != nil {
+		return nil
+	}
+	return []string{"whether the request expired or the client gave it up, with a reset, was not seen"}
+}
+
+func (s *story) requestEnd() string {
+	switch {
+	case s.last(event.SYNACKTimeout) != nil:
+		return "; the request expired (net.ipv4.tcp_synack_retries)"
+	case s.last(event.ResetReceived) != nil:
+		return "; the client reset it"
+	}
+	return ""
+}
+
+func (s *story) whoForgotRequest() EndedBy {
+	if s.last(event.ResetReceived) != nil {
+		return EndedByPeer
+	}
+	return EndedByKernel
 }
 
 // resetReason is the kernel's own name for why it sent a reset: " (NO_SOCKET)".

@@ -3,6 +3,7 @@ package verdict
 import (
 	"cmp"
 	"fmt"
+	"slices"
 
 	"tcptrace/tracer/event"
 )
@@ -77,8 +78,8 @@ var silenceRules = []rule{
 		rests:   (*story).silenceRests,
 		doubts:  (*story).silenceDoubts,
 		summary: func(s *story) string {
-			return fmt.Sprintf("no answer: %s in %s%s, nothing came back; %s",
-				count(s.syns(), "SYN"), duration(s.end), s.leaving(), s.silenceEnd())
+			return fmt.Sprintf("no answer: %s in %s%s, nothing came back%s; %s",
+				count(s.syns(), "SYN"), duration(s.end), s.leaving(), s.droppedBeyond(), s.silenceEnd())
 		},
 		advice: silenceAdvice,
 	},
@@ -287,10 +288,39 @@ func (s *story) silenceDoubts() []string {
 	if s.failed > 0 {
 		doubts = append(doubts, fmt.Sprintf("%s could not be sent on this host", count(s.failed, "repeated SYN")))
 	}
+	if n := packets(s.droppedSYNs()); n > 0 {
+		doubts = append(doubts, fmt.Sprintf("this host dropped %s itself: whether another would have been answered is not known", count(n, "SYN")))
+	}
 	return doubts
 }
 
+// beyond are the packets of this handshake that this host dropped after they had left the socket's network namespace, or
+// at the other end.
+func (s *story) beyond() []*event.Event {
+	drops := s.dropsWhere(func(ev *event.Event) bool { return !s.inOwnNamespace(ev) })
+	for _, other := range s.others() {
+		there := &story{conn: other}
+		drops = slices.Concat(drops, there.dropped(dropIn), there.dropped(dropOut))
+	}
+	return drops
+}
+
+func (s *story) droppedBeyond() string {
+	drops := s.beyond()
+	if len(drops) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(": they were dropped on their way, in another network namespace of this host: %s", describeDrop(drops[0]))
+}
+
 func silenceAdvice(s *story) []string {
+	if drops := s.beyond(); len(drops) > 0 {
+		where := "there"
+		if drops[0].NetNS != 0 {
+			where = fmt.Sprintf("in the network namespace with the inode %d (lsns -t net)", drops[0].NetNS)
+		}
+		return []string{"look at what drops it, " + where + ": " + lookFor(drops[0])}
+	}
 	return []string{
 		"something beyond this host discards them silently: a firewall, no such host, or a full accept queue there",
 		fmt.Sprintf("on the peer: ss -ltn 'sport = :%d' (Recv-Q above Send-Q is a full queue) and nft list ruleset; here: nft list ruleset, sysctl net.ipv4.conf.all.rp_filter",

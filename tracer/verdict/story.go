@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"time"
@@ -140,14 +141,19 @@ func (s *story) syns() int {
 }
 
 func (s *story) first(kind event.Kind) *event.Event {
+	return s.firstWhere(func(ev *event.Event) bool { return ev.Kind == kind })
+}
+
+func (s *story) firstWhere(match func(*event.Event) bool) *event.Event {
 	if s.conn == nil {
 		return nil
 	}
-	i := slices.IndexFunc(s.conn.Events, func(ev event.Event) bool { return ev.Kind == kind })
-	if i < 0 {
-		return nil
+	for i := range s.conn.Events {
+		if ev := &s.conn.Events[i]; match(ev) {
+			return ev
+		}
 	}
-	return &s.conn.Events[i]
+	return nil
 }
 
 func (s *story) last(kind event.Kind) *event.Event {
@@ -176,13 +182,44 @@ func (s *story) total(kind event.Kind) int {
 	return n
 }
 
+// peer is the other end's own story, when that is on this host too, and an empty one otherwise.
+func (s *story) peer() *story {
+	if s.conn == nil {
+		return &story{}
+	}
+	return &story{conn: s.conn.Peer}
+}
+
 // peerLast is the last event of a kind at the other end, when that is on this host too.
-func (s *story) peerLast(kind event.Kind) *event.Event {
-	if s.conn == nil || s.conn.Peer == nil {
+func (s *story) peerLast(kind event.Kind) *event.Event { return s.peer().last(kind) }
+
+// others are what else belongs to the story on this host: the other end, what a listener made of the SYN, and the old
+// connection that it met.
+func (s *story) others() []*timeline.Connection {
+	c := s.conn
+	if c == nil {
 		return nil
 	}
-	peer := story{conn: s.conn.Peer}
-	return peer.last(kind)
+	others := []*timeline.Connection{c.Peer, c.Refused, c.Before}
+	if c.Peer != nil {
+		others = append(others, c.Peer.Refused, c.Peer.Before)
+	}
+	slices.SortFunc(others, byStart)
+	others = slices.Compact(others)
+	return slices.DeleteFunc(others, func(other *timeline.Connection) bool { return other == nil || other == c })
+}
+
+// byStart orders connections, those that are missing first.
+func byStart(a, b *timeline.Connection) int {
+	switch {
+	case a == b:
+		return 0
+	case a == nil:
+		return -1
+	case b == nil:
+		return 1
+	}
+	return cmp.Or(cmp.Compare(a.Started(), b.Started()), cmp.Compare(a.ID, b.ID))
 }
 
 // numbers are the events of these kinds, at both ends, in order.
@@ -190,12 +227,8 @@ func (s *story) numbers(kinds []event.Kind) []uint64 {
 	if s.conn == nil {
 		return nil
 	}
-	ends := []*timeline.Connection{s.conn}
-	if s.conn.Peer != nil {
-		ends = append(ends, s.conn.Peer)
-	}
 	var numbers []uint64
-	for _, c := range ends {
+	for _, c := range append(s.others(), s.conn) {
 		for i := range c.Events {
 			if slices.Contains(kinds, c.Events[i].Kind) {
 				numbers = append(numbers, c.Events[i].N)

@@ -17,7 +17,29 @@ var synchronousRules = []rule{
 		endedBy: endedBy(EndedByKernel),
 		shows:   []event.Kind{event.Error},
 		summary: atOnce("denied by a cgroup BPF program or a security module"),
-		advice:  say("see who forbids it: bpftool cgroup tree, and the audit log of SELinux or AppArmor (dmesg, ausearch -m avc)"),
+		advice:  policyAdvice,
+	},
+	{
+		cause: NoRoute,
+		match: func(s *story) bool {
+			return s.syncError && s.route() != nil && s.route().Errno == s.errno && s.errno != 0
+		},
+		outcome: OutcomeFailed,
+		endedBy: endedBy(EndedByKernel),
+		shows:   []event.Kind{event.Error},
+		summary: func(s *story) string { return atOnce("no route" + routeKinds[s.errno])(s) },
+		advice:  routeAdvice,
+	},
+	{
+		cause:      DeniedByPolicy,
+		match:      func(s *story) bool { return failsAtOnce(event.EACCES)(s) && s.route() != nil && s.route().Errno == 0 },
+		outcome:    OutcomeFailed,
+		confidence: Likely,
+		endedBy:    endedBy(EndedByKernel),
+		shows:      []event.Kind{event.Error},
+		doubts:     say("the route was asked for afterwards, and there is one; a prohibit route that has gone since gives the same errno"),
+		summary:    atOnce("denied by a security module or a cgroup BPF program"),
+		advice:     policyAdvice,
 	},
 	{
 		// A prohibit route gives EACCES, and so does a security module.
@@ -52,6 +74,17 @@ var synchronousRules = []rule{
 		advice:     routeAdvice,
 	},
 	{
+		cause:   PortsExhausted,
+		match:   func(s *story) bool { return failsAtOnce(event.EADDRNOTAVAIL)(s) && s.sourcePorts().full() },
+		outcome: OutcomeFailed,
+		endedBy: endedBy(EndedByKernel),
+		shows:   []event.Kind{event.Error},
+		summary: func(s *story) string {
+			return atOnce("no free source port: " + s.portsTaken())(s)
+		},
+		advice: portsAdvice,
+	},
+	{
 		cause:      PortsExhausted,
 		match:      failsAtOnce(event.EADDRNOTAVAIL),
 		outcome:    OutcomeFailed,
@@ -60,8 +93,7 @@ var synchronousRules = []rule{
 		shows:      []event.Kind{event.Error},
 		doubts:     say("a source address that this host does not have gives the same errno, where one was asked for"),
 		summary:    atOnce("no free source port"),
-		advice: say("count what holds the ports: ss -tan state time-wait | wc -l, ss -tan | wc -l; the range is " +
-			"sysctl net.ipv4.ip_local_port_range"),
+		advice:     portsAdvice,
 	},
 	{
 		cause:      MD5OrAOMismatch,
@@ -92,6 +124,37 @@ func failsAtOnce(errnos ...event.Errno) func(*story) bool {
 func atOnce(what string) func(*story) string {
 	return func(s *story) string {
 		return fmt.Sprintf("%s: connect() to %s failed at once with %s, no SYN was sent", what, s.remote(), s.errno)
+	}
+}
+
+// routeKinds are the routes that refuse, by the errno that connect() gets from them (fib_props).
+var routeKinds = map[event.Errno]string{
+	event.EACCES:       ": a prohibit route",
+	event.EINVAL:       ": a blackhole route",
+	event.EHOSTUNREACH: ": an unreachable route",
+}
+
+func policyAdvice(s *story) []string {
+	return []string{
+		"see who forbids it: bpftool cgroup tree, and the audit log of SELinux or AppArmor (dmesg, ausearch -m avc)",
+		"it is decided per process: try it outside the container, service or profile of " + s.writer(),
+	}
+}
+
+// portsTaken tells how full the range of source ports is.
+func (s *story) portsTaken() string {
+	p := s.sourcePorts()
+	return fmt.Sprintf("all %s of %d-%d towards it are taken, %d in TIME_WAIT", count(p.Last-p.First+1, "port"), p.First, p.Last, p.TimeWait)
+}
+
+func portsAdvice(s *story) []string {
+	limit := "sysctl net.ipv4.ip_local_port_range"
+	if p := s.sourcePorts(); p != nil {
+		limit += fmt.Sprintf(" (%d %d)", p.First, p.Last)
+	}
+	return []string{
+		fmt.Sprintf("count what holds the ports: ss -tan state time-wait dst %s | wc -l, ss -tan dst %s | wc -l", address(s.remote()), address(s.remote())),
+		"keep connections instead of making new ones, or widen " + limit + "; net.ipv4.tcp_tw_reuse=1 takes ports in TIME_WAIT again after a second",
 	}
 }
 

@@ -99,6 +99,8 @@ type Facts struct {
 	Costs map[event.Kind]string
 	// Lost counts the records that the kernel side could not deliver, by kind, over the whole trace.
 	Lost map[event.Kind]uint64
+	// Host is what the host said of the connection when it was asked; nil: it was not.
+	Host *Host
 	// Running says that the trace ended while the connection still lived.
 	Running bool
 	// Interrupted says that the user ended the trace (^C), so a handshake in progress gets the cause so far.

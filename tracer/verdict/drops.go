@@ -1,0 +1,171 @@
+package verdict
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"tcptrace/tracer/event"
+)
+
+// The directions of a drop.
+const (
+	dropIn  = "in"
+	dropOut = "out"
+)
+
+// ofTCP are the reasons (enum skb_drop_reason) with which TCP itself discards what does not fit a connection. That is
+// how the protocol works, and no firewall.
+var ofTCP = []string{
+	"NO_SOCKET", "TCP_FLAGS", "TCP_ZEROWINDOW", "TCP_OLD_DATA", "TCP_OVERWINDOW", "TCP_OFOMERGE", "TCP_OFO_DROP",
+	"TCP_OFO_QUEUE_PRUNE", "TCP_OLD_SEQUENCE", "TCP_INVALID_SEQUENCE", "TCP_INVALID_END_SEQUENCE",
+	"TCP_INVALID_ACK_SEQUENCE", "TCP_RESET", "TCP_INVALID_SYN", "TCP_CLOSE", "TCP_FASTOPEN", "TCP_OLD_ACK",
+	"TCP_TOO_OLD_ACK", "TCP_ACK_UNSENT_DATA", "TCP_ABORT_ON_DATA", "TCP_LISTEN_OVERFLOW",
+}
+
+// keyReasons are those of TCP MD5 and AO, with what each says of the keys.
+var keyReasons = map[string]string{
+	"TCP_MD5NOTFOUND":   "it has no MD5 signature, and this socket has a key for that peer",
+	"TCP_MD5UNEXPECTED": "it has an MD5 signature, and this socket has no key for that peer",
+	"TCP_MD5FAILURE":    "its MD5 signature was made with another key",
+	"TCP_AUTH_HDR":      "its authentication option is malformed, or it has both MD5 and AO",
+	"TCP_AONOTFOUND":    "it has no AO signature, and this socket has a key for that peer",
+	"TCP_AOUNEXPECTED":  "it has an AO signature, and this socket has no key for that peer",
+	"TCP_AOKEYNOTFOUND": "its AO signature names a key that this socket does not have",
+	"TCP_AOFAILURE":     "its AO signature was made with another key",
+}
+
+// dropReasons explain the kernel's other names for a drop, and say where to look.
+var dropReasons = map[string]struct{ why, look string }{
+	"NETFILTER_DROP":          {"its firewall", "nft list ruleset, and iptables-save -c where the legacy tables are in use (their counters tell the rule)"},
+	"IP_RPFILTER":             {"the reverse path filter: it came in by another device than the way back would take", "sysctl -a -r '\\.rp_filter$' (0 is off, 2 takes any device that has a route back), and ip route"},
+	"TCP_CSUM":                {"a wrong TCP checksum", "tcpdump -vv says cksum incorrect too; then whoever changed the packet on the way, or the device's checksum offload: ethtool -k"},
+	"IP_CSUM":                 {"a wrong IP checksum", "tcpdump -vv says bad cksum too; then whoever changed the packet on the way, or the device's checksum offload: ethtool -k"},
+	"SKB_CSUM":                {"a wrong checksum", "tcpdump -vv, and the device's checksum offload: ethtool -k"},
+	"SOCKET_FILTER":           {"a BPF filter on the socket", "ss -tab (skf) on the socket: SO_ATTACH_FILTER, SO_ATTACH_BPF or a cgroup's ingress program"},
+	"BPF_CGROUP_EGRESS":       {"a cgroup's egress BPF program", "bpftool cgroup tree"},
+	"XFRM_POLICY":             {"an IPsec policy", "ip xfrm policy, and ip -s xfrm state"},
+	"QDISC_DROP":              {"the queueing discipline of the device", "tc -s qdisc (dropped)"},
+	"TC_EGRESS":               {"a filter of the device's egress", "tc filter show dev DEVICE egress, and bpftool net"},
+	"TC_INGRESS":              {"a filter of the device's ingress", "tc filter show dev DEVICE ingress, and bpftool net"},
+	"XDP":                     {"an XDP program of the device", "bpftool net"},
+	"CPU_BACKLOG":             {"a full backlog of the CPU", "net.core.netdev_max_backlog, and /proc/net/softnet_stat (second column)"},
+	"SOCKET_BACKLOG":          {"a full backlog of the socket", "sysctl net.ipv4.tcp_rmem: the application keeps the socket busy"},
+	"SOCKET_RCVBUFF":          {"a full receive buffer", "ss -tm: the application does not read, or SO_RCVBUF is small"},
+	"PROTO_MEM":               {"TCP's memory being used up", "sysctl net.ipv4.tcp_mem against /proc/net/sockstat (mem)"},
+	"NOMEM":                   {"memory being used up", "free, and dmesg"},
+	"IP_OUTNOROUTES":          {"having no route for it", "ip route"},
+	"IP_INNOROUTES":           {"having no route for it", "ip route, and ip rule"},
+	"IP_INADDRERRORS":         {"an address that it does not take", "ip addr, and ip route get"},
+	"IPV6DISABLED":            {"IPv6 being disabled", "sysctl net.ipv6.conf.all.disable_ipv6"},
+	"PKT_TOO_BIG":             {"its size", "ip route get (mtu)"},
+	"DEV_READY":               {"a device that is not up", "ip link"},
+	"FULL_RING":               {"a full ring of the device", "ethtool -S, and ethtool -g"},
+	"UNICAST_IN_L2_MULTICAST": {"its link-layer address", "ip neigh"},
+}
+
+// dropped are the packets that this connection's own host dropped, in its own network namespace, one by one in time
+// order, for reasons that are not TCP's own.
+func (s *story) dropped(direction string) []*event.Event {
+	return s.dropsWhere(func(ev *event.Event) bool {
+		return ev.Direction == direction && s.inOwnNamespace(ev) && !slices.Contains(ofTCP, ev.Reason) &&
+			keyReasons[ev.Reason] == "" && !ofNeighbour(ev) && !ofOldConnection(ev) && !s.ofConntrack(ev)
+	})
+}
+
+// dropsWhere are the drops of this connection for which match holds.
+func (s *story) dropsWhere(match func(*event.Event) bool) []*event.Event {
+	if s.conn == nil {
+		return nil
+	}
+	var drops []*event.Event
+	for i := range s.conn.Events {
+		if ev := &s.conn.Events[i]; ev.Kind == event.Drop && match(ev) {
+			drops = append(drops, ev)
+		}
+	}
+	return drops
+}
+
+// inOwnNamespace says that an event of a packet was where its connection's socket is, not further on its way on this
+// host.
+func (s *story) inOwnNamespace(ev *event.Event) bool {
+	return ev.NetNS == 0 || s.conn.NetNS == 0 || ev.NetNS == s.conn.NetNS
+}
+
+// ofNeighbour says that a packet waited for an address on the link until nobody had answered (neigh_invalidate).
+func ofNeighbour(ev *event.Event) bool {
+	return ev.Direction != dropIn && (strings.HasPrefix(ev.Reason, "NEIGH_") || ev.Neighbour.IsValid())
+}
+
+// ofOldConnection says that a SYN did not fit the connection that was there on the same ports.
+func ofOldConnection(ev *event.Event) bool {
+	return strings.HasPrefix(ev.Reason, "TCP_RFC7323_")
+}
+
+// ofConntrack says that connection tracking dropped a packet. Where the function does not tell, and nftables would have
+// told its own, a table that is full does.
+func (s *story) ofConntrack(ev *event.Event) bool {
+	if strings.Contains(ev.Location, "conntrack") {
+		return true
+	}
+	return s.conntrack().full() && ev.Reason == "NETFILTER_DROP" && !ruleSet(ev)
+}
+
+// ruleSet says that a packet was dropped by a rule of a firewall: the function that ran the rules freed it.
+func ruleSet(ev *event.Event) bool {
+	return strings.HasPrefix(ev.Location, "nft_") || strings.HasSuffix(ev.Location, "t_do_table")
+}
+
+// has says that a packet had a TCP flag; one whose flags are not known may have.
+func has(ev *event.Event, flag string) bool {
+	return ev.TCPFlags == "" || slices.Contains(strings.Fields(ev.TCPFlags), flag)
+}
+
+// packets is how many packets the drops stand for.
+func packets(drops []*event.Event) int {
+	n := 0
+	for _, ev := range drops {
+		n += max(1, ev.Count)
+	}
+	return n
+}
+
+// describeDrop tells where and why: "its firewall (NETFILTER_DROP in nft_do_chain, hook output)".
+func describeDrop(ev *event.Event) string {
+	var at []string
+	if ev.Reason != "" {
+		at = append(at, ev.Reason)
+	}
+	if ev.Location != "" {
+		at = append(at, "in "+ev.Location)
+	}
+	text := strings.Join(at, " ")
+	if ev.Hook != "" {
+		text = strings.TrimPrefix(text+", hook "+ev.Hook, ", ")
+	}
+	if ev.IfName != "" {
+		text = strings.TrimPrefix(text+", "+ev.IfName, ", ")
+	}
+	why := dropReasons[ev.Reason].why
+	switch {
+	case why == "" && ruleSet(ev):
+		why = dropReasons["NETFILTER_DROP"].why
+	case why == "" && text == "":
+		return "the kernel does not say why"
+	case why == "":
+		return text
+	}
+	return fmt.Sprintf("%s (%s)", why, text)
+}
+
+// lookFor says where to look for what dropped a packet.
+func lookFor(ev *event.Event) string {
+	if look := dropReasons[ev.Reason].look; look != "" {
+		return look
+	}
+	if ruleSet(ev) {
+		return dropReasons["NETFILTER_DROP"].look
+	}
+	return "nft list ruleset, tc -s qdisc, and ip -s -s link"
+}

@@ -1,0 +1,65 @@
+package verdict
+
+import (
+	"net/netip"
+
+	"tcptrace/tracer/event"
+)
+
+// Host is what this host's own kernel said when it was asked about a connection, soon after that had failed. A part
+// that is nil was not asked for.
+type Host struct {
+	Route     *Route
+	Ports     *Ports
+	Conntrack *Conntrack
+	// Somaxconn is net.core.somaxconn of the namespace in which a listener's queue was full; 0 is not known.
+	Somaxconn int
+}
+
+// Route is what the kernel's route lookup towards the remote end gave, with the socket's source, mark and user.
+type Route struct {
+	// Errno is that of the lookup: ENETUNREACH without a route, EACCES, EINVAL and EHOSTUNREACH of a prohibit, a
+	// blackhole and an unreachable one; 0: there is a route.
+	Errno   event.Errno
+	Device  string
+	Gateway netip.Addr // the zero value where the remote end is on the link
+}
+
+// Ports is how the source ports of a network namespace are taken.
+type Ports struct {
+	First, Last int // net.ipv4.ip_local_port_range
+	InUse       int // ports of the range in use towards the remote end, those in TIME_WAIT included
+	TimeWait    int
+}
+
+// full says that no port of the range is left.
+func (p *Ports) full() bool { return p != nil && p.InUse >= p.Last-p.First+1 }
+
+// Conntrack is how full connection tracking is.
+type Conntrack struct {
+	Count, Max int // net.netfilter.nf_conntrack_count and nf_conntrack_max
+}
+
+// full says that the table had no room, give or take what has ended since.
+func (c *Conntrack) full() bool { return c != nil && c.Max > 0 && c.Count >= c.Max-c.Max/50 }
+
+func (s *story) route() *Route {
+	if s.facts.Host == nil {
+		return nil
+	}
+	return s.facts.Host.Route
+}
+
+func (s *story) sourcePorts() *Ports {
+	if s.facts.Host == nil {
+		return nil
+	}
+	return s.facts.Host.Ports
+}
+
+func (s *story) conntrack() *Conntrack {
+	if s.facts.Host == nil {
+		return nil
+	}
+	return s.facts.Host.Conntrack
+}
