@@ -31,7 +31,7 @@ func (j *probeJoin) note(c *timeline.Connection) {
 
 // settled says whether c may be of a probe, whose verdict it then waits for.
 func (j *probeJoin) settled(c *timeline.Connection) bool {
-	if c.Cookie == 0 || c.Role == event.RoleServer {
+	if c.Cookie == 0 || c.Role == event.RoleServer || c.Role == event.RoleListener {
 		delete(j.conns, c.Cookie)
 		return false
 	}

@@ -176,7 +176,7 @@ func (s *session) judgeSettled(now time.Duration) {
 // judgeConnection gives the verdict about a connection, unless it is the far end of another one on this host: the
 // two are one story, which the client's verdict tells.
 func (s *session) judgeConnection(c *timeline.Connection, now time.Duration) {
-	if isFarEnd(c) {
+	if c.FarEnd() {
 		return
 	}
 	facts := s.facts
@@ -214,7 +214,3 @@ func (s *session) say(to func(sink)) {
 
 func (s *session) flush() { s.say(func(out sink) { out.Flush() }) }
 
-// isFarEnd says that c is the server's end of a connection whose client is on this host too.
-func isFarEnd(c *timeline.Connection) bool {
-	return c.Role == event.RoleServer && c.Peer != nil
-}

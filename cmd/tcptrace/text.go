@@ -129,7 +129,7 @@ func (t *textRenderer) impliedByAnother(ev *event.Event) bool {
 
 // offset is when ev happened; of a probe's far end in the probe's time, so that the two read as one story.
 func (t *textRenderer) offset(c *timeline.Connection, ev *event.Event) time.Duration {
-	if t.meta.Subject == aboutProbes && isFarEnd(c) {
+	if t.meta.Subject == aboutProbes && c.FarEnd() {
 		return ev.Mono - c.Peer.Started()
 	}
 	return ev.Offset

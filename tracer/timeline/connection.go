@@ -43,7 +43,7 @@ type Connection struct {
 	Expired bool
 
 	// Peer is the other end of this connection, when it is on this host too; nil otherwise. That of one that was
-	// [Connection.OnlyRefused] is the client.
+	// [Connection.OnlyRefused] is the client, or what a later SYN of the same client became.
 	Peer *Connection
 	// Refused is what a listener on this host made of this connection's SYNs before it took one, or instead; nil
 	// otherwise.
@@ -100,6 +100,16 @@ func (c *Connection) closing() time.Duration {
 		}
 	}
 	return 0
+}
+
+// FarEnd says that it is the server's part of a story that another connection tells: its client's, when that is on this
+// host too, or that of the SYN which was taken after this one was refused.
+func (c *Connection) FarEnd() bool {
+	switch c.Role {
+	case event.RoleServer, event.RoleListener:
+		return c.Peer != nil
+	}
+	return false
 }
 
 // insert puts an event in its place, which is the end unless it came later than its window allowed.

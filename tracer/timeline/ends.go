@@ -65,7 +65,7 @@ func refuse(c, refused *Connection) {
 		return
 	}
 	c.Refused = refused
-	if refused.Peer == nil && c.Role == event.RoleClient {
+	if refused.Peer == nil || c.Role == event.RoleClient {
 		refused.Peer = c
 	}
 }
