@@ -213,4 +213,3 @@ func (s *session) say(to func(sink)) {
 }
 
 func (s *session) flush() { s.say(func(out sink) { out.Flush() }) }
-
