@@ -76,7 +76,7 @@ enum event_flags {
 	EVENT_HAS_SETTINGS = 4, /* a struct settings follows */
 	EVENT_HAS_REASON = 8, /* reason is one of the kernel's, even when it is 0 */
 	EVENT_HAS_TRAFFIC = 16, /* a struct traffic follows, and no struct settings */
-	EVENT_HAS_QUEUE = 64, /* a struct queue follows, and nothing else */
+	EVENT_HAS_QUEUE = 32, /* a struct queue follows, and nothing else */
 	EVENT_BY_COOKIE = 128, /* the handshake was completed by a SYN cookie: there was no request */
 };
 

@@ -150,6 +150,11 @@ static bool take_refusals(struct net *net, struct refusal_counts *taken)
 	before->queue_drops = drops;
 	before->cookies = cookies;
 	before->known = 1;
+	/* Of the SYN that is answered by a cookie; the cookie comes back to the same CPU, as a rule. */
+	if (!before->cookies_known) {
+		before->cookies_received = read_mib(statistics, mib_cookies_received);
+		before->cookies_known = 1;
+	}
 	return taken->overflows || taken->queue_drops || taken->cookies;
 }
 

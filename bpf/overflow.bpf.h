@@ -69,6 +69,16 @@ struct {
  */
 #define RECORDS_A_SECOND 256
 
+static u32 netns_inode(struct net *net)
+{
+	return BPF_CORE_READ(net, ns.inum);
+}
+
+static u8 syncookies_of(struct net *net)
+{
+	return BPF_CORE_READ(net, ipv4.sysctl_tcp_syncookies);
+}
+
 static u32 queued(struct sock *sk)
 {
 	return BPF_CORE_READ(sk, sk_ack_backlog);
@@ -136,7 +146,7 @@ static void introduce(const struct refuser_key *key, struct sock *sk, const stru
 /* NULL: the filter leaves it out, or there is no room. */
 static struct refusal_totals *totals_of(const struct refusing *r)
 {
-	struct refuser_key key = { .netns = BPF_CORE_READ(r->net, ns.inum) };
+	struct refuser_key key = { .netns = netns_inode(r->net) };
 	struct refusal_totals *totals;
 
 	if (filter_dimensions & FILTER_NETNS && !bpf_map_lookup_elem(&namespaces, &key.netns))
@@ -260,7 +270,7 @@ static void record_refused_syn(const struct refusing *r, struct sk_buff *skb)
 	begin_connection(&c, NULL, ROLE_LISTENER, now_ns);
 	if (!read_segment_tuple(&c, skb, &tcp))
 		return;
-	c.netns = BPF_CORE_READ(r->net, ns.inum);
+	c.netns = netns_inode(r->net);
 	c.peer_isn = bpf_ntohl(tcp.seq);
 	if (!may_record(totals, c.peer_isn, now_ns))
 		return;
@@ -344,7 +354,7 @@ static void record_refused_ack(const struct refusing *r, struct sk_buff *skb, u6
 	begin_connection(&c, NULL, ROLE_SERVER, now_ns);
 	if (!read_segment_tuple(&c, skb, &tcp))
 		return;
-	c.netns = BPF_CORE_READ(r->net, ns.inum);
+	c.netns = netns_inode(r->net);
 	if (!pair)
 		pair = pair_of_segment(&c, &tcp);
 	if (!may_record(totals, pair >> 32, now_ns))
@@ -387,7 +397,7 @@ static bool leave_listener(struct refusing *r, struct sock *sk)
  */
 static void forget_routine_cookies(struct refusing *r)
 {
-	if (r->counts.cookies && BPF_CORE_READ(r->net, ipv4.sysctl_tcp_syncookies) == 2 && r->sk && !syn_queue_is_full(r->sk))
+	if (r->counts.cookies && syncookies_of(r->net) == 2 && r->sk && !syn_queue_is_full(r->sk))
 		r->counts.cookies = 0;
 }
 
@@ -436,21 +446,50 @@ static bool is_unspecified(const u32 *words)
 	return !words[0] && !words[1] && !words[2] && !words[3];
 }
 
-static u8 fit_of(struct sock *sk, const struct connection *c)
+/* What is looked for, and what was found so far. */
+struct search {
+	u32 netns;
+	u32 to[4]; /* where the segment was sent to, and */
+	u16 port;
+	u16 family;
+	u8 overflow; /* an accept queue is full, and not a SYN queue */
+	u8 drop; /* it was dropped for that */
+	u8 ambiguous;
+	u8 unused;
+	u32 best; /* score */
+	u64 sk; /* whose that is */
+};
+
+/* Written and read by: find_listener. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct search);
+} searches SEC(".maps");
+
+static struct search *this_cpus_search(void)
 {
-	const u32 *to = (const u32 *)c->local;
+	u32 zero = 0;
+
+	return bpf_map_lookup_elem(&searches, &zero);
+}
+
+static u8 fit_of(struct sock *sk, const struct search *s)
+{
+	const u32 *to = s->to;
 	u32 bound[4] = {};
 
 	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET) {
 		bound[0] = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
-		if (c->family != AF_INET)
+		if (s->family != AF_INET)
 			return FIT_NOT;
 		if (!bound[0])
 			return FIT_WILDCARD;
 		return bound[0] == to[0] ? FIT_ADDRESS : FIT_NOT;
 	}
 	BPF_CORE_READ_INTO(&bound, sk, __sk_common.skc_v6_rcv_saddr.in6_u.u6_addr8);
-	if (c->family == AF_INET6) {
+	if (s->family == AF_INET6) {
 		if (is_unspecified(bound))
 			return FIT_WILDCARD;
 		return bound[0] == to[0] && bound[1] == to[1] && bound[2] == to[2] && bound[3] == to[3] ? FIT_ADDRESS : FIT_NOT;
@@ -472,49 +511,74 @@ static u32 unexplained_drops(struct listener *listener, struct sock *sk)
 }
 
 /* Of listeners that fit equally well, the one that can have refused: its queue is full, its drops have gone up. */
-static u32 suspicion(struct listener *listener, struct sock *sk, const struct refusal_counts *counts)
+static u32 suspicion(struct listener *listener, struct sock *sk, const struct search *s)
 {
-	bool full = counts->overflows ? accept_queue_is_full(sk) : syn_queue_is_full(sk);
-	bool dropped = (counts->overflows || counts->queue_drops) && unexplained_drops(listener, sk);
+	bool full = s->overflow ? accept_queue_is_full(sk) : syn_queue_is_full(sk);
+	bool dropped = s->drop && unexplained_drops(listener, sk);
 
 	return full << 1 | dropped;
+}
+
+/*
+ * Compares the listener in one of the port's slots with the best so far. A function of its own to the verifier, which would
+ * otherwise follow each combination of 64 listeners' properties.
+ */
+__noinline int compare_listener(u32 slot)
+{
+	struct search *s = this_cpus_search();
+	struct listener *listener;
+	struct port_slot key;
+	struct sock *sk;
+	u64 *found;
+	u32 score;
+
+	if (!s)
+		return 0;
+	key.netns = s->netns;
+	key.port = s->port;
+	key.slot = slot;
+	found = bpf_map_lookup_elem(&listeners_by_port, &key);
+	if (!found)
+		return 0;
+	sk = (struct sock *)*found;
+	listener = bpf_map_lookup_elem(&listeners, found);
+	if (!listener || BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_LISTEN)
+		return 0;
+	score = fit_of(sk, s);
+	if (!score)
+		return 0;
+	score = score << 2 | suspicion(listener, sk, s);
+	if (score < s->best)
+		return 0;
+	s->ambiguous = score == s->best;
+	if (score > s->best) {
+		s->best = score;
+		s->sk = (u64)sk;
+	}
+	return 1;
 }
 
 /* Finds, among the listeners of the port, the one that a segment was for; c has the segment's ends. */
 static void find_listener(struct refusing *r, const struct connection *c)
 {
-	struct port_slot key = { .netns = c->netns, .port = c->local_port };
-	u32 best = 0;
+	struct search *s = this_cpus_search();
 
-	for (u16 slot = 0; slot < LISTENERS_A_PORT; slot++) {
-		struct listener *listener;
-		struct sock *sk;
-		u64 *found;
-		u32 score;
-
-		key.slot = slot;
-		found = bpf_map_lookup_elem(&listeners_by_port, &key);
-		if (!found)
-			continue;
-		listener = bpf_map_lookup_elem(&listeners, found);
-		if (!listener)
-			continue;
-		sk = (struct sock *)*found;
-		if (BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_LISTEN)
-			continue;
-		score = fit_of(sk, c) << 2;
-		if (!score)
-			continue;
-		score |= suspicion(listener, sk, &r->counts);
-		if (score < best)
-			continue;
-		r->ambiguous = score == best;
-		if (score == best)
-			continue;
-		best = score;
-		r->sk = sk;
-		r->listener = listener;
-	}
+	if (!s)
+		return;
+	__builtin_memset(s, 0, sizeof(*s));
+	s->netns = c->netns;
+	s->port = c->local_port;
+	s->family = c->family;
+	__builtin_memcpy(s->to, c->local, sizeof(s->to));
+	s->overflow = r->counts.overflows != 0;
+	s->drop = r->counts.overflows || r->counts.queue_drops;
+	for (u32 slot = 0; slot < LISTENERS_A_PORT; slot++)
+		compare_listener(slot);
+	if (!s->sk)
+		return;
+	r->listener = bpf_map_lookup_elem(&listeners, &s->sk);
+	r->sk = (struct sock *)s->sk;
+	r->ambiguous = s->ambiguous;
 }
 
 static u64 at_most(u64 n, u64 most)
@@ -582,7 +646,7 @@ static void record_freed(struct sk_buff *skb, bool is_syn)
 	__builtin_memset(&c, 0, sizeof(c));
 	if (!read_segment_tuple(&c, skb, &tcp))
 		return;
-	c.netns = BPF_CORE_READ(r.net, ns.inum);
+	c.netns = netns_inode(r.net);
 	all = r.counts;
 	find_listener(&r, &c);
 	if (r.listener)

@@ -128,7 +128,7 @@ type side struct {
 
 func sideOf(ev event.Event) side {
 	s := side{ev.Role, ev.ISN, ev.Remote.String()}
-	if ev.Role == event.RoleServer {
+	if ev.Role == event.RoleServer || ev.Role == event.RoleListener {
 		s.clientISN = ev.PeerISN
 	}
 	return s
@@ -279,6 +279,8 @@ var unshown = []string{
 	"an option other than SO_KEEPALIVE that a 32-bit program sets is noticed only at the next probe or timeout",
 	"an option that is set through io_uring, or by a 32-bit program, is noticed only at the next probe or timeout",
 	"an answer to a keepalive probe is noticed only at the next probe or at the end", // and then with its own time
+	"which of several listeners on one port was full is concluded from their counters",
+	"a repeated SYN-ACK is not seen once the client has sent its FIN",
 	"a window probe that was put off because the application was using the socket is not seen",
 }
 

@@ -13,10 +13,11 @@ import (
 // Refusals are what one listener has refused since the trace began because a queue of its was full. Every one is counted
 // here, while of many in one second only some are told as events.
 type Refusals struct {
+	// ID tells listeners apart. It is opaque, and 0 for those of which nobody knows which of the namespace's listeners
+	// refused them.
+	ID    uint64
 	NetNS uint32
-	// Local is what the listener is bound to. It is invalid, and Owner unknown, for those of which nobody knows which of
-	// the namespace's listeners refused them.
-	Local netip.AddrPort
+	Local netip.AddrPort // what it is bound to
 	Owner event.Owner
 	// Max is the length of its accept queue (sk_max_ack_backlog), at the first refusal.
 	Max int
@@ -43,7 +44,7 @@ func (t *Tracer) Refusals() ([]Refusals, error) {
 	var totals []bpfRefusalTotals
 	entries := t.shared.Maps[bpfMapRefusals].Iterate()
 	for entries.Next(&key, &totals) {
-		r := Refusals{NetNS: key.Netns}
+		r := Refusals{ID: key.Listener, NetNS: key.Netns}
 		for _, on := range totals { // each CPU
 			r.SYNs += on.Total[bpfRefusalREFUSED_SYN]
 			r.FinalACKs += on.Total[bpfRefusalREFUSED_ACK]

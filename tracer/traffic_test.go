@@ -57,6 +57,15 @@ var scripts = []script{
 	{"a lossy transfer", lossyTransfer, closed(2)},
 	{"options set later", optionsSetLater, closed(2)},
 	{"a keepalive probe refused by this host", probeRefusedHere, closed(2)},
+	{"a SYN refused by IPv4", synRefused("127.0.0.1:80"), closed(3)},
+	{"a SYN refused by IPv6", synRefused("[::1]:80"), closed(3)},
+	{"a final ACK refused by IPv4", finalACKRefused("127.0.0.1:80"), closed(7)},
+	{"a final ACK refused by IPv6", finalACKRefused("[::1]:80"), closed(7)},
+	{"SYN cookies by IPv4", cookiesSent("127.0.0.1:80"), closed(5)},
+	{"SYN cookies by IPv6", cookiesSent("[::1]:80"), closed(5)},
+	{"a SYN queue full", synQueueFull, closed(4)},
+	{"a final ACK lost by IPv4", finalACKLost("127.0.0.1:80"), requestExpired},
+	{"a final ACK lost by IPv6", finalACKLost("[::1]:80"), requestExpired},
 }
 
 // makeTraffic plays scripts side by side: some wait for the kernel's timers.
@@ -77,6 +86,10 @@ func makeTraffic(t *testing.T, scripts []script) []scene {
 		t.FailNow()
 	}
 	return scenes
+}
+
+func requestExpired(events []event.Event) bool {
+	return closed(1)(events) && has(events, event.SYNACKTimeout, event.RoleServer)
 }
 
 func closedTo(port uint16) func([]event.Event) bool {
