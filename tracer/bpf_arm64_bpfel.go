@@ -149,7 +149,7 @@ const (
 	bpfEventFlagsEVENT_HAS_SETTINGS bpfEventFlags = 4
 	bpfEventFlagsEVENT_HAS_REASON   bpfEventFlags = 8
 	bpfEventFlagsEVENT_HAS_TRAFFIC  bpfEventFlags = 16
-	bpfEventFlagsEVENT_HAS_QUEUE    bpfEventFlags = 64
+	bpfEventFlagsEVENT_HAS_QUEUE    bpfEventFlags = 32
 	bpfEventFlagsEVENT_BY_COOKIE    bpfEventFlags = 128
 )
 
@@ -357,6 +357,20 @@ type bpfRunningTimer struct {
 	Unused      [5]uint8
 }
 
+type bpfSearch struct {
+	_         structs.HostLayout
+	Netns     uint32
+	To        [4]uint32
+	Port      uint16
+	Family    uint16
+	Overflow  uint8
+	Drop      uint8
+	Ambiguous uint8
+	Unused    uint8
+	Best      uint32
+	Sk        uint64
+}
+
 type bpfSettings struct {
 	_                              structs.HostLayout
 	OptionUserTimeoutMs            uint32
@@ -543,6 +557,7 @@ const (
 	bpfMapRequests                       = "requests"
 	bpfMapRunningRequests                = "running_requests"
 	bpfMapRunningTimers                  = "running_timers"
+	bpfMapSearches                       = "searches"
 	bpfMapSocketScratch                  = "socket_scratch"
 	bpfMapTasks                          = "tasks"
 	bpfMapThisCpu                        = "this_cpu"
@@ -822,6 +837,7 @@ type bpfMapSpecs struct {
 	Requests          *ebpf.MapSpec `ebpf:"requests"`
 	RunningRequests   *ebpf.MapSpec `ebpf:"running_requests"`
 	RunningTimers     *ebpf.MapSpec `ebpf:"running_timers"`
+	Searches          *ebpf.MapSpec `ebpf:"searches"`
 	SocketScratch     *ebpf.MapSpec `ebpf:"socket_scratch"`
 	Tasks             *ebpf.MapSpec `ebpf:"tasks"`
 	ThisCpu           *ebpf.MapSpec `ebpf:"this_cpu"`
@@ -893,6 +909,7 @@ type bpfMaps struct {
 	Requests          *ebpf.Map `ebpf:"requests"`
 	RunningRequests   *ebpf.Map `ebpf:"running_requests"`
 	RunningTimers     *ebpf.Map `ebpf:"running_timers"`
+	Searches          *ebpf.Map `ebpf:"searches"`
 	SocketScratch     *ebpf.Map `ebpf:"socket_scratch"`
 	Tasks             *ebpf.Map `ebpf:"tasks"`
 	ThisCpu           *ebpf.Map `ebpf:"this_cpu"`
@@ -924,6 +941,7 @@ func (m *bpfMaps) Close() error {
 		m.Requests,
 		m.RunningRequests,
 		m.RunningTimers,
+		m.Searches,
 		m.SocketScratch,
 		m.Tasks,
 		m.ThisCpu,

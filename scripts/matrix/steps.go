@@ -70,7 +70,7 @@ func (s *settings) wants(test string) bool {
 // commandStep runs a command of tcptrace; its own exit status says whether all is well.
 func commandStep(name, mechanism string) step {
 	return step{Name: name, Mechanism: mechanism, Args: []string{commandPath, name, "-o", "json"}, Dir: "/",
-		Env: environment(mechanism), Timeout: 2 * time.Minute}
+		Env: environment(mechanism), Timeout: 4 * time.Minute}
 }
 
 func (s *settings) testStep(suite suite, mechanism, run string, skip ...string) step {
