@@ -30,6 +30,13 @@ type textRenderer struct {
 	meta    meta
 	ifnames map[event.ConnID]string // where SYNs left
 	widths  [labels]int             // of the label columns so far
+	change  *change                 // one that may not be the last of several
+}
+
+// A change of options waits for those that follow it at once: applications set one after the other.
+type change struct {
+	connection *timeline.Connection
+	event      event.Event
 }
 
 // The label columns, which stand before what happened where there are several connections.
@@ -100,6 +107,26 @@ func (t *textRenderer) Event(c *timeline.Connection, ev *event.Event) {
 	if t.config.Quiet || t.impliedByAnother(ev) {
 		return
 	}
+	if t.change != nil && continues(&t.change.event, ev) {
+		t.change = nil
+	}
+	t.tellChange()
+	if ev.Kind == event.OptionsChanged && !t.config.Verbose {
+		t.change = &change{c, *ev}
+		return
+	}
+	t.event(c, ev)
+}
+
+// tellChange writes the change that waits.
+func (t *textRenderer) tellChange() {
+	if waiting := t.change; waiting != nil {
+		t.change = nil
+		t.event(waiting.connection, &waiting.event)
+	}
+}
+
+func (t *textRenderer) event(c *timeline.Connection, ev *event.Event) {
 	form := forms[ev.Kind]
 	words, width := form.words, wordsWidth
 	if t.meta.Subject == aboutProbes && ev.Role == event.RoleServer {
@@ -326,6 +353,12 @@ func (t *textRenderer) wrapped(lead, text string) {
 func (t *textRenderer) painted(tone tone, s string) string { return t.config.Painter.paint(tone, s) }
 
 // Flush shows what has been written so far.
-func (t *textRenderer) Flush() { t.out.Flush() }
+func (t *textRenderer) Flush() {
+	t.tellChange()
+	t.out.Flush()
+}
 
-func (t *textRenderer) line(s string) { fmt.Fprintln(t.out, s) }
+func (t *textRenderer) line(s string) {
+	t.tellChange()
+	fmt.Fprintln(t.out, s)
+}

@@ -147,7 +147,14 @@ func changedOptions(c *timeline.Connection, ev *event.Event) []string {
 	if ev.Options == nil {
 		return nil
 	}
-	before := earlier(c, ev, func(e *event.Event) bool { return e.Options != nil })
+	first := ev // of those that were set one after the other
+	before := earlier(c, ev, func(e *event.Event) bool {
+		if continues(e, first) {
+			first = e
+			return false
+		}
+		return e.Options != nil
+	})
 	if before == nil {
 		return []string{joinSettings(optionSettings(ev.Options))}
 	}
@@ -159,6 +166,14 @@ func changedOptions(c *timeline.Connection, ev *event.Event) []string {
 		}
 	}
 	return []string{strings.Join(changes, ", ")}
+}
+
+// changeWindow is how soon after each other options are set that are meant to be set together.
+const changeWindow = 5 * time.Millisecond
+
+// continues says whether ev is one more change of options right after e.
+func continues(e, ev *event.Event) bool {
+	return e.Kind == event.OptionsChanged && ev.Kind == event.OptionsChanged && e.Conn == ev.Conn && ev.Mono-e.Mono <= changeWindow
 }
 
 // answerDelay says how long the peer took to answer.

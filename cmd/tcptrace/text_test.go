@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -304,5 +305,29 @@ func TestOutsideTextIsHarmlessInEveryLine(t *testing.T) {
 	text.Resolution(&event.Resolution{Name: hostile, Addresses: []netip.Addr{client4.Addr(), server4.Addr()}})
 	if strings.ContainsAny(out.String(), "\x1b\a\u202e\u009b") {
 		t.Errorf("hostile text of a verdict reached the terminal:\n%q", out)
+	}
+}
+
+// Applications, and Go's own library above all, set options one after the other that belong together.
+func TestOptionsSetTogetherAreOneLine(t *testing.T) {
+	set := func(offset time.Duration, options event.Options) *event.Event {
+		return at(offset, event.OptionsChanged, func(ev *event.Event) { ev.Options = &options })
+	}
+	events := []*event.Event{
+		connectAt(),
+		set(time.Millisecond, event.Options{KeepAlive: true}),
+		set(2*time.Millisecond, event.Options{KeepAlive: true, KeepaliveCount: 3}),
+		set(time.Second, event.Options{KeepAlive: true, KeepaliveCount: 3, UserTimeout: time.Second}),
+		at(2*time.Second, event.Close, nil),
+	}
+	var lines []string
+	for line := range strings.Lines(rendered(textConfig{}, meta{Subject: aboutProbes}, events)) {
+		if _, changes, ok := strings.Cut(line, "options changed"); ok {
+			lines = append(lines, strings.TrimSpace(changes))
+		}
+	}
+	want := []string{"SO_KEEPALIVE 0 → 1, TCP_KEEPCNT not set → 3", "TCP_USER_TIMEOUT not set → 1s"}
+	if !slices.Equal(lines, want) {
+		t.Errorf("it says %q; want %q", lines, want)
 	}
 }
