@@ -61,6 +61,9 @@ static struct connection *keep(struct sock *sk, struct connection *c)
 		count_lost(EVENT_CLOSE);
 	if (last)
 		settle_probe(last);
+	last = last_connection_of(sk);
+	if (last)
+		note_departed(last, sk);
 	if (bpf_map_update_elem(&connections, &key, c, BPF_ANY)) {
 		if (c->flags & FOLLOWED)
 			count_lost(LOST_CONNECTION);
@@ -104,8 +107,10 @@ static void forget(struct sock *sk)
 	u64 key = (u64)sk;
 	struct connection *c = bpf_map_lookup_elem(&connections, &key);
 
-	if (c)
+	if (c) {
 		settle_probe(c);
+		note_departed(c, sk);
+	}
 	bpf_map_delete_elem(&connections, &key);
 }
 
@@ -127,13 +132,15 @@ static bool passes_at_last(struct sock *sk, struct connection *c)
 static void announce(struct sock *sk, struct connection *c, u64 now_ns)
 {
 	struct event_with_settings *e;
+	u64 key = (u64)sk;
 
 	if (c->flags & ANNOUNCED || !passes_at_last(sk, c))
 		return;
+	index_connection(c, sk);
 	/* Taken before tcp_connect_init, where the SYN consumes it. */
 	c->isn = BPF_CORE_READ((struct tcp_sock *)sk, write_seq);
 	if (c->isn)
-		bpf_map_update_elem(&initial_sequences, &c->isn, &c->id, BPF_ANY);
+		bpf_map_update_elem(&initial_sequences, &c->isn, &key, BPF_ANY);
 
 	e = begin_with_settings(c, EVENT_CONNECT, now_ns, sk);
 	if (!e)
@@ -150,11 +157,14 @@ static void announce(struct sock *sk, struct connection *c, u64 now_ns)
  */
 static void learn_late_tuple(struct connection *c, struct sock *sk)
 {
+	u64 key = (u64)sk;
+
 	if (c->isn || BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_SYN_SENT)
 		return;
 	read_tuple(c, sk);
+	index_connection(c, sk);
 	c->isn = BPF_CORE_READ((struct tcp_sock *)sk, snd_una);
-	bpf_map_update_elem(&initial_sequences, &c->isn, &c->id, BPF_ANY);
+	bpf_map_update_elem(&initial_sequences, &c->isn, &key, BPF_ANY);
 }
 
 static void record_syn_sent_state(struct sock *sk, u64 now_ns)

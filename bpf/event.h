@@ -78,6 +78,7 @@ enum event_flags {
 	EVENT_HAS_TRAFFIC = 16, /* a struct traffic follows, and no struct settings */
 	EVENT_HAS_QUEUE = 32, /* a struct queue follows, and nothing else */
 	EVENT_BY_COOKIE = 128, /* the handshake was completed by a SYN cookie: there was no request */
+	EVENT_HAS_PACKET = 64, /* a struct packet follows, and neither of those */
 };
 
 struct event {
@@ -192,6 +193,43 @@ struct queue {
 struct event_with_queue {
 	struct event event;
 	struct queue queue;
+};
+
+/* Which way a packet was going: packet.direction. */
+enum direction {
+	DIRECTION_UNKNOWN,
+	DIRECTION_IN, /* to this host */
+	DIRECTION_OUT, /* from this host */
+	DIRECTION_FORWARD, /* through a network namespace of this host */
+};
+
+/* How far a packet had come, by netfilter's hooks: packet.hook. */
+enum hook {
+	HOOK_UNKNOWN,
+	HOOK_PREROUTING,
+	HOOK_INPUT,
+	HOOK_FORWARD,
+	HOOK_OUTPUT,
+	HOOK_POSTROUTING,
+};
+
+/* A packet that was dropped, or an ICMP error. */
+struct packet {
+	__u64 location; /* an address within the function that dropped it */
+	__u32 mtu; /* of an ICMP error: what would have passed; 0 when it does not say */
+	__u16 address_family;
+	__u8 icmp_type;
+	__u8 icmp_code;
+	__u8 tcp_flags; /* as in the TCP header */
+	__u8 direction;
+	__u8 hook;
+	__u8 unused[5];
+	__u8 address[16]; /* who sent the ICMP error; of a packet on its way out, the next hop */
+};
+
+struct event_with_packet {
+	struct event event;
+	struct packet packet;
 };
 
 #endif

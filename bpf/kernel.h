@@ -25,7 +25,9 @@ typedef _Bool bool;
 
 #define AF_INET 2
 #define AF_INET6 10
+#define IPPROTO_ICMP 1
 #define IPPROTO_TCP 6
+#define IPPROTO_ICMPV6 58
 #define IPPROTO_MPTCP 262
 
 #define EINTR 4
@@ -37,6 +39,26 @@ typedef _Bool bool;
 
 #define S_IFMT 00170000
 #define S_IFSOCK 0140000
+
+/* RTCF_LOCAL (include/uapi/linux/in_route.h), and RTF_LOCAL of IPv6 (ipv6_route.h): the route leads to this host. */
+#define ROUTE_LOCAL 0x80000000
+
+/* include/linux/skbuff.h: what is left of _skb_refdst is the route, referenced or not. */
+#define SKB_DST_NOREF 1UL
+
+/* include/uapi/linux/icmp.h */
+enum {
+	ICMP_DEST_UNREACH = 3,
+	ICMP_SOURCE_QUENCH = 4,
+	ICMP_TIME_EXCEEDED = 11,
+	ICMP_PARAMETERPROB = 12,
+};
+
+#define ICMP_FRAG_NEEDED 4
+
+/* include/uapi/linux/icmpv6.h: errors are the types below 128. */
+#define ICMPV6_PKT_TOOBIG 2
+#define ICMPV6_INFOMSG_MASK 0x80
 
 /* include/net/tcp_states.h */
 enum {
@@ -381,8 +403,23 @@ struct net_device {
 	possible_net_t nd_net;
 };
 
+/* include/net/dst.h, route.h and ip6_fib.h: the route that a packet takes. */
 struct dst_entry {
 	struct net_device *dev;
+};
+
+struct rtable {
+	struct dst_entry dst;
+	unsigned int rt_flags;
+	u8 rt_gw_family; /* 0: the destination is on the link */
+	__be32 rt_gw4;
+	struct in6_addr rt_gw6;
+};
+
+struct rt6_info {
+	struct dst_entry dst;
+	struct in6_addr rt6i_gateway;
+	u32 rt6i_flags;
 };
 
 /* What sk_buff.cb holds within TCP. */
@@ -396,9 +433,11 @@ struct sk_buff {
 	struct sock *sk;
 	struct net_device *dev;
 	unsigned int len;
-	unsigned long _skb_refdst;
 	char cb[48];
+	unsigned long _skb_refdst;
+	unsigned int tail; /* what is behind it is not at head */
 	unsigned char *head;
+	unsigned char *data;
 	__u16 transport_header;
 	__u16 network_header;
 };
@@ -469,6 +508,15 @@ struct tcp_header {
 #define TCP_FLAG_SYN 0x02
 #define TCP_FLAG_RST 0x04
 #define TCP_FLAG_ACK 0x10
+
+/* ICMP and ICMPv6 begin alike. */
+struct icmp_header {
+	u8 type;
+	u8 code;
+	__be16 checksum;
+	__be16 unused;
+	__be16 mtu; /* of ICMP's fragmentation needed; ICMPv6 has 32 bits for it */
+};
 
 /* Arguments of the syscall tracepoints: struct trace_entry (8 bytes), the number, then these. */
 struct syscall_enter {

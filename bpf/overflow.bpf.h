@@ -618,8 +618,6 @@ static void leave_to_nobody(const struct refusing *r, const struct refusal_count
 		add_up(totals, &rest.counts, overflow);
 }
 
-#define SKB_DST_NOREF 1
-
 /* The namespace of a segment that came in: the device is forgotten once its listener is found, the route is not. */
 static struct net *net_of_segment(struct sk_buff *skb)
 {
@@ -627,7 +625,7 @@ static struct net *net_of_segment(struct sk_buff *skb)
 	struct dst_entry *dst;
 
 	if (!dev) {
-		dst = (struct dst_entry *)(BPF_CORE_READ(skb, _skb_refdst) & ~(u64)SKB_DST_NOREF);
+		dst = route_of(skb);
 		dev = dst ? BPF_CORE_READ(dst, dev) : NULL;
 	}
 	return dev ? BPF_CORE_READ(dev, nd_net.net) : NULL;

@@ -38,6 +38,11 @@ struct connection {
 	u64 probed_ns; /* when the last keepalive probe was sent */
 	u64 thinned_ns; /* when a fast retransmission was last recorded */
 	u64 listener; /* of a request: the address of its listener's struct sock; 0 is unknown */
+	u64 packet; /* struct sk_buff * of the last packet that was dropped, or ICMP error, and */
+	u64 packet_ns; /* when that was */
+	u64 packets_since_ns; /* when the second began in which */
+	u32 packets_told; /* so many of these were recorded; and */
+	u32 packets_untold; /* so many were not, since the last one that was */
 	struct owner owner;
 	u32 nth; /* records numbered so far, delivered or not */
 	u32 netns;
@@ -96,17 +101,18 @@ struct {
 } requests SEC(".maps");
 
 /*
- * Initial sequence numbers of the connects we follow, to recognise the other end when it is on this host.
+ * Initial sequence numbers of the connects we follow, to recognise the other end when it is on this host, and their
+ * packets.
  *
  * Inserted: at connect.
  * Deleted:  LRU only: the other end may look after the connect has failed.
- * Read by:  new requests, and resets that answer a SYN.
+ * Read by:  new requests, resets that answer a SYN, drops and ICMP errors.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);
 	__type(key, u32);
-	__type(value, u64); /* connection id */
+	__type(value, u64); /* struct sock *, which may be another's by now */
 } initial_sequences SEC(".maps");
 
 struct listener {

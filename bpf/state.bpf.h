@@ -35,6 +35,8 @@ static void record_established(struct sock *sk, u8 old_state, u64 now_ns)
 		c->peer_isn = BPF_CORE_READ(tp, rcv_nxt) - 1;
 	if (!c->isn)
 		c->isn = BPF_CORE_READ(tp, snd_una) - 1;
+	if (c->role == ROLE_SERVER)
+		index_connection(c, sk);
 	note_winner(c, sk);
 	emit_established(c, sk, old_state, now_ns);
 }
@@ -52,6 +54,7 @@ static struct connection *discover(struct sock *sk, u64 now_ns)
 	c.state = TCP_STATE_UNKNOWN;
 	c.options = options_of(sk);
 	c.flags = FOLLOWED | ANNOUNCED | PRE_EXISTING;
+	index_connection(&c, sk);
 	return keep(sk, &c);
 }
 

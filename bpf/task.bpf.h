@@ -150,6 +150,7 @@ static void remember_open_socket(struct task_struct *task, struct sock *sk)
 	c.flags = FOLLOWED | ANNOUNCED | PRE_EXISTING;
 	c.options = options_of(sk);
 	learn_timers(sk);
+	index_connection(&c, sk);
 	if (bpf_map_update_elem(&connections, &key, &c, BPF_NOEXIST) && !last_connection_of(sk))
 		count_lost(LOST_CONNECTION);
 }

@@ -17,6 +17,7 @@
 #include "filter.bpf.h"
 #include "emit.bpf.h"
 #include "trouble.bpf.h"
+#include "packet.bpf.h"
 #include "options.bpf.h"
 #include "mib.bpf.h"
 #include "probe.bpf.h"
@@ -27,6 +28,8 @@
 #include "reset.bpf.h"
 #include "overflow.bpf.h"
 #include "synack.bpf.h"
+#include "drop.bpf.h"
+#include "icmp.bpf.h"
 #include "state.bpf.h"
 #include "task.bpf.h"
 #include "frame.bpf.h"
@@ -40,6 +43,7 @@ struct exported {
 	struct event_with_settings with_settings;
 	struct event_with_traffic with_traffic;
 	struct event_with_queue with_queue;
+	struct event_with_packet with_packet;
 	enum trigger trigger;
 	enum event_kind kind;
 	enum stage stage;
@@ -50,6 +54,9 @@ struct exported {
 	enum settings_flags settings_flags;
 	enum filter_dimension filter_dimension;
 	enum socket_flags socket_flags;
+	enum direction direction;
+	enum hook hook;
+	enum drop_class drop_class;
 };
 
 const struct exported *exported;
@@ -748,6 +755,81 @@ SEC("kprobe/tcp_reset")
 int BPF_KPROBE(reset_received_kprobe, struct sock *sk)
 {
 	record_reset_received(sk);
+	return 0;
+}
+
+/* ---- drop ---- */
+
+/* Since 6.10 with the socket that was to receive it. */
+SEC("tp_btf/kfree_skb")
+int BPF_PROG(drop_tracepoint_receiver, struct sk_buff *skb, void *location, u32 reason, struct sock *receiver)
+{
+	struct freed freed = { skb, receiver, (u64)location, reason, true };
+
+	record_drop(&freed);
+	return 0;
+}
+
+/* Since 5.17 with the reason. */
+SEC("tp_btf/kfree_skb")
+int BPF_PROG(drop_tracepoint_reason, struct sk_buff *skb, void *location, u32 reason)
+{
+	struct freed freed = { skb, NULL, (u64)location, reason, true };
+
+	record_drop(&freed);
+	return 0;
+}
+
+SEC("tp_btf/kfree_skb")
+int BPF_PROG(drop_tracepoint, struct sk_buff *skb, void *location)
+{
+	struct freed freed = { skb, NULL, (u64)location };
+
+	record_drop(&freed);
+	return 0;
+}
+
+/* ---- icmp_error ---- */
+
+SEC("fentry/tcp_v4_err")
+int BPF_PROG(icmp_error_v4_fentry, struct sk_buff *skb)
+{
+	record_icmp_error(skb);
+	return 0;
+}
+
+SEC("fentry/tcp_v6_err")
+int BPF_PROG(icmp_error_v6_fentry, struct sk_buff *skb)
+{
+	record_icmp_error(skb);
+	return 0;
+}
+
+SEC("kprobe/tcp_v4_err")
+int BPF_KPROBE(icmp_error_v4_kprobe, struct sk_buff *skb)
+{
+	record_icmp_error(skb);
+	return 0;
+}
+
+SEC("kprobe/tcp_v6_err")
+int BPF_KPROBE(icmp_error_v6_kprobe, struct sk_buff *skb)
+{
+	record_icmp_error(skb);
+	return 0;
+}
+
+SEC("tp_btf/consume_skb")
+int BPF_PROG(icmp_error_consumed_tracepoint, struct sk_buff *skb)
+{
+	record_consumed_icmp(skb);
+	return 0;
+}
+
+SEC("tp_btf/kfree_skb")
+int BPF_PROG(icmp_error_freed_tracepoint, struct sk_buff *skb, void *location)
+{
+	record_freed_icmp(skb, (u64)location);
 	return 0;
 }
 

@@ -21,6 +21,12 @@ const (
 	bpfActionACTION_DROP   bpfAction = 2
 )
 
+type bpfCode struct {
+	_     structs.HostLayout
+	Start uint64
+	End   uint64
+}
+
 type bpfCommKey struct {
 	_    structs.HostLayout
 	Comm [16]int8
@@ -41,13 +47,18 @@ type bpfConnectCall struct {
 }
 
 type bpfConnection struct {
-	_             structs.HostLayout
-	Id            uint64
-	EstablishedNs uint64
-	ProbedNs      uint64
-	ThinnedNs     uint64
-	Listener      uint64
-	Owner         struct {
+	_              structs.HostLayout
+	Id             uint64
+	EstablishedNs  uint64
+	ProbedNs       uint64
+	ThinnedNs      uint64
+	Listener       uint64
+	Packet         uint64
+	PacketNs       uint64
+	PacketsSinceNs uint64
+	PacketsTold    uint32
+	PacketsUntold  uint32
+	Owner          struct {
 		_      structs.HostLayout
 		Cgroup uint64
 		Pid    uint32
@@ -94,6 +105,35 @@ type bpfCpuNotes struct {
 	Offset   uint64
 	Request  uint64
 	FinalAck uint64
+}
+
+type bpfDirection uint32
+
+const (
+	bpfDirectionDIRECTION_UNKNOWN bpfDirection = 0
+	bpfDirectionDIRECTION_IN      bpfDirection = 1
+	bpfDirectionDIRECTION_OUT     bpfDirection = 2
+	bpfDirectionDIRECTION_FORWARD bpfDirection = 3
+)
+
+type bpfDropClass uint32
+
+const (
+	bpfDropClassDROP_TOLD        bpfDropClass = 0
+	bpfDropClassDROP_QUIET       bpfDropClass = 1
+	bpfDropClassDROP_UNSPECIFIED bpfDropClass = 2
+	bpfDropClassDROP_SEQUENCE    bpfDropClass = 3
+	bpfDropClassDROP_NO_SOCKET   bpfDropClass = 4
+	bpfDropClassDROP_SYN         bpfDropClass = 5
+)
+
+type bpfEnds struct {
+	_          structs.HostLayout
+	Netns      uint32
+	LocalPort  uint16
+	RemotePort uint16
+	Local      [16]uint8
+	Remote     [16]uint8
 }
 
 type bpfEvent struct {
@@ -151,6 +191,7 @@ const (
 	bpfEventFlagsEVENT_HAS_TRAFFIC  bpfEventFlags = 16
 	bpfEventFlagsEVENT_HAS_QUEUE    bpfEventFlags = 32
 	bpfEventFlagsEVENT_BY_COOKIE    bpfEventFlags = 128
+	bpfEventFlagsEVENT_HAS_PACKET   bpfEventFlags = 64
 )
 
 type bpfEventKind uint32
@@ -181,6 +222,12 @@ const (
 	bpfEventKindEVENT_CLOSE             bpfEventKind = 23
 	bpfEventKindEVENT_KINDS             bpfEventKind = 24
 )
+
+type bpfEventWithPacket struct {
+	_      structs.HostLayout
+	Event  bpfEvent
+	Packet bpfPacket
+}
 
 type bpfEventWithQueue struct {
 	_     structs.HostLayout
@@ -220,6 +267,17 @@ type bpfFrame struct {
 	Other uint64
 }
 
+type bpfHook uint32
+
+const (
+	bpfHookHOOK_UNKNOWN     bpfHook = 0
+	bpfHookHOOK_PREROUTING  bpfHook = 1
+	bpfHookHOOK_INPUT       bpfHook = 2
+	bpfHookHOOK_FORWARD     bpfHook = 3
+	bpfHookHOOK_OUTPUT      bpfHook = 4
+	bpfHookHOOK_POSTROUTING bpfHook = 5
+)
+
 type bpfHookModes struct {
 	_               structs.HostLayout
 	Armed           uint8
@@ -249,6 +307,20 @@ type bpfNetworkKey struct {
 	_          structs.HostLayout
 	PrefixBits uint32
 	Address    [16]uint8
+}
+
+type bpfPacket struct {
+	_             structs.HostLayout
+	Location      uint64
+	Mtu           uint32
+	AddressFamily uint16
+	IcmpType      uint8
+	IcmpCode      uint8
+	TcpFlags      uint8
+	Direction     uint8
+	Hook          uint8
+	Unused        [5]uint8
+	Address       [16]uint8
 }
 
 type bpfPortKey struct {
@@ -493,6 +565,13 @@ const (
 	bpfStageSTAGE_ACK  bpfStage = 2
 )
 
+type bpfStrangers struct {
+	_       structs.HostLayout
+	SinceNs uint64
+	Told    uint32
+	Untold  uint32
+}
+
 type bpfSynKey struct {
 	_          structs.HostLayout
 	Netns      uint32
@@ -539,6 +618,7 @@ const (
 	bpfMapConnectCalls                   = "connect_calls"
 	bpfMapConnections                    = "connections"
 	bpfMapCounted                        = "counted"
+	bpfMapDeparted                       = "departed"
 	bpfMapEvents                         = "events"
 	bpfMapFrames                         = "frames"
 	bpfMapInitialSequences               = "initial_sequences"
@@ -559,6 +639,7 @@ const (
 	bpfMapRunningTimers                  = "running_timers"
 	bpfMapSearches                       = "searches"
 	bpfMapSocketScratch                  = "socket_scratch"
+	bpfMapSocketsByEnds                  = "sockets_by_ends"
 	bpfMapTasks                          = "tasks"
 	bpfMapThisCpu                        = "this_cpu"
 	bpfMapUids                           = "uids"
@@ -585,6 +666,9 @@ const (
 	bpfProgCookieSockKprobe              = "cookie_sock_kprobe"
 	bpfProgCookieSockKretprobe           = "cookie_sock_kretprobe"
 	bpfProgDestroyTracepoint             = "destroy_tracepoint"
+	bpfProgDropTracepoint                = "drop_tracepoint"
+	bpfProgDropTracepointReason          = "drop_tracepoint_reason"
+	bpfProgDropTracepointReceiver        = "drop_tracepoint_receiver"
 	bpfProgErrorEnterTracepoint          = "error_enter_tracepoint"
 	bpfProgErrorExitTracepoint           = "error_exit_tracepoint"
 	bpfProgErrorV4Fexit                  = "error_v4_fexit"
@@ -596,6 +680,12 @@ const (
 	bpfProgExitTracepoint                = "exit_tracepoint"
 	bpfProgForkTracepoint                = "fork_tracepoint"
 	bpfProgHandshakeSockops              = "handshake_sockops"
+	bpfProgIcmpErrorConsumedTracepoint   = "icmp_error_consumed_tracepoint"
+	bpfProgIcmpErrorFreedTracepoint      = "icmp_error_freed_tracepoint"
+	bpfProgIcmpErrorV4Fentry             = "icmp_error_v4_fentry"
+	bpfProgIcmpErrorV4Kprobe             = "icmp_error_v4_kprobe"
+	bpfProgIcmpErrorV6Fentry             = "icmp_error_v6_fentry"
+	bpfProgIcmpErrorV6Kprobe             = "icmp_error_v6_kprobe"
 	bpfProgListenFentry                  = "listen_fentry"
 	bpfProgListenKprobe                  = "listen_kprobe"
 	bpfProgLossProbeTracepoint           = "loss_probe_tracepoint"
@@ -656,17 +746,23 @@ const (
 	bpfProgSynackTimeoutKprobe           = "synack_timeout_kprobe"
 	bpfProgSynackTimeoutKretprobe        = "synack_timeout_kretprobe"
 	bpfVarAnyRefused                     = "any_refused"
+	bpfVarDropClasses                    = "drop_classes"
 	bpfVarExported                       = "exported"
 	bpfVarFilterDimensions               = "filter_dimensions"
 	bpfVarFilterFamily                   = "filter_family"
 	bpfVarFollowPeers                    = "follow_peers"
+	bpfVarIcmpv6Function                 = "icmpv6_function"
 	bpfVarMibCookiesReceived             = "mib_cookies_received"
 	bpfVarMibListenOverflows             = "mib_listen_overflows"
 	bpfVarMibQueueFullCookies            = "mib_queue_full_cookies"
 	bpfVarMibQueueFullDrop               = "mib_queue_full_drop"
 	bpfVarModes                          = "modes"
 	bpfVarOnlyTroubled                   = "only_troubled"
+	bpfVarPacketsAreTraced               = "packets_are_traced"
+	bpfVarQuietFunctionCount             = "quiet_function_count"
+	bpfVarQuietFunctions                 = "quiet_functions"
 	bpfVarSocketsMini                    = "sockets_mini"
+	bpfVarStrangers                      = "strangers"
 	bpfVarTicksPerSecond                 = "ticks_per_second"
 	bpfVarTimerFunctions                 = "timer_functions"
 	bpfVarUnansweredProbes               = "unanswered_probes"
@@ -738,6 +834,9 @@ type bpfProgramSpecs struct {
 	CookieSockKprobe              *ebpf.ProgramSpec `ebpf:"cookie_sock_kprobe"`
 	CookieSockKretprobe           *ebpf.ProgramSpec `ebpf:"cookie_sock_kretprobe"`
 	DestroyTracepoint             *ebpf.ProgramSpec `ebpf:"destroy_tracepoint"`
+	DropTracepoint                *ebpf.ProgramSpec `ebpf:"drop_tracepoint"`
+	DropTracepointReason          *ebpf.ProgramSpec `ebpf:"drop_tracepoint_reason"`
+	DropTracepointReceiver        *ebpf.ProgramSpec `ebpf:"drop_tracepoint_receiver"`
 	ErrorEnterTracepoint          *ebpf.ProgramSpec `ebpf:"error_enter_tracepoint"`
 	ErrorExitTracepoint           *ebpf.ProgramSpec `ebpf:"error_exit_tracepoint"`
 	ErrorV4Fexit                  *ebpf.ProgramSpec `ebpf:"error_v4_fexit"`
@@ -749,6 +848,12 @@ type bpfProgramSpecs struct {
 	ExitTracepoint                *ebpf.ProgramSpec `ebpf:"exit_tracepoint"`
 	ForkTracepoint                *ebpf.ProgramSpec `ebpf:"fork_tracepoint"`
 	HandshakeSockops              *ebpf.ProgramSpec `ebpf:"handshake_sockops"`
+	IcmpErrorConsumedTracepoint   *ebpf.ProgramSpec `ebpf:"icmp_error_consumed_tracepoint"`
+	IcmpErrorFreedTracepoint      *ebpf.ProgramSpec `ebpf:"icmp_error_freed_tracepoint"`
+	IcmpErrorV4Fentry             *ebpf.ProgramSpec `ebpf:"icmp_error_v4_fentry"`
+	IcmpErrorV4Kprobe             *ebpf.ProgramSpec `ebpf:"icmp_error_v4_kprobe"`
+	IcmpErrorV6Fentry             *ebpf.ProgramSpec `ebpf:"icmp_error_v6_fentry"`
+	IcmpErrorV6Kprobe             *ebpf.ProgramSpec `ebpf:"icmp_error_v6_kprobe"`
 	ListenFentry                  *ebpf.ProgramSpec `ebpf:"listen_fentry"`
 	ListenKprobe                  *ebpf.ProgramSpec `ebpf:"listen_kprobe"`
 	LossProbeTracepoint           *ebpf.ProgramSpec `ebpf:"loss_probe_tracepoint"`
@@ -819,6 +924,7 @@ type bpfMapSpecs struct {
 	ConnectCalls      *ebpf.MapSpec `ebpf:"connect_calls"`
 	Connections       *ebpf.MapSpec `ebpf:"connections"`
 	Counted           *ebpf.MapSpec `ebpf:"counted"`
+	Departed          *ebpf.MapSpec `ebpf:"departed"`
 	Events            *ebpf.MapSpec `ebpf:"events"`
 	Frames            *ebpf.MapSpec `ebpf:"frames"`
 	InitialSequences  *ebpf.MapSpec `ebpf:"initial_sequences"`
@@ -839,6 +945,7 @@ type bpfMapSpecs struct {
 	RunningTimers     *ebpf.MapSpec `ebpf:"running_timers"`
 	Searches          *ebpf.MapSpec `ebpf:"searches"`
 	SocketScratch     *ebpf.MapSpec `ebpf:"socket_scratch"`
+	SocketsByEnds     *ebpf.MapSpec `ebpf:"sockets_by_ends"`
 	Tasks             *ebpf.MapSpec `ebpf:"tasks"`
 	ThisCpu           *ebpf.MapSpec `ebpf:"this_cpu"`
 	Uids              *ebpf.MapSpec `ebpf:"uids"`
@@ -849,17 +956,23 @@ type bpfMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfVariableSpecs struct {
 	AnyRefused          *ebpf.VariableSpec `ebpf:"any_refused"`
+	DropClasses         *ebpf.VariableSpec `ebpf:"drop_classes"`
 	Exported            *ebpf.VariableSpec `ebpf:"exported"`
 	FilterDimensions    *ebpf.VariableSpec `ebpf:"filter_dimensions"`
 	FilterFamily        *ebpf.VariableSpec `ebpf:"filter_family"`
 	FollowPeers         *ebpf.VariableSpec `ebpf:"follow_peers"`
+	Icmpv6Function      *ebpf.VariableSpec `ebpf:"icmpv6_function"`
 	MibCookiesReceived  *ebpf.VariableSpec `ebpf:"mib_cookies_received"`
 	MibListenOverflows  *ebpf.VariableSpec `ebpf:"mib_listen_overflows"`
 	MibQueueFullCookies *ebpf.VariableSpec `ebpf:"mib_queue_full_cookies"`
 	MibQueueFullDrop    *ebpf.VariableSpec `ebpf:"mib_queue_full_drop"`
 	Modes               *ebpf.VariableSpec `ebpf:"modes"`
 	OnlyTroubled        *ebpf.VariableSpec `ebpf:"only_troubled"`
+	PacketsAreTraced    *ebpf.VariableSpec `ebpf:"packets_are_traced"`
+	QuietFunctionCount  *ebpf.VariableSpec `ebpf:"quiet_function_count"`
+	QuietFunctions      *ebpf.VariableSpec `ebpf:"quiet_functions"`
 	SocketsMini         *ebpf.VariableSpec `ebpf:"sockets_mini"`
+	Strangers           *ebpf.VariableSpec `ebpf:"strangers"`
 	TicksPerSecond      *ebpf.VariableSpec `ebpf:"ticks_per_second"`
 	TimerFunctions      *ebpf.VariableSpec `ebpf:"timer_functions"`
 	UnansweredProbes    *ebpf.VariableSpec `ebpf:"unanswered_probes"`
@@ -891,6 +1004,7 @@ type bpfMaps struct {
 	ConnectCalls      *ebpf.Map `ebpf:"connect_calls"`
 	Connections       *ebpf.Map `ebpf:"connections"`
 	Counted           *ebpf.Map `ebpf:"counted"`
+	Departed          *ebpf.Map `ebpf:"departed"`
 	Events            *ebpf.Map `ebpf:"events"`
 	Frames            *ebpf.Map `ebpf:"frames"`
 	InitialSequences  *ebpf.Map `ebpf:"initial_sequences"`
@@ -911,6 +1025,7 @@ type bpfMaps struct {
 	RunningTimers     *ebpf.Map `ebpf:"running_timers"`
 	Searches          *ebpf.Map `ebpf:"searches"`
 	SocketScratch     *ebpf.Map `ebpf:"socket_scratch"`
+	SocketsByEnds     *ebpf.Map `ebpf:"sockets_by_ends"`
 	Tasks             *ebpf.Map `ebpf:"tasks"`
 	ThisCpu           *ebpf.Map `ebpf:"this_cpu"`
 	Uids              *ebpf.Map `ebpf:"uids"`
@@ -923,6 +1038,7 @@ func (m *bpfMaps) Close() error {
 		m.ConnectCalls,
 		m.Connections,
 		m.Counted,
+		m.Departed,
 		m.Events,
 		m.Frames,
 		m.InitialSequences,
@@ -943,6 +1059,7 @@ func (m *bpfMaps) Close() error {
 		m.RunningTimers,
 		m.Searches,
 		m.SocketScratch,
+		m.SocketsByEnds,
 		m.Tasks,
 		m.ThisCpu,
 		m.Uids,
@@ -954,17 +1071,23 @@ func (m *bpfMaps) Close() error {
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfVariables struct {
 	AnyRefused          *ebpf.Variable `ebpf:"any_refused"`
+	DropClasses         *ebpf.Variable `ebpf:"drop_classes"`
 	Exported            *ebpf.Variable `ebpf:"exported"`
 	FilterDimensions    *ebpf.Variable `ebpf:"filter_dimensions"`
 	FilterFamily        *ebpf.Variable `ebpf:"filter_family"`
 	FollowPeers         *ebpf.Variable `ebpf:"follow_peers"`
+	Icmpv6Function      *ebpf.Variable `ebpf:"icmpv6_function"`
 	MibCookiesReceived  *ebpf.Variable `ebpf:"mib_cookies_received"`
 	MibListenOverflows  *ebpf.Variable `ebpf:"mib_listen_overflows"`
 	MibQueueFullCookies *ebpf.Variable `ebpf:"mib_queue_full_cookies"`
 	MibQueueFullDrop    *ebpf.Variable `ebpf:"mib_queue_full_drop"`
 	Modes               *ebpf.Variable `ebpf:"modes"`
 	OnlyTroubled        *ebpf.Variable `ebpf:"only_troubled"`
+	PacketsAreTraced    *ebpf.Variable `ebpf:"packets_are_traced"`
+	QuietFunctionCount  *ebpf.Variable `ebpf:"quiet_function_count"`
+	QuietFunctions      *ebpf.Variable `ebpf:"quiet_functions"`
 	SocketsMini         *ebpf.Variable `ebpf:"sockets_mini"`
+	Strangers           *ebpf.Variable `ebpf:"strangers"`
 	TicksPerSecond      *ebpf.Variable `ebpf:"ticks_per_second"`
 	TimerFunctions      *ebpf.Variable `ebpf:"timer_functions"`
 	UnansweredProbes    *ebpf.Variable `ebpf:"unanswered_probes"`
@@ -998,6 +1121,9 @@ type bpfPrograms struct {
 	CookieSockKprobe              *ebpf.Program `ebpf:"cookie_sock_kprobe"`
 	CookieSockKretprobe           *ebpf.Program `ebpf:"cookie_sock_kretprobe"`
 	DestroyTracepoint             *ebpf.Program `ebpf:"destroy_tracepoint"`
+	DropTracepoint                *ebpf.Program `ebpf:"drop_tracepoint"`
+	DropTracepointReason          *ebpf.Program `ebpf:"drop_tracepoint_reason"`
+	DropTracepointReceiver        *ebpf.Program `ebpf:"drop_tracepoint_receiver"`
 	ErrorEnterTracepoint          *ebpf.Program `ebpf:"error_enter_tracepoint"`
 	ErrorExitTracepoint           *ebpf.Program `ebpf:"error_exit_tracepoint"`
 	ErrorV4Fexit                  *ebpf.Program `ebpf:"error_v4_fexit"`
@@ -1009,6 +1135,12 @@ type bpfPrograms struct {
 	ExitTracepoint                *ebpf.Program `ebpf:"exit_tracepoint"`
 	ForkTracepoint                *ebpf.Program `ebpf:"fork_tracepoint"`
 	HandshakeSockops              *ebpf.Program `ebpf:"handshake_sockops"`
+	IcmpErrorConsumedTracepoint   *ebpf.Program `ebpf:"icmp_error_consumed_tracepoint"`
+	IcmpErrorFreedTracepoint      *ebpf.Program `ebpf:"icmp_error_freed_tracepoint"`
+	IcmpErrorV4Fentry             *ebpf.Program `ebpf:"icmp_error_v4_fentry"`
+	IcmpErrorV4Kprobe             *ebpf.Program `ebpf:"icmp_error_v4_kprobe"`
+	IcmpErrorV6Fentry             *ebpf.Program `ebpf:"icmp_error_v6_fentry"`
+	IcmpErrorV6Kprobe             *ebpf.Program `ebpf:"icmp_error_v6_kprobe"`
 	ListenFentry                  *ebpf.Program `ebpf:"listen_fentry"`
 	ListenKprobe                  *ebpf.Program `ebpf:"listen_kprobe"`
 	LossProbeTracepoint           *ebpf.Program `ebpf:"loss_probe_tracepoint"`
@@ -1095,6 +1227,9 @@ func (p *bpfPrograms) Close() error {
 		p.CookieSockKprobe,
 		p.CookieSockKretprobe,
 		p.DestroyTracepoint,
+		p.DropTracepoint,
+		p.DropTracepointReason,
+		p.DropTracepointReceiver,
 		p.ErrorEnterTracepoint,
 		p.ErrorExitTracepoint,
 		p.ErrorV4Fexit,
@@ -1106,6 +1241,12 @@ func (p *bpfPrograms) Close() error {
 		p.ExitTracepoint,
 		p.ForkTracepoint,
 		p.HandshakeSockops,
+		p.IcmpErrorConsumedTracepoint,
+		p.IcmpErrorFreedTracepoint,
+		p.IcmpErrorV4Fentry,
+		p.IcmpErrorV4Kprobe,
+		p.IcmpErrorV6Fentry,
+		p.IcmpErrorV6Kprobe,
 		p.ListenFentry,
 		p.ListenKprobe,
 		p.LossProbeTracepoint,

@@ -20,6 +20,7 @@ const (
 	settingsSize = int(unsafe.Sizeof(bpfSettings{}))
 	trafficSize  = int(unsafe.Sizeof(bpfTraffic{}))
 	queueSize    = int(unsafe.Sizeof(bpfQueue{}))
+	packetSize   = int(unsafe.Sizeof(bpfPacket{}))
 )
 
 // decoder makes events of records. Units become types here and nowhere else.
@@ -27,6 +28,8 @@ type decoder struct {
 	jiffy   time.Duration // 0: unknown, then so are all durations that the kernel counts in jiffies
 	wall    func(mono time.Duration) time.Time
 	reasons map[uint32]string // of RSTs
+	drops   map[uint32]string // reasons
+	symbol  func(address uint64) string
 	comms   map[[16]int8]string
 	cgroups func(id uint64) (path, container string)
 }
@@ -87,7 +90,7 @@ func (d *decoder) decode(record []byte, ev *event.Event) error {
 		}
 	}
 	if flags&bpfEventFlagsEVENT_HAS_REASON != 0 {
-		ev.Reason = d.reasons[r.Reason]
+		ev.Reason = d.reasonsOf(ev.Kind)[r.Reason]
 	}
 	if ev.Kind == event.Close || ev.Kind == event.SYNACKTimeout {
 		ev.Total = r.Nth
@@ -102,8 +105,20 @@ func (d *decoder) decode(record []byte, ev *event.Event) error {
 		ev.Traffic = traffic(rest)
 	case flags&bpfEventFlagsEVENT_HAS_QUEUE != 0:
 		fillQueue(ev, rest)
+	case flags&bpfEventFlagsEVENT_HAS_PACKET != 0:
+		var raw bpfPacket
+		read(&raw, rest)
+		d.packet(&raw, ev)
 	}
 	return nil
+}
+
+// reasonsOf are the names of the numbers that this kind has for reasons.
+func (d *decoder) reasonsOf(kind event.Kind) map[uint32]string {
+	if kind == event.Drop {
+		return d.drops
+	}
+	return d.reasons
 }
 
 // trailing is how many bytes follow the event itself.
@@ -115,6 +130,8 @@ func trailing(flags bpfEventFlags) int {
 		return trafficSize
 	case flags&bpfEventFlagsEVENT_HAS_QUEUE != 0:
 		return queueSize
+	case flags&bpfEventFlagsEVENT_HAS_PACKET != 0:
+		return packetSize
 	}
 	return 0
 }

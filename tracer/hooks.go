@@ -1,6 +1,10 @@
 package tracer
 
-import "tcptrace/tracer/event"
+import (
+	"slices"
+
+	"tcptrace/tracer/event"
+)
 
 // A hook is an event and the ways to see it, best first.
 type hook struct {
@@ -220,6 +224,20 @@ var hooks = []hook{
 		cost: "a client does not notice that the server has not taken its final ACK",
 	},
 	{
+		kind: event.ICMPError,
+		ways: []way{
+			{Fentry, twice(bpfProgIcmpErrorV4Fentry, bpfProgIcmpErrorV6Fentry), nil, ""},
+			{Kprobe, twice(bpfProgIcmpErrorV4Kprobe, bpfProgIcmpErrorV6Kprobe), nil, kprobesSkip},
+			{Tracepoint, twice(bpfProgIcmpErrorConsumedTracepoint, bpfProgIcmpErrorFreedTracepoint), nil, ""},
+		},
+		cost: "ICMP errors are not seen: neither who sent one, nor that there was one which the application did not wait for",
+	},
+	{
+		kind: event.Drop,
+		ways: slices.Concat(dropWays(Tracepoint), dropWays(Fentry), dropWays(Kprobe)),
+		cost: "packets that this host itself dropped (firewall, rp_filter, full queues) are not seen",
+	},
+	{
 		kind: event.Error,
 		ways: []way{
 			{Fentry, programs(bpfProgErrorV4Fexit, bpfProgErrorV6Fexit), nil, ""},
@@ -252,6 +270,20 @@ var stateWays = []way{
 	{Tracepoint, twice(bpfProgStateTracepoint), nil, ""},
 	{Fentry, twice(bpfProgStateFentry, bpfProgListenFentry), nil, ""},
 	{Kprobe, programs(bpfProgStateKprobe, bpfProgListenKprobe), nil, kprobesSkip},
+}
+
+// dropWays are by the tracepoint, whatever stands beside it: the functions that call it differ from kernel to kernel, are
+// inlined into each other, and do not know whose packet they free. All kernels have it, and each that we run on attaches
+// programs to tracepoints.
+func dropWays(m Mechanism) []way {
+	return []way{
+		{m, twice(bpfProgDropTracepointReceiver), requirements(tracepointHas("kfree_skb", 4)), ""},
+		{m, twice(bpfProgDropTracepointReason), requirements(tracepointHas("kfree_skb", 3)),
+			"data that was dropped for want of memory or window is not seen"},
+		{m, twice(bpfProgDropTracepoint), requirements((*kernel).showsSymbols),
+			"what TCP itself refuses (checksum, MD5, memory, window, a full backlog) is not seen, and the kernel has no reasons " +
+				"for what is"},
+	}
 }
 
 // housekeeping programs see no event of their own, so no mechanism is chosen for them. cost says what goes wrong

@@ -26,6 +26,8 @@ type kernel struct {
 	types *btf.Spec
 	// describesItself says that the kernel has BTF of its own, and not just a file made for it.
 	describesItself bool
+	// code is where some of its functions are; the zero value where that is hidden.
+	code code
 }
 
 // loadKernel reads the kernel's BTF, from file where that is not empty.
@@ -35,7 +37,7 @@ func loadKernel(file string) (*kernel, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read BTF from %s: %w", file, err)
 		}
-		return &kernel{types, describesItself()}, nil
+		return &kernel{types: types, describesItself: describesItself()}, nil
 	}
 	types, err := btf.LoadKernelSpec()
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, btf.ErrNotSupported) {
@@ -44,7 +46,7 @@ func loadKernel(file string) (*kernel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the kernel's BTF: %w", err)
 	}
-	return &kernel{types, describesItself()}, nil
+	return &kernel{types: types, describesItself: describesItself()}, nil
 }
 
 func describesItself() bool {
@@ -182,4 +184,21 @@ func (k *kernel) enumNames(enum, prefix string) map[uint32]string {
 		names[uint32(value.Value)] = strings.TrimPrefix(value.Name, prefix)
 	}
 	return names
+}
+
+// dropReasons are the names of skb_drop_reason. It is empty before 5.17, when packets were dropped without one.
+func (k *kernel) dropReasons() map[uint32]string {
+	names := k.enumNames("skb_drop_reason", "SKB_DROP_REASON_")
+	for value, name := range names {
+		names[value] = strings.TrimPrefix(name, "SKB_")
+	}
+	return names
+}
+
+// showsSymbols says why not.
+func (k *kernel) showsSymbols() error {
+	if k.code.quietCount == 0 {
+		return errHiddenSymbols
+	}
+	return nil
 }

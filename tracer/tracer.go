@@ -111,6 +111,8 @@ func Open(opts Options) (*Tracer, error) {
 		return nil, fmt.Errorf("read the embedded programs: %w", err)
 	}
 	kernel.adapt(spec.Programs)
+	code, codeErr := readCode(symbolsFile)
+	kernel.code = code
 	hz, hzErr := host.HZ()
 	if err := configure(spec, &opts, kernel, hz); err != nil {
 		return nil, err
@@ -124,7 +126,7 @@ func Open(opts Options) (*Tracer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the maps: %w", err)
 	}
-	t := &Tracer{hz: hz, trouble: troubleWithHZ(hzErr), shared: shared, attacher: &attacher{
+	t := &Tracer{hz: hz, trouble: slices.Concat(troubleWithHZ(hzErr), troubleWithCode(codeErr)), shared: shared, attacher: &attacher{
 		spec: spec, shared: shared, kernel: kernel, cache: btf.NewCache(), allowed: opts.Mechanisms,
 		programs: make(map[instance]error), single: make(map[string]*ebpf.Program), denied: make(map[Mechanism]error),
 	}}
@@ -140,6 +142,7 @@ func configure(spec *ebpf.CollectionSpec, opts *Options, kernel *kernel, hz int)
 	spec.Maps[bpfMapEvents].MaxEntries = ringSize(opts.RingBytes)
 	if opts.MaxConnections > 0 {
 		spec.Maps[bpfMapConnections].MaxEntries = uint32(opts.MaxConnections)
+		spec.Maps[bpfMapSocketsByEnds].MaxEntries = uint32(opts.MaxConnections)
 	}
 	// Without them the programs that read them are not attached: see countersKnown.
 	counters, _ := kernel.listenCounters()
@@ -154,6 +157,11 @@ func configure(spec *ebpf.CollectionSpec, opts *Options, kernel *kernel, hz int)
 		bpfVarWithContext:         opts.Context,
 		bpfVarOnlyTroubled:        opts.OnlyTroubled,
 		bpfVarTicksPerSecond:      uint32(hz),
+
+		bpfVarDropClasses:        classifyDrops(kernel.dropReasons()),
+		bpfVarQuietFunctions:     kernel.code.quiet,
+		bpfVarQuietFunctionCount: kernel.code.quietCount,
+		bpfVarIcmpv6Function:     kernel.code.icmpv6,
 	} {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return fmt.Errorf("set %s: %w", name, err)
@@ -220,6 +228,10 @@ func (t *Tracer) setModes() error {
 	if err := t.shared.Variables[bpfVarModes].Set(modes); err != nil {
 		return fmt.Errorf("set the modes of the hooks: %w", err)
 	}
+	packets := flag(t.Mechanism(event.Drop) != "" || t.Mechanism(event.ICMPError) != "")
+	if err := t.shared.Variables[bpfVarPacketsAreTraced].Set(packets); err != nil {
+		return fmt.Errorf("have packets traced: %w", err)
+	}
 	return nil
 }
 
@@ -260,6 +272,8 @@ func (t *Tracer) newDecoder() decoder {
 	d := decoder{
 		wall:    clock.at,
 		reasons: t.attacher.kernel.enumNames("sk_rst_reason", "SK_RST_REASON_"),
+		drops:   t.attacher.kernel.dropReasons(),
+		symbol:  newSymbols().name,
 		comms:   make(map[[16]int8]string),
 		cgroups: cgroups.Lookup,
 	}

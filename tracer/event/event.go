@@ -62,6 +62,8 @@ type Event struct {
 	RTO       time.Duration // the retransmission timer after this event
 	Backoff   int           // icsk_backoff
 	Idle      time.Duration // since the peer's last segment: on probes, what keepalive counts from; also on close
+	// TTL is the time to live, or hop limit, with which a packet of the peer came: on reset_received and established.
+	TTL int
 	// Elapsed is what the kernel holds against its limit of time: since the first retransmission of the data
 	// (retransmit), or since the first window probe (window_probe).
 	Elapsed time.Duration
@@ -73,21 +75,25 @@ type Event struct {
 	TCPAck uint32
 	Len    int // payload bytes
 	IfName string
+	// TCPFlags are those of a packet that was dropped, such as "SYN+ACK".
+	TCPFlags string
+	// Direction is that of a packet that was dropped, seen from NetNS: "in", "out", or "forward" through a namespace that
+	// is neither end's. NetNS is where it was dropped, which need not be where the connection's socket is.
+	Direction string
+	// Hook is how far a packet that was dropped had come, by netfilter's hooks: "prerouting", "input", "forward", "output" or
+	// "postrouting". It is where a firewall's rule was, if that dropped it.
+	Hook string
+	// Neighbour is who did not answer on the link, of a packet that was dropped for that: a gateway, or the peer itself.
+	Neighbour netip.Addr
 
 	Owner   Owner
 	Context Context
 
 	Errno    Errno
 	Reason   string // drop or reset reason, by the running kernel's own name
-	Location string // kernel function
+	Location string // kernel function; empty also where the kernel hides its symbols
 	ICMP     *ICMP
 	Queue    *Queue
-
-	Direction string     // drop: "in" or "out", as this connection's end sees it
-	TCPFlags  string     // drop: those of the packet, in the order "syn ack fin rst"
-	Hook      string     // drop: the netfilter hook where the kernel tells it, such as "output"
-	Neighbour netip.Addr // drop: the address on the last link that did not answer
-	TTL       int        // reset_received, established: the time to live, or hop limit, with which the packet arrived
 
 	Stage    string        // accept_queue_full: "syn" or "ack"; synack_timeout: "ack" if its final ACK was put off
 	Action   string        // syn_queue_full: "cookie" or "drop"
@@ -143,7 +149,7 @@ type ICMP struct {
 	Code int        `json:"code"`
 	Name string     `json:"name"`
 	From netip.Addr `json:"from"`
-	MTU  int        `json:"mtu_bytes"` // what fits, in bytes: of fragmentation needed and packet too big
+	MTU  int        `json:"mtu"` // of the link that the packet was too big for; 0: it was not, or nobody says
 }
 
 // Queue is the length and limit of the queue concerned.

@@ -49,7 +49,7 @@ var icmpObject = jsonline.Object[ICMP]{
 	jsonline.Int("code", func(i *ICMP) *int { return &i.Code }).Always(),
 	jsonline.String("name", func(i *ICMP) *string { return &i.Name }),
 	jsonline.Text("from", func(i *ICMP) *netip.Addr { return &i.From }),
-	jsonline.Int("mtu_bytes", func(i *ICMP) *int { return &i.MTU }),
+	jsonline.Int("mtu", func(i *ICMP) *int { return &i.MTU }),
 }
 
 // AppendJSON adds the ICMP error as an object.

@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Packets that this host dropped: those that a connection we follow sent, or should have got.
+ *
+ * kfree_skb is called for every packet that was not used up, and TCP has done with many of them: most are no loss.
+ * The kernel's reason tells, and where there is none, the function that freed it. What is left out is listed in
+ * tracer/dropreasons.go, with why.
+ */
+#ifndef TCPTRACE_DROP_H
+#define TCPTRACE_DROP_H
+
+/* What a reason says, as tracer/dropreasons.go sorts them. */
+enum drop_class {
+	DROP_TOLD, /* the packet was lost, and that is why */
+	DROP_QUIET, /* the packet had done its work, or never had any */
+	DROP_UNSPECIFIED, /* the function tells */
+	DROP_SEQUENCE, /* lost unless it holds nothing but what was there before */
+	DROP_NO_SOCKET, /* lost if it answers one of our SYNs; else a RST tells of it */
+	DROP_SYN, /* lost unless it is a SYN-ACK, which another event tells of */
+};
+
+#define DROP_REASONS 256
+
+/* enum drop_class of the running kernel's reasons. */
+volatile const u8 drop_classes[DROP_REASONS];
+
+/* Machine code, from its first byte to the one behind its last. */
+struct code {
+	u64 start;
+	u64 end;
+};
+
+#define QUIET_FUNCTIONS 64
+
+/* Functions that free what they have done with. 0 of them: the kernel hides its symbols. */
+volatile const struct code quiet_functions[QUIET_FUNCTIONS];
+volatile const u32 quiet_function_count;
+
+/* A packet that was freed, and what the kernel says of it. */
+struct freed {
+	struct sk_buff *skb;
+	struct sock *receiver; /* NULL: not known */
+	u64 location;
+	u32 reason;
+	u8 has_reason;
+	u8 unused[3];
+};
+
+/* Where symbols are hidden, what has no reason might be anything. */
+static bool was_freed_quietly(u64 location)
+{
+	if (!quiet_function_count)
+		return true;
+	for (u32 i = 0; i < QUIET_FUNCTIONS; i++) {
+		if (i >= quiet_function_count)
+			return false;
+		if (location >= quiet_functions[i].start && location < quiet_functions[i].end)
+			return true;
+	}
+	return false;
+}
+
+static u8 class_of(const struct freed *f)
+{
+	u8 class = DROP_UNSPECIFIED;
+
+	if (f->has_reason)
+		class = f->reason < DROP_REASONS ? drop_classes[f->reason & (DROP_REASONS - 1)] : DROP_TOLD;
+	if (class != DROP_UNSPECIFIED)
+		return class;
+	return was_freed_quietly(f->location) ? DROP_QUIET : DROP_TOLD;
+}
+
+static bool is_syn_ack(const struct segment *s)
+{
+	const u8 both = TCP_FLAG_SYN | TCP_FLAG_ACK;
+
+	return (s->flags & both) == both;
+}
+
+static bool is_syn(const struct segment *s)
+{
+	return (s->flags & (TCP_FLAG_SYN | TCP_FLAG_ACK)) == TCP_FLAG_SYN;
+}
+
+/* What only the segment and its receiver can tell; sk may be NULL. */
+static bool is_no_loss(u8 class, const struct segment *s, struct sock *sk)
+{
+	switch (class) {
+	case DROP_SEQUENCE: /* tcp_validate_incoming: until 6.11 one reason stood for the past and the future */
+		return sk && (s32)(s->seq + s->len - BPF_CORE_READ((struct tcp_sock *)sk, rcv_nxt)) <= 0;
+	case DROP_NO_SOCKET:
+		return !is_syn_ack(s);
+	case DROP_SYN:
+		return is_syn_ack(s);
+	}
+	return false;
+}
+
+/*
+ * Whether sk sends that packet, and does not get it: early demux gives what comes in its socket, too. The segment's ends
+ * are those of its receiver.
+ */
+static bool is_leaving(struct sk_buff *skb, const struct segment *s, struct sock *sk)
+{
+	u16 port;
+
+	if (!sk)
+		return false;
+	port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	if (port == s->ends.local_port && port == s->ends.remote_port)
+		return !BPF_CORE_READ(skb, dev);
+	return port != s->ends.local_port;
+}
+
+/* Where a packet was when it was dropped, and whose it was. */
+struct lost_packet {
+	struct segment segment;
+	struct connection *connection;
+	struct sock *sk; /* the connection's; NULL: none, or no more */
+	u8 direction;
+	u8 hook;
+};
+
+/* A SYN-ACK on its way out belongs to a request, which is no socket. */
+static struct connection *request_of_synack(const struct segment *s)
+{
+	u64 pair = isn_pair(s->ack - 1, s->seq);
+
+	return is_syn_ack(s) ? bpf_map_lookup_elem(&requests, &pair) : NULL;
+}
+
+/* And so does the final ACK on its way in. */
+static struct connection *request_of_ack(const struct segment *s)
+{
+	u64 pair = isn_pair(s->seq - 1, s->ack - 1);
+
+	return s->flags & TCP_FLAG_ACK ? bpf_map_lookup_elem(&requests, &pair) : NULL;
+}
+
+static struct connection *find_sender(struct lost_packet *p, struct sock *sk)
+{
+	struct connection *c = last_connection_of(sk);
+
+	if (c) {
+		p->sk = sk;
+		return c;
+	}
+	return request_of_synack(&p->segment);
+}
+
+static struct connection *find_receiver(struct lost_packet *p, struct sock *sk)
+{
+	struct connection *c = sk ? last_connection_of(sk) : NULL;
+
+	if (c) {
+		p->sk = sk;
+		return c;
+	}
+	c = connection_by_ends(&p->segment.ends, &p->sk);
+	return c ? c : request_of_ack(&p->segment);
+}
+
+/* Whether that is a namespace that one asks for. */
+static bool is_place_of_interest(u32 netns)
+{
+	return !(filter_dimensions & FILTER_NETNS) || bpf_map_lookup_elem(&namespaces, &netns);
+}
+
+/* The initial sequence number of the client whose handshake this is part of. */
+static bool client_isn_of(u32 *isn, const struct segment *s)
+{
+	if (is_syn(s)) {
+		*isn = s->seq;
+		return true;
+	}
+	*isn = s->ack - 1;
+	return s->flags & (TCP_FLAG_SYN | TCP_FLAG_RST) && s->flags & TCP_FLAG_ACK;
+}
+
+/*
+ * The connect of whose handshake this packet is, wherever on this host it was dropped: on its way through a router's
+ * namespace, or beside the ends that it set out with, because something translates addresses.
+ */
+static struct connection *find_connect(struct lost_packet *p)
+{
+	u32 isn;
+
+	if (!client_isn_of(&isn, &p->segment))
+		return NULL;
+	if (!is_place_of_interest(p->segment.ends.netns))
+		return NULL;
+	return connect_by_isn(isn, &p->sk);
+}
+
+/*
+ * Strangers' SYNs that were dropped, a second: what a firewall is there for comes in floods. The rest is in the count of
+ * the next one.
+ */
+#define STRANGERS_A_SECOND 64
+
+struct strangers {
+	u64 since_ns;
+	u32 told;
+	u32 untold;
+};
+
+struct strangers strangers;
+
+static bool is_stranger_too_many(u64 now_ns)
+{
+	if (now_ns - strangers.since_ns >= 1000000000) {
+		strangers.since_ns = now_ns;
+		strangers.told = 0;
+	}
+	if (strangers.told < STRANGERS_A_SECOND) {
+		strangers.told++;
+		return false;
+	}
+	strangers.untold++;
+	return true;
+}
+
+/*
+ * Whether a dropped SYN is the beginning of a connection that we would follow: it comes from a connect that we do follow,
+ * or its port is asked for. Whose listener it was for cannot be told from here.
+ */
+static bool would_be_followed(const struct connection *c)
+{
+	const u32 ports = FILTER_PORT | FILTER_LOCAL_PORT;
+
+	if (is_peer_of_followed(c->peer_isn))
+		return true;
+	if (filter_dimensions & FILTER_OWNER || !tuple_passes(c))
+		return false;
+	return bpf_map_lookup_elem(&initial_sequences, &c->peer_isn) || filter_dimensions & ports;
+}
+
+static void ends_from(struct connection *c, const struct segment *s)
+{
+	c->netns = s->ends.netns;
+	c->family = s->family;
+	c->local_port = s->ends.local_port;
+	c->remote_port = s->ends.remote_port;
+	if (s->family == AF_INET6) {
+		__builtin_memcpy(c->local, s->ends.local, 16);
+		__builtin_memcpy(c->remote, s->ends.remote, 16);
+		return;
+	}
+	__builtin_memcpy(c->local, s->ends.local + 12, 4);
+	__builtin_memcpy(c->remote, s->ends.remote + 12, 4);
+}
+
+/*
+ * The server's end of a connection that came no further than a SYN: one for all its copies. It is among the requests
+ * without a number of its own.
+ */
+static struct connection *find_refused(const struct segment *s, u64 now_ns)
+{
+	u64 pair = isn_pair(s->seq, 0);
+	struct connection *known, c;
+
+	if (!is_syn(s))
+		return NULL;
+	known = bpf_map_lookup_elem(&requests, &pair);
+	if (known)
+		return known;
+	begin_connection(&c, NULL, ROLE_SERVER, now_ns);
+	ends_from(&c, s);
+	c.peer_isn = s->seq;
+	if (!would_be_followed(&c) || is_stranger_too_many(now_ns))
+		return NULL;
+	c.flags = FOLLOWED | ANNOUNCED;
+	c.troubled = 1;
+	c.packets_untold = strangers.untold;
+	strangers.untold = 0;
+	bpf_map_update_elem(&requests, &pair, &c, BPF_ANY);
+	return bpf_map_lookup_elem(&requests, &pair);
+}
+
+static bool locate(struct lost_packet *p, const struct freed *f, u64 now_ns)
+{
+	struct sk_buff *skb = f->skb;
+	struct sock *sk = BPF_CORE_READ(skb, sk);
+	struct segment *s = &p->segment;
+
+	if (!read_segment(s, skb))
+		return false;
+	s->ends.netns = netns_of_packet(skb);
+	if (is_leaving(skb, s, sk)) {
+		p->direction = DIRECTION_OUT;
+		p->hook = hook_on_the_way_out(skb);
+		p->connection = find_sender(p, sk);
+	} else {
+		p->hook = hook_on_the_way_in(skb, s->family);
+		p->direction = p->hook == HOOK_FORWARD ? DIRECTION_FORWARD : DIRECTION_IN;
+		p->connection = find_receiver(p, f->receiver ? f->receiver : sk);
+		if (!p->connection && p->hook != HOOK_FORWARD)
+			p->connection = find_refused(s, now_ns);
+	}
+	if (!p->connection)
+		p->connection = find_connect(p);
+	return p->connection;
+}
+
+static void fill_drop(struct event_with_packet *e, const struct lost_packet *p, const struct freed *f)
+{
+	struct net_device *dev = device_of(f->skb);
+	struct sock *sk = p->sk;
+
+	e->event.netns = p->segment.ends.netns ? p->segment.ends.netns : e->event.netns;
+	e->event.tcp_seq = p->segment.seq;
+	e->event.len = p->segment.len;
+	if (p->segment.flags & TCP_FLAG_ACK)
+		e->event.tcp_ack = p->segment.ack;
+	e->event.reason = f->reason;
+	if (f->has_reason)
+		e->event.flags |= EVENT_HAS_REASON;
+	if (sk) {
+		e->event.state = BPF_CORE_READ(sk, __sk_common.skc_state);
+		e->event.cookie = cookie_of(sk);
+	}
+	if (dev)
+		BPF_CORE_READ_INTO(&e->event.ifname, dev, name);
+	e->packet.location = f->location;
+	e->packet.tcp_flags = p->segment.flags;
+	e->packet.direction = p->direction;
+	e->packet.hook = p->hook;
+	if (p->direction == DIRECTION_OUT)
+		read_next_hop(&e->packet, f->skb, &p->segment);
+}
+
+static void record_drop(const struct freed *f)
+{
+	u8 class = class_of(f);
+	u64 now_ns = bpf_ktime_get_ns();
+	struct lost_packet p = {};
+	struct event_with_packet *e;
+
+	if (class == DROP_QUIET || !locate(&p, f, now_ns) || is_no_loss(class, &p.segment, p.sk))
+		return;
+	if (was_told(p.connection, f->skb, now_ns) || is_one_too_many(p.connection, now_ns))
+		return;
+	if (!(p.connection->flags & ENDED)) /* what comes late harms nobody */
+		note_trouble(p.connection, p.sk);
+	e = begin_with_packet(p.connection, EVENT_DROP, now_ns);
+	if (!e)
+		return;
+	fill_drop(e, &p, f);
+	submit(e);
+}
+
+#endif

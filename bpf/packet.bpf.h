@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Packets: what an skb holds, where it is on its way, and which connection it belongs to when it has no socket.
+ */
+#ifndef TCPTRACE_PACKET_H
+#define TCPTRACE_PACKET_H
+
+/*
+ * Both ends of a connection as that end sees them. IPv4 addresses stand in their IPv4-mapped form, as IPv6 sockets have
+ * them.
+ */
+struct ends {
+	u32 netns;
+	u16 local_port;
+	u16 remote_port;
+	u8 local[16];
+	u8 remote[16];
+};
+
+/*
+ * Sockets by their two ends, for packets that have none: what is dropped on its way in, and what ICMP quotes.
+ *
+ * Inserted: once both ends are known. Deleted: when the connection is forgotten.
+ * Read by:  drops and ICMP errors.
+ *
+ * It costs a connection 0.4 us, beginning and end together (kernel.bpf_stats_enabled).
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536); /* set at load: as many as connections */
+	__type(key, struct ends);
+	__type(value, u64); /* struct sock * */
+} sockets_by_ends SEC(".maps");
+
+/*
+ * Connects that failed and whose socket is gone, by initial sequence number. What explains them may come later: an ICMP
+ * error is freed only after it has ended the connect, and applications are less patient than neighbour discovery.
+ *
+ * Inserted: when a client that never was established is forgotten. Deleted: LRU only.
+ * Read by:  drops and ICMP errors.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, u32);
+	__type(value, struct connection);
+} departed SEC(".maps");
+
+/* Somebody looks for connections by their packets. Set by user space once the hooks are attached. */
+u8 packets_are_traced;
+
+static void mapped_address(u8 *mapped, u16 family, const u8 *address)
+{
+	if (family == AF_INET6) {
+		__builtin_memcpy(mapped, address, 16);
+		return;
+	}
+	__builtin_memset(mapped, 0, 10);
+	mapped[10] = 0xff;
+	mapped[11] = 0xff;
+	__builtin_memcpy(mapped + 12, address, 4);
+}
+
+static void ends_of(struct ends *ends, const struct connection *c)
+{
+	ends->netns = c->netns;
+	ends->local_port = c->local_port;
+	ends->remote_port = c->remote_port;
+	mapped_address(ends->local, c->family, c->local);
+	mapped_address(ends->remote, c->family, c->remote);
+}
+
+/* Both ends of c are known. */
+static void index_connection(const struct connection *c, struct sock *sk)
+{
+	u64 value = (u64)sk;
+	struct ends ends;
+
+	if (!packets_are_traced || !c->local_port)
+		return;
+	ends_of(&ends, c);
+	bpf_map_update_elem(&sockets_by_ends, &ends, &value, BPF_ANY);
+}
+
+/* Another socket may have the same ends by now: those of a connection are free before its socket is. */
+static void remove_from_index(const struct connection *c, struct sock *sk)
+{
+	struct ends ends;
+	u64 *found;
+
+	if (!packets_are_traced || !c->local_port)
+		return;
+	ends_of(&ends, c);
+	found = bpf_map_lookup_elem(&sockets_by_ends, &ends);
+	if (found && *found == (u64)sk)
+		bpf_map_delete_elem(&sockets_by_ends, &ends);
+}
+
+/* c is about to be forgotten. */
+static void note_departed(struct connection *c, struct sock *sk)
+{
+	remove_from_index(c, sk);
+	if (packets_are_traced && c->flags & FOLLOWED && c->role == ROLE_CLIENT && c->isn && !c->established_ns)
+		bpf_map_update_elem(&departed, &c->isn, c, BPF_ANY);
+}
+
+/* The connect whose first sequence number this is, or NULL; its socket, where it still has one. */
+static struct connection *connect_by_isn(u32 isn, struct sock **sk)
+{
+	u64 *key = bpf_map_lookup_elem(&initial_sequences, &isn);
+	struct connection *c = key ? bpf_map_lookup_elem(&connections, key) : NULL;
+
+	if (c && c->isn == isn) {
+		*sk = (struct sock *)*key;
+		return c;
+	}
+	*sk = NULL;
+	return bpf_map_lookup_elem(&departed, &isn);
+}
+
+/* The connection with these ends, or NULL. */
+static struct connection *connection_by_ends(const struct ends *ends, struct sock **sk)
+{
+	u64 *key = bpf_map_lookup_elem(&sockets_by_ends, ends);
+
+	if (!key)
+		return NULL;
+	*sk = (struct sock *)*key;
+	return bpf_map_lookup_elem(&connections, key);
+}
+
+/* A TCP segment, with its ends as its receiver sees them. */
+struct segment {
+	struct ends ends;
+	u32 seq;
+	u32 ack;
+	u32 len;
+	u16 family;
+	u8 flags;
+	u8 unused;
+};
+
+static void *head_of(struct sk_buff *skb)
+{
+	return BPF_CORE_READ(skb, head);
+}
+
+/* Where the IP header begins, from head. Drivers hand packets on without having said so; data is there then. */
+static u32 network_offset(struct sk_buff *skb)
+{
+	u16 offset = BPF_CORE_READ(skb, network_header);
+
+	if (offset)
+		return offset;
+	return BPF_CORE_READ(skb, data) - BPF_CORE_READ(skb, head);
+}
+
+/* Reads size bytes of what is at head, and nothing of what is behind that. */
+static bool read_header(void *to, u32 size, struct sk_buff *skb, u32 offset)
+{
+	if (offset + size > BPF_CORE_READ(skb, tail))
+		return false;
+	return !bpf_probe_read_kernel(to, size, head_of(skb) + offset);
+}
+
+/* An IP header of either version, without extensions. */
+struct ip_packet {
+	u16 family; /* 0: none */
+	u16 header_size;
+	u32 payload; /* bytes; 0 also when there are more than the header can tell */
+	u8 protocol;
+	u8 source[16];
+	u8 destination[16];
+};
+
+static bool read_ipv4(struct ip_packet *ip, struct sk_buff *skb, u32 offset)
+{
+	const u16 not_the_first = 0x1fff; /* offset of a fragment */
+	struct ipv4_header header;
+	u16 size, total;
+
+	if (!read_header(&header, sizeof(header), skb, offset))
+		return false;
+	if (bpf_ntohs(header.fragment) & not_the_first)
+		return false;
+	size = (header.version_ihl & 15) * 4;
+	total = bpf_ntohs(header.length);
+	ip->family = AF_INET;
+	ip->header_size = size;
+	ip->payload = total > size ? total - size : 0;
+	ip->protocol = header.protocol;
+	__builtin_memcpy(ip->source, header.source, 4);
+	__builtin_memcpy(ip->destination, header.destination, 4);
+	return true;
+}
+
+static bool read_ipv6(struct ip_packet *ip, struct sk_buff *skb, u32 offset)
+{
+	struct ipv6_header header;
+
+	if (!read_header(&header, sizeof(header), skb, offset))
+		return false;
+	ip->family = AF_INET6;
+	ip->header_size = sizeof(header);
+	ip->payload = bpf_ntohs(header.payload_length);
+	ip->protocol = header.next_header;
+	__builtin_memcpy(ip->source, header.source, 16);
+	__builtin_memcpy(ip->destination, header.destination, 16);
+	return true;
+}
+
+static bool read_ip(struct ip_packet *ip, struct sk_buff *skb, u32 offset)
+{
+	u8 version = 0;
+
+	__builtin_memset(ip, 0, sizeof(*ip));
+	if (!read_header(&version, sizeof(version), skb, offset))
+		return false;
+	switch (version >> 4) {
+	case 4:
+		return read_ipv4(ip, skb, offset);
+	case 6:
+		return read_ipv6(ip, skb, offset);
+	}
+	return false;
+}
+
+static void segment_ends(struct segment *s, const struct ip_packet *ip, const struct tcp_header *tcp)
+{
+	s->family = ip->family;
+	s->ends.local_port = bpf_ntohs(tcp->destination);
+	s->ends.remote_port = bpf_ntohs(tcp->source);
+	mapped_address(s->ends.local, ip->family, ip->destination);
+	mapped_address(s->ends.remote, ip->family, ip->source);
+}
+
+/* The segment that skb holds; its namespace is for the caller to fill in. */
+static bool read_segment(struct segment *s, struct sk_buff *skb)
+{
+	u32 offset = network_offset(skb), header_size;
+	struct tcp_header tcp;
+	struct ip_packet ip;
+
+	__builtin_memset(s, 0, sizeof(*s));
+	if (!read_ip(&ip, skb, offset) || ip.protocol != IPPROTO_TCP)
+		return false;
+	if (!read_header(&tcp, sizeof(tcp), skb, offset + ip.header_size))
+		return false;
+	segment_ends(s, &ip, &tcp);
+	s->seq = bpf_ntohl(tcp.seq);
+	s->ack = bpf_ntohl(tcp.ack_seq);
+	s->flags = tcp.flags;
+	header_size = (tcp.data_offset >> 4) * 4;
+	s->len = ip.payload > header_size ? ip.payload - header_size : 0;
+	return true;
+}
+
+static struct dst_entry *route_of(struct sk_buff *skb)
+{
+	return (struct dst_entry *)(BPF_CORE_READ(skb, _skb_refdst) & ~SKB_DST_NOREF);
+}
+
+/* Its device; tcp_v4_rcv takes that away from what it has found a socket for, but the route has one as well. */
+static struct net_device *device_of(struct sk_buff *skb)
+{
+	struct net_device *dev = BPF_CORE_READ(skb, dev);
+	struct dst_entry *route;
+
+	if (dev)
+		return dev;
+	route = route_of(skb);
+	return route ? BPF_CORE_READ(route, dev) : NULL;
+}
+
+static u32 netns_of_packet(struct sk_buff *skb)
+{
+	struct net_device *dev = device_of(skb);
+
+	return dev ? BPF_CORE_READ(dev, nd_net.net, ns.inum) : 0;
+}
+
+static bool route_is_local(struct dst_entry *route, u16 family)
+{
+	if (family == AF_INET6)
+		return BPF_CORE_READ((struct rt6_info *)route, rt6i_flags) & ROUTE_LOCAL;
+	return BPF_CORE_READ((struct rtable *)route, rt_flags) & ROUTE_LOCAL;
+}
+
+/* How far a packet is that was sent here. ip_output, or ip6_output, gives it its device. */
+static u8 hook_on_the_way_out(struct sk_buff *skb)
+{
+	return BPF_CORE_READ(skb, dev) ? HOOK_POSTROUTING : HOOK_OUTPUT;
+}
+
+/* How far a packet is that came in. One from loopback has its route from the start. */
+static u8 hook_on_the_way_in(struct sk_buff *skb, u16 family)
+{
+	struct dst_entry *route = route_of(skb);
+
+	if (!route)
+		return HOOK_PREROUTING;
+	return route_is_local(route, family) ? HOOK_INPUT : HOOK_FORWARD;
+}
+
+static bool is_zero(const struct in6_addr *address)
+{
+	const u64 *words = (const u64 *)address;
+
+	return !words[0] && !words[1];
+}
+
+/* Who is to take this packet on the link: the gateway, or else its destination. */
+static void read_next_hop(struct packet *p, struct sk_buff *skb, const struct segment *s)
+{
+	struct dst_entry *route = route_of(skb);
+	struct rtable *rt = (struct rtable *)route;
+	struct in6_addr gateway = {};
+
+	if (!route)
+		return;
+	p->address_family = s->family;
+	if (s->family == AF_INET6) {
+		BPF_CORE_READ_INTO(&gateway, (struct rt6_info *)route, rt6i_gateway);
+		__builtin_memcpy(p->address, is_zero(&gateway) ? (void *)s->ends.local : (void *)&gateway, 16);
+		return;
+	}
+	switch (BPF_CORE_READ(rt, rt_gw_family)) {
+	case AF_INET:
+		BPF_CORE_READ_INTO((u32 *)p->address, rt, rt_gw4);
+		break;
+	case AF_INET6:
+		p->address_family = AF_INET6;
+		BPF_CORE_READ_INTO(&p->address, rt, rt_gw6.in6_u.u6_addr8);
+		break;
+	default:
+		__builtin_memcpy(p->address, s->ends.local + 12, 4);
+	}
+}
+
+/*
+ * Whether c has been told of that packet. Programs that see packets are attached twice, and both copies see the same skb
+ * before it is freed; the next packet may well have its place in memory, so that the second look is the last.
+ */
+#define SAME_PACKET_NS 10000000
+
+static bool was_told(struct connection *c, struct sk_buff *skb, u64 now_ns)
+{
+	if (c->packet == (u64)skb && now_ns - c->packet_ns < SAME_PACKET_NS) {
+		c->packet = 0;
+		return true;
+	}
+	c->packet = (u64)skb;
+	c->packet_ns = now_ns;
+	return false;
+}
+
+/*
+ * Packets that are lost come in numbers, and a few of them say as much. Of what befalls one connection within a second
+ * this many are recorded; the first one after it tells how many there were since.
+ */
+#define PACKETS_A_SECOND 8
+
+static bool is_one_too_many(struct connection *c, u64 now_ns)
+{
+	if (now_ns - c->packets_since_ns >= 1000000000) {
+		c->packets_since_ns = now_ns;
+		c->packets_told = 0;
+	}
+	if (c->packets_told < PACKETS_A_SECOND) {
+		c->packets_told++;
+		return false;
+	}
+	c->packets_untold++;
+	return true;
+}
+
+static __always_inline struct event_with_packet *begin_with_packet(struct connection *c, u8 kind, u64 now_ns)
+{
+	struct event_with_packet *e;
+
+	e = (struct event_with_packet *)begin_sized(c, kind, now_ns, sizeof(*e));
+	if (!e)
+		return NULL;
+	__builtin_memset(&e->packet, 0, sizeof(e->packet));
+	e->event.flags |= EVENT_HAS_PACKET;
+	if (c->packets_untold) {
+		e->event.count = c->packets_untold + 1;
+		c->packets_untold = 0;
+	}
+	return e;
+}
+
+#endif

@@ -1,0 +1,158 @@
+package tracer
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// symbolsFile is where the kernel lists its functions, those of its modules after its own.
+const symbolsFile = "/proc/kallsyms"
+
+// errHiddenSymbols says that addresses are 0 in that list, as kernel.kptr_restrict can have them even for root.
+var errHiddenSymbols = errors.New("the kernel hides its symbols (sysctl kernel.kptr_restrict)")
+
+// A symbol is a piece of the kernel's machine code.
+type symbol struct {
+	address uint64
+	name    string
+}
+
+// function is the name of the function that the symbol is a part of: compilers split functions, and mark the parts.
+func (s symbol) function() string {
+	name, _, _ := strings.Cut(s.name, ".")
+	return name
+}
+
+// eachSymbol calls yield for the functions of a list like /proc/kallsyms, in its order.
+func eachSymbol(r io.Reader, yield func(symbol)) error {
+	lines := bufio.NewScanner(r)
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 3 || !slices.Contains(textSymbols, fields[1]) {
+			continue
+		}
+		address, err := strconv.ParseUint(fields[0], 16, 64)
+		if err != nil {
+			return fmt.Errorf("a line that begins with %q", fields[0])
+		}
+		if address == 0 {
+			return errHiddenSymbols
+		}
+		yield(symbol{address, fields[2]})
+	}
+	return lines.Err()
+}
+
+// textSymbols are the types that nm has for code.
+var textSymbols = []string{"t", "T", "w", "W"}
+
+// symbols names addresses within the kernel. It looks at the list only for an address that it has not seen yet, of which
+// there are few: modules may come meanwhile.
+type symbols struct {
+	file  string
+	known map[uint64]string
+}
+
+func newSymbols() *symbols { return &symbols{symbolsFile, make(map[uint64]string)} }
+
+// name is the function that address lies in, and empty where that is hidden.
+func (s *symbols) name(address uint64) string {
+	name, ok := s.known[address]
+	if !ok && address != 0 {
+		name = s.look(address)
+		s.known[address] = name
+	}
+	return name
+}
+
+func (s *symbols) look(address uint64) string {
+	f, err := os.Open(s.file)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	var nearest symbol
+	err = eachSymbol(f, func(s symbol) {
+		if s.address <= address && s.address >= nearest.address {
+			nearest = s
+		}
+	})
+	if err != nil {
+		return ""
+	}
+	return nearest.function()
+}
+
+// code is where the functions are that free packets without a word.
+type code struct {
+	quiet      [64]bpfCode
+	quietCount uint32
+	icmpv6     bpfCode
+}
+
+// readCode finds them in a list like /proc/kallsyms. The error is [errHiddenSymbols] where the kernel does not tell.
+func readCode(file string) (code, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return code{}, fmt.Errorf("read the kernel's symbols: %w", err)
+	}
+	defer f.Close()
+	found, err := findCode(f, append([]string{icmpv6Function}, quietFunctions...))
+	if err != nil {
+		return code{}, fmt.Errorf("read the kernel's symbols: %w", err)
+	}
+	var c code
+	for _, piece := range found {
+		switch {
+		case piece.name == icmpv6Function:
+			c.icmpv6 = piece.code
+		case c.quietCount < uint32(len(c.quiet)):
+			c.quiet[c.quietCount] = piece.code
+			c.quietCount++
+		}
+	}
+	return c, nil
+}
+
+// namedCode is a piece of a function.
+type namedCode struct {
+	name string
+	code bpfCode
+}
+
+// findCode gives every piece of the functions with these names. Each ends where the next symbol begins, or the one after
+// that, where two have the same address.
+func findCode(r io.Reader, names []string) ([]namedCode, error) {
+	wanted := make(map[string]bool)
+	for _, name := range names {
+		wanted[name] = true
+	}
+	var found []namedCode
+	open := 0 // the first of those found that have no end yet
+	err := eachSymbol(r, func(s symbol) {
+		if open < len(found) && s.address > found[open].code.Start {
+			for i := range found[open:] {
+				found[open+i].code.End = s.address
+			}
+			open = len(found)
+		}
+		if wanted[s.function()] {
+			found = append(found, namedCode{s.function(), bpfCode{Start: s.address}})
+		}
+	})
+	return found[:open], err
+}
+
+func troubleWithCode(err error) []string {
+	if err == nil {
+		return nil
+	}
+	return []string{fmt.Sprintf("a packet that was dropped without a reason is not told from one that had done its work, "+
+		"and the function that dropped one is unknown: %v", err)}
+}
