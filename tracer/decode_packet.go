@@ -39,13 +39,15 @@ func packetAddress(p *bpfPacket) netip.Addr {
 	return netip.Addr{}
 }
 
-// isUnanswered says whether a packet was dropped because nobody on the link had told whom to send it to. Kernels without
-// reasons drop it in one of these functions.
+// isUnanswered says whether a packet was dropped because nobody on the link had told whom to send it to. IPv6 does that
+// without a reason, and so do kernels that have none: then one of these functions dropped it.
 func isUnanswered(ev *event.Event) bool {
 	return strings.HasPrefix(ev.Reason, "NEIGH_") || slices.Contains(neighbourFunctions, ev.Location)
 }
 
-var neighbourFunctions = []string{"arp_error_report", "ndisc_error_report", "__neigh_event_send", "neigh_invalidate"}
+var neighbourFunctions = []string{
+	"arp_error_report", "ndisc_error_report", "__neigh_event_send", "neigh_invalidate", "neigh_timer_handler",
+}
 
 var directions = map[bpfDirection]string{
 	bpfDirectionDIRECTION_IN:      "in",

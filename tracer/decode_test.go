@@ -20,7 +20,14 @@ func testDecoder() *decoder {
 		jiffy:   4 * time.Millisecond,
 		wall:    func(mono time.Duration) time.Time { return time.Unix(1_000_000_000, int64(mono)).UTC() },
 		reasons: map[uint32]string{0: "NOT_SPECIFIED", 1: "NO_SOCKET"},
-		comms:   make(map[[16]int8]string),
+		drops:   map[uint32]string{12: "NETFILTER_DROP", 58: "NEIGH_FAILED"},
+		symbol: func(address uint64) string {
+			if address == 0xffffffff81000040 {
+				return "nft_do_chain"
+			}
+			return ""
+		},
+		comms: make(map[[16]int8]string),
 		cgroups: func(id uint64) (string, string) {
 			if id == 7 {
 				return "/system.slice/api.service", ""
@@ -41,6 +48,11 @@ func wire(raw bpfEventWithSettings, whole bool) []byte {
 
 func wireTraffic(raw bpfEventWithTraffic) []byte {
 	raw.Event.Flags |= uint8(bpfEventFlagsEVENT_HAS_TRAFFIC)
+	return bytesOf(raw)
+}
+
+func wirePacket(raw bpfEventWithPacket) []byte {
+	raw.Event.Flags |= uint8(bpfEventFlagsEVENT_HAS_PACKET)
 	return bytesOf(raw)
 }
 
@@ -196,11 +208,66 @@ func TestDecodeTraffic(t *testing.T) {
 	}
 }
 
+func TestDecodeDrop(t *testing.T) {
+	var raw bpfEventWithPacket
+	raw.Event.Kind, raw.Event.Reason, raw.Event.Flags = uint8(event.Drop), 12, uint8(bpfEventFlagsEVENT_HAS_REASON)
+	raw.Event.TcpSeq, raw.Event.Ifname = 7, chars("eth0")
+	raw.Packet = bpfPacket{
+		Location: 0xffffffff81000040, TcpFlags: 0x12, Direction: uint8(bpfDirectionDIRECTION_IN), Hook: uint8(bpfHookHOOK_INPUT),
+		AddressFamily: unix.AF_INET, Address: [16]uint8{192, 0, 2, 10},
+	}
+	want := event.Event{
+		Kind: event.Drop, Time: time.Unix(1_000_000_000, 0).UTC(), Reason: "NETFILTER_DROP", Location: "nft_do_chain",
+		TCPSeq: 7, IfName: "eth0", TCPFlags: "SYN+ACK", Direction: "in", Hook: "input",
+	}
+	var got event.Event
+	if err := testDecoder().decode(wirePacket(raw), &got); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{})); diff != "" {
+		t.Errorf("decode (-want +got):\n%s", diff)
+	}
+
+	raw.Event.Reason, raw.Packet.Location = 58, 0
+	if err := testDecoder().decode(wirePacket(raw), &got); err != nil || got.Neighbour != netip.MustParseAddr("192.0.2.10") {
+		t.Errorf("who did not answer: %s, error %v; want 192.0.2.10", got.Neighbour, err)
+	}
+}
+
+func TestDecodeICMPError(t *testing.T) {
+	for _, test := range []struct {
+		raw  bpfPacket
+		want event.ICMP
+	}{
+		{
+			bpfPacket{IcmpType: 3, IcmpCode: 4, Mtu: 1400, AddressFamily: unix.AF_INET, Address: [16]uint8{192, 0, 2, 254}},
+			event.ICMP{Type: 3, Code: 4, Name: "fragmentation needed", From: netip.MustParseAddr("192.0.2.254"), MTU: 1400},
+		},
+		{
+			bpfPacket{IcmpType: 1, IcmpCode: 1, AddressFamily: unix.AF_INET6, Address: netip.MustParseAddr("2001:db8::fe").As16()},
+			event.ICMP{
+				Type: 1, Code: 1, Name: "communication administratively prohibited", From: netip.MustParseAddr("2001:db8::fe"),
+			},
+		},
+	} {
+		raw := bpfEventWithPacket{Packet: test.raw}
+		raw.Event.Kind = uint8(event.ICMPError)
+		var got event.Event
+		if err := testDecoder().decode(wirePacket(raw), &got); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(&test.want, got.ICMP, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+			t.Errorf("decode (-want +got):\n%s", diff)
+		}
+	}
+}
+
 func TestDecodeRefusesWhatItsFlagsDoNotDescribe(t *testing.T) {
 	settings, traffic := wire(bpfEventWithSettings{}, true), wireTraffic(bpfEventWithTraffic{})
 	for name, record := range map[string][]byte{
 		"settings cut short": settings[:len(settings)-1],
 		"traffic cut short":  traffic[:recordSize],
+		"packet cut short":   wirePacket(bpfEventWithPacket{})[:recordSize+packetSize-1],
 		"more than an event": append(wire(bpfEventWithSettings{}, false), 0),
 	} {
 		if err := testDecoder().decode(record, new(event.Event)); !errors.Is(err, errRecord) {
@@ -214,11 +281,12 @@ func FuzzDecode(f *testing.F) {
 	f.Add(wire(bpfEventWithSettings{}, false))
 	f.Add(wire(bpfEventWithSettings{}, true))
 	f.Add(wireTraffic(bpfEventWithTraffic{}))
+	f.Add(wirePacket(bpfEventWithPacket{}))
 	f.Fuzz(func(t *testing.T, record []byte) {
 		var ev event.Event
 		d := testDecoder()
 		err := d.decode(record, &ev)
-		if err == nil && !slices.Contains([]int{0, settingsSize, trafficSize}, len(record)-recordSize) {
+		if err == nil && !slices.Contains([]int{0, settingsSize, trafficSize, packetSize}, len(record)-recordSize) {
 			t.Errorf("a record of %d bytes was taken", len(record))
 		}
 	})

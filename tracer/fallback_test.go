@@ -139,6 +139,18 @@ var fallbacks = []fallback{
 		event.SYNACKDuplicate, programs(bpfProgSynackDuplicateTracepoint), true,
 	},
 	{
+		"since 6.10 it is said who was to receive what is dropped", "6.12", "", nil,
+		event.Drop, programs(bpfProgDropTracepointReceiver), false,
+	},
+	{
+		"since 5.17 there are reasons", "6.1", "", nil,
+		event.Drop, programs(bpfProgDropTracepointReason), true,
+	},
+	{
+		"before, the function that dropped it has to do", "5.10", "", nil,
+		event.Drop, programs(bpfProgDropTracepoint), true,
+	},
+	{
 		"a kretprobe needs no count of arguments", "6.1", Kprobe, nil,
 		event.Accept, programs(bpfProgAcceptKretprobe), true,
 	},
@@ -228,7 +240,7 @@ func (s signatures) kernel(t *testing.T) *kernel {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &kernel{types: types, describesItself: true}
+	return &kernel{types: types, describesItself: true, code: code{quietCount: 1}}
 }
 
 func tracepointType(name string, arguments int) btf.Type {

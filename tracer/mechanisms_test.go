@@ -281,6 +281,8 @@ var unshown = []string{
 	"an answer to a keepalive probe is noticed only at the next probe or at the end", // and then with its own time
 	"which of several listeners on one port was full is concluded from their counters",
 	"a repeated SYN-ACK is not seen once the client has sent its FIN",
+	"data that was dropped for want of memory or window is not seen",
+	"what TCP itself refuses (checksum, MD5, memory, window, a full backlog) is not seen",
 	"a window probe that was put off because the application was using the socket is not seen",
 }
 

@@ -79,7 +79,7 @@ func (s *symbols) look(address uint64) string {
 	defer f.Close()
 	var nearest symbol
 	err = eachSymbol(f, func(s symbol) {
-		if s.address <= address && s.address >= nearest.address {
+		if s.address <= address && s.address > nearest.address {
 			nearest = s
 		}
 	})

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -42,6 +43,8 @@ var scripts = []script{
 	{"an abort by IPv6", aborted("[::1]:0"), closed(2)},
 	{"a refusal by IPv4", refused("127.0.0.1:1"), closed(1)},
 	{"a refusal by IPv6", refused("[::1]:1"), closed(1)},
+	{"a rejection by IPv4", rejected("127.0.0.1:80"), rejectionTold},
+	{"a rejection by IPv6", rejected("[::1]:80"), rejectionTold},
 	{"no route by IPv4", noRoute("192.0.2.10:80"), closedTo(80)},
 	{"no route by IPv6", noRoute("[2001:db8::10]:80"), closedTo(80)},
 	{"no free port", noFreePort, closed(3)},
@@ -158,6 +161,19 @@ func refused(address string) func(*testing.T, *lab.Host) {
 			t.Errorf("connect: %v, want ECONNREFUSED", err)
 		}
 	}
+}
+
+// rejected is answered by an ICMP error from this host's own firewall, which drops the SYN as well.
+func rejected(address string) func(*testing.T, *lab.Host) {
+	return func(t *testing.T, h *lab.Host) {
+		to := netip.MustParseAddrPort(address)
+		firewall{nftables.ChainHookInput, nftables.ChainPriorityFilter, toPort, prohibit}.add(t, h, to.Port())
+		giveUp(t, h, to)
+	}
+}
+
+func rejectionTold(events []event.Event) bool {
+	return closed(1)(events) && has(events, event.Drop, event.RoleServer) && has(events, event.ICMPError, event.RoleClient)
 }
 
 // fastOpenPort is where the connects go that are made by sending.
