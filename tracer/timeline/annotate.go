@@ -47,7 +47,7 @@ func (t *Tracker) annotate(c *Connection, ev *event.Event) {
 		c.halfOpen = false
 		c.keepalive.hear(ev.Mono)
 		c.keepalive.annotate(ev, c.started)
-	case event.Accept:
+	case event.Accept, event.SYNACKTimeout:
 		c.halfOpen = false
 	case event.Retransmit:
 		c.retransmitted(ev)

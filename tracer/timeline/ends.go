@@ -23,14 +23,15 @@ func (e *ends) join(c *Connection) {
 		e.clients[c.ISN] = c
 		pair(c, e.servers[c.ISN])
 		refuse(c, e.refused[c.ISN])
-	case c.Role == event.RoleServer && c.PeerISN != 0:
-		e.servers[c.PeerISN] = c
-		pair(e.clients[c.PeerISN], c)
-		e.taken(c)
-	case c.Role == event.RoleListener && c.PeerISN != 0:
+	case c.PeerISN == 0:
+	case c.OnlyRefused():
 		e.refused[c.PeerISN] = c
 		refuse(e.clients[c.PeerISN], c)
 		refuse(e.servers[c.PeerISN], c)
+	case c.Role == event.RoleServer:
+		e.servers[c.PeerISN] = c
+		pair(e.clients[c.PeerISN], c)
+		e.taken(c)
 	}
 }
 

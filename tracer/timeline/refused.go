@@ -7,16 +7,25 @@ import (
 	"tcptrace/tracer/event"
 )
 
-// refusals are the kinds of events that a SYN can have of which no connection came.
-var refusals = [...]event.Kind{event.AcceptQueueFull, event.SYNQueueFull, event.Drop, event.ResetSent}
-
 // OnlyRefused says that all there is of it is what a listener on this host, or the way to one, made of SYNs that it
 // did not take.
 func (c *Connection) OnlyRefused() bool {
-	if len(c.Events) == 0 || c.PreExisting || c.Role != event.RoleListener {
-		return false
+	server := c.Role == event.RoleListener || c.Role == event.RoleServer
+	return server && !c.PreExisting && slices.ContainsFunc(c.Events, isRefusal) &&
+		!slices.ContainsFunc(c.Events, func(ev event.Event) bool { return !isRefusal(ev) && ev.Kind != event.ResetSent })
+}
+
+// isRefusal says that a SYN was not taken.
+func isRefusal(ev event.Event) bool {
+	switch ev.Kind {
+	case event.AcceptQueueFull:
+		return ev.Stage == "syn"
+	case event.SYNQueueFull:
+		return true
+	case event.Drop:
+		return ev.TCPFlags == "SYN"
 	}
-	return !slices.ContainsFunc(c.Events, func(ev event.Event) bool { return !slices.Contains(refusals[:], ev.Kind) })
+	return false
 }
 
 // nextSYN is when, at the latest, a SYN comes again whose first came so long ago: each wait is the double of the one

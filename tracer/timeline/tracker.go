@@ -137,10 +137,10 @@ func (t *Tracker) schedule(c *Connection, ev *event.Event) {
 		at = ev.Mono + t.config.Settle
 	case c.Closed:
 		return
-	case c.Socketless():
-		at = ev.Mono + t.config.Settle
 	case c.OnlyRefused():
 		at = ev.Mono + nextSYN(ev.Mono-c.started) + t.config.Settle
+	case c.Socketless() || ev.Kind == event.SYNACKTimeout:
+		at = ev.Mono + t.config.Settle
 	case c.halfOpen:
 		at = ev.Mono + requestLife(c.Sysctls) + t.config.Settle
 	case c.ID == 0:

@@ -12,7 +12,7 @@ import (
 var answeredRules = []rule{
 	{
 		cause:   SYNCookieSent,
-		match:   func(s *story) bool { return s.answered() && len(s.synQueueFull(actionCookie)) > 0 },
+		match:   func(s *story) bool { return s.answered() && s.cookied() },
 		outcome: OutcomeConnected,
 		shows:   handshakeAnd(event.SYNQueueFull),
 		summary: func(s *story) string {

@@ -31,8 +31,8 @@ var acts = []act{
 	},
 	{
 		cause:   SYNCookieSent,
-		match:   func(s *story) bool { return len(s.synQueueFull(actionCookie)) > 0 },
-		shows:   []event.Kind{event.SYNQueueFull},
+		match:   (*story).cookied,
+		shows:   []event.Kind{event.SYNQueueFull, event.Established},
 		summary: (*story).cookieSummary,
 	},
 	{

@@ -12,7 +12,7 @@ import (
 // those that would have told that the other end is on this host.
 var uncounted = []event.Kind{
 	event.ICMPError, event.Error, event.ResetSent, event.SYNReceived, event.SYNACKRetransmit, event.AcceptQueueFull,
-	event.SYNQueueFull, event.SYNACKTimeout, event.Drop,
+	event.SYNQueueFull, event.SYNACKTimeout, event.Drop, event.Established,
 }
 
 // doubts are the sentences about what was not seen and could change the cause. With any of them no verdict is

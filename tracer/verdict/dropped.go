@@ -67,7 +67,7 @@ var dropRules = []rule{
 		doubts:  (*story).outputDoubts,
 		summary: func(s *story) string {
 			drops := s.droppedSYNs()
-			return fmt.Sprintf("dropped by this host: %s on the way out: %s%s", count(packets(drops), "SYN"),
+			return fmt.Sprintf("dropped by this host: %s: %s%s", count(packets(drops), "SYN"),
 				describeDrop(drops[0]), s.clientsEnd())
 		},
 		advice: func(s *story) []string { return []string{s.lookAt(s.droppedSYNs()[0])} },
@@ -97,9 +97,9 @@ var dropRules = []rule{
 		shows:   handshakeAnd(event.Drop, event.Close, event.SYNACKTimeout),
 		summary: func(s *story) string {
 			drops := s.dropped(dropIn)
-			what := "the SYN"
-			if s.server() {
-				what = "what answered its SYN-ACK"
+			what := "what answered its SYN-ACK"
+			if s.conn.OnlyRefused() {
+				what = "the SYN"
 			}
 			return fmt.Sprintf("dropped by this host: %s of %s to port %d, %s: %s", what, s.remote(), s.local().Port(),
 				count(packets(drops), "time"), describeDrop(drops[0]))
@@ -116,7 +116,7 @@ func (s *story) gotNowhere() bool {
 		return false
 	case s.client():
 		return s.silent() || s.neighbourErrno() || s.inProgress && !s.syncError && s.errno == 0
-	case s.server():
+	case s.server() && !s.conn.Socketless():
 		return s.first(event.ResetReceived) == nil
 	}
 	return s.conn.OnlyRefused()
@@ -127,15 +127,20 @@ func (s *story) neighbourErrno() bool {
 	return s.closed && s.errno == event.EHOSTUNREACH && len(s.neighbourDrops()) > 0
 }
 
-// droppedSYNs are those of this client's SYNs that its own host dropped.
+// droppedSYNs are those of this client's SYNs that its own host dropped: on their way out, or in, where the server is in
+// the same network namespace.
 func (s *story) droppedSYNs() []*event.Event {
-	return slices.DeleteFunc(s.dropped(dropOut), func(ev *event.Event) bool { return !has(ev, "syn") })
+	drops := s.dropped(dropOut)
+	if c := s.conn; c != nil && c.Refused != nil && c.Refused.NetNS != 0 && c.Refused.NetNS == c.NetNS {
+		drops = append(drops, (&story{conn: c.Refused}).dropped(dropIn)...)
+	}
+	return slices.DeleteFunc(drops, func(ev *event.Event) bool { return !has(ev, "SYN") })
 }
 
 // droppedAnswers are the packets that came for this client's SYNs and that its own host dropped. Those that TCP itself
 // has no use for (a bare ACK) are not among them.
 func (s *story) droppedAnswers() []*event.Event {
-	return slices.DeleteFunc(s.dropped(dropIn), func(ev *event.Event) bool { return !has(ev, "syn") && !has(ev, "rst") })
+	return slices.DeleteFunc(s.dropped(dropIn), func(ev *event.Event) bool { return !has(ev, "SYN") && !has(ev, "RST") })
 }
 
 // droppedWhat names packets that came: "3 SYN-ACKs".
@@ -143,9 +148,9 @@ func droppedWhat(drops []*event.Event) string {
 	noun := "answer"
 	switch {
 	case drops[0].TCPFlags == "":
-	case has(drops[0], "rst"):
+	case has(drops[0], "RST"):
 		noun = "reset"
-	case has(drops[0], "syn"):
+	case has(drops[0], "SYN"):
 		noun = "SYN-ACK"
 	}
 	return count(packets(drops), noun)

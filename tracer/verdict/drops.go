@@ -8,7 +8,7 @@ import (
 	"tcptrace/tracer/event"
 )
 
-// The directions of a drop.
+// The directions of a drop at either end; a third is "forward", through a namespace of this host.
 const (
 	dropIn  = "in"
 	dropOut = "out"
@@ -119,7 +119,7 @@ func ruleSet(ev *event.Event) bool {
 
 // has says that a packet had a TCP flag; one whose flags are not known may have.
 func has(ev *event.Event, flag string) bool {
-	return ev.TCPFlags == "" || slices.Contains(strings.Fields(ev.TCPFlags), flag)
+	return ev.TCPFlags == "" || slices.Contains(strings.Split(ev.TCPFlags, "+"), flag)
 }
 
 // packets is how many packets the drops stand for.

@@ -54,7 +54,7 @@ func eventKeys(ev *event.Event) setters {
 		"action":       text(&ev.Action),
 		"queue":        parsed(&ev.Queue, parseQueue),
 		"direction":    text(&ev.Direction),
-		"flags":        flags(&ev.TCPFlags),
+		"flags":        text(&ev.TCPFlags),
 		"hook":         text(&ev.Hook),
 		"location":     text(&ev.Location),
 		"neighbour":    parsed(&ev.Neighbour, netip.ParseAddr),
@@ -62,6 +62,8 @@ func eventKeys(ev *event.Event) setters {
 		"ttl":          number(&ev.TTL),
 		"len":          number(&ev.Len),
 		"count":        number(&ev.Count),
+		"by_cookie":    flag(&ev.ByCookie),
+		"ambiguous":    flag(&ev.Ambiguous),
 	}
 }
 
@@ -102,11 +104,6 @@ func parseQueue(s string) (*event.Queue, error) {
 	var q event.Queue
 	_, err := fmt.Sscanf(s, "%d/%d", &q.Len, &q.Max)
 	return &q, err
-}
-
-// flags reads TCP flags, joined by +.
-func flags(to *string) func(string) error {
-	return func(value string) error { *to = strings.ReplaceAll(value, "+", " "); return nil }
 }
 
 func probeKeys(p *event.Probe) setters {

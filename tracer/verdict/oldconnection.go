@@ -106,14 +106,14 @@ func (s *story) oldAtPeer() *event.Event {
 
 // answerFlags are the TCP flags of the packets that were answered with a reset; empty when they were not seen.
 func (s *story) answerFlags() string {
-	drops := s.dropsWhere(func(ev *event.Event) bool { return ev.Direction == dropIn && ev.TCPFlags != "" && !has(ev, "rst") })
+	drops := s.dropsWhere(func(ev *event.Event) bool { return ev.Direction == dropIn && ev.TCPFlags != "" && !has(ev, "RST") })
 	if len(drops) == 0 {
 		return ""
 	}
 	return drops[0].TCPFlags
 }
 
-func (s *story) wrongSYNACK() bool { return s.answerFlags() == "syn ack" }
+func (s *story) wrongSYNACK() bool { return s.answerFlags() == "SYN+ACK" }
 
 func (s *story) oldDoubts() []string {
 	if s.oldAtPeer() != nil || s.answerFlags() != "" || len(s.others()) > 0 && s.oldDropped() {

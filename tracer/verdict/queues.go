@@ -86,7 +86,9 @@ var queueRules = []rule{
 		outcome: OutcomeFailed,
 		endedBy: (*story).whoGaveUpSYNs,
 		shows:   handshakeAnd(queueKinds...),
-		doubts:  func(s *story) []string { return s.otherSYNsDoubt(s.acceptQueueFull(stageSYN)) },
+		doubts: func(s *story) []string {
+			return append(s.otherSYNsDoubt(s.acceptQueueFull(stageSYN)), s.ambiguousDoubt()...)
+		},
 		summary: func(s *story) string {
 			return fmt.Sprintf("%s was full and dropped %s%s%s", s.acceptQueue(stageSYN),
 				count(packets(s.acceptQueueFull(stageSYN)), "SYN"), s.ofClient(), s.clientsEnd())
@@ -99,7 +101,9 @@ var queueRules = []rule{
 		outcome: OutcomeFailed,
 		endedBy: (*story).whoGaveUpSYNs,
 		shows:   handshakeAnd(queueKinds...),
-		doubts:  func(s *story) []string { return s.otherSYNsDoubt(s.synQueueFull(actionDrop)) },
+		doubts: func(s *story) []string {
+			return append(s.otherSYNsDoubt(s.synQueueFull(actionDrop)), s.ambiguousDoubt()...)
+		},
 		summary: func(s *story) string {
 			full := s.synQueueFull(actionDrop)
 			return fmt.Sprintf("%s was full, SYN cookies are off, and it dropped %s%s%s", queueOf(full[len(full)-1], "SYN queue"),
@@ -168,6 +172,20 @@ func (s *story) acceptQueueFull(stage string) []*event.Event {
 // synQueueFull are the SYNs that met a full SYN queue on this host, with what it did.
 func (s *story) synQueueFull(action string) []*event.Event {
 	return s.serverEvents(func(ev *event.Event) bool { return ev.Kind == event.SYNQueueFull && ev.Action == action })
+}
+
+// cookied says that a SYN cookie went in place of a request.
+func (s *story) cookied() bool {
+	return len(s.synQueueFull(actionCookie)) > 0 ||
+		len(s.serverEvents(func(ev *event.Event) bool { return ev.Kind == event.Established && ev.ByCookie })) > 0
+}
+
+// ambiguousDoubt is about listeners that share a port.
+func (s *story) ambiguousDoubt() []string {
+	if len(s.serverEvents(func(ev *event.Event) bool { return ev.Ambiguous })) == 0 {
+		return nil
+	}
+	return []string{"several listeners share the port, and which of them refused was not seen"}
 }
 
 // neverTaken says that the server's end is on this host and never was established.
@@ -337,13 +355,19 @@ func (s *story) limit(ev *event.Event) string {
 
 func (s *story) cookieSummary() string {
 	full := s.synQueueFull(actionCookie)
+	if len(full) == 0 {
+		return "the server's SYN queue was full, or its net.ipv4.tcp_syncookies is 2, and it answered with a SYN cookie"
+	}
 	return queueOf(full[len(full)-1], "SYN queue") + " was full and answered with a SYN cookie"
 }
 
 func (s *story) cookieAdvice() []string {
+	const loses = "without TCP timestamps a cookie keeps neither window scaling nor SACK, and only some values of the MSS"
 	full := s.synQueueFull(actionCookie)
+	if len(full) == 0 {
+		return []string{loses + ": sysctl net.ipv4.tcp_syncookies there, and ss -tan state syn-recv"}
+	}
 	return []string{
-		"without TCP timestamps a cookie keeps neither window scaling nor SACK, and only some values of the MSS: see who holds the queue (ss -tan state syn-recv); " +
-			"if these are honest handshakes, raise " + s.limit(full[len(full)-1]),
+		loses + ": see who holds the queue (ss -tan state syn-recv); if these are honest handshakes, raise " + s.limit(full[len(full)-1]),
 	}
 }

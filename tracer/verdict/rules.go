@@ -22,7 +22,7 @@ type rule struct {
 }
 
 // rules are all rows, the most specific first. The last row of a part takes what no other explains.
-var rules = slices.Concat(finalACKRules, oldConnectionRules, answeredRules, synchronousRules, []rule{supersededRule}, dropRules,
+var rules = slices.Concat(finalACKRules, oldConnectionRules, answeredRules, synchronousRules, supersededRules, dropRules,
 	queueRules, rejectionRules, serverRules, silenceRules, lostSegmentRules, idleRules, deathRules, resetRules, endRules)
 
 // Of says why a connection went as it did, or stands as it does, from its events and whatever else is known. The

@@ -11,7 +11,7 @@ var serverRules = []rule{
 	{
 		cause: Refused,
 		match: func(s *story) bool {
-			return s.traced() && s.conn.Socketless() && s.conn.PeerISN != 0
+			return s.traced() && s.conn.Socketless() && s.conn.PeerISN != 0 && s.last(event.ResetSent) != nil
 		},
 		outcome: OutcomeFailed,
 		endedBy: endedBy(EndedByKernel),
@@ -26,8 +26,10 @@ var serverRules = []rule{
 	},
 	{
 		// Without a socket a reset answers whatever packet belongs to no connection.
-		cause:      ResetLocally,
-		match:      func(s *story) bool { return s.traced() && s.conn.Socketless() },
+		cause: ResetLocally,
+		match: func(s *story) bool {
+			return s.traced() && s.conn.Socketless() && s.last(event.ResetSent) != nil
+		},
 		outcome:    OutcomeFailed,
 		confidence: Likely,
 		endedBy:    endedBy(EndedByKernel),
@@ -46,10 +48,20 @@ var serverRules = []rule{
 		outcome: OutcomeFailed,
 		endedBy: (*story).whoForgotRequest,
 		shows:   handshakeAnd(event.ResetReceived, event.Close, event.SYNACKTimeout),
-		doubts:  (*story).requestDoubts,
+		rests: func(s *story) []event.Kind {
+			if s.putOff() {
+				return []event.Kind{event.AcceptQueueFull}
+			}
+			return nil
+		},
+		doubts: (*story).requestDoubts,
 		summary: func(s *story) string {
-			return fmt.Sprintf("handshake incomplete: the SYN-ACK to %s was sent %s in %s and never acknowledged%s",
-				s.remote(), count(1+s.synACKs(), "time"), duration(s.end), s.requestEnd())
+			answer := "never acknowledged"
+			if s.putOff() {
+				answer = "acknowledged, but the final ACK was put off (TCP_DEFER_ACCEPT, and no data came; or a full accept queue)"
+			}
+			return fmt.Sprintf("handshake incomplete: the SYN-ACK to %s was sent %s in %s and %s%s",
+				s.remote(), count(1+s.synACKs(), "time"), duration(s.end), answer, s.requestEnd())
 		},
 		advice: func(s *story) []string {
 			return []string{fmt.Sprintf("the SYN-ACK or the final ACK is lost on the way: an asymmetric route, a firewall in one direction, or a forged source; ip route get %s",
@@ -64,6 +76,12 @@ func (s *story) requestDoubts() []string {
 		return nil
 	}
 	return []string{"whether the request expired or the client gave it up, with a reset, was not seen"}
+}
+
+// putOff says that a request expired whose final ACK had come.
+func (s *story) putOff() bool {
+	expired := s.last(event.SYNACKTimeout)
+	return expired != nil && expired.Stage == stageACK
 }
 
 func (s *story) requestEnd() string {

@@ -297,7 +297,9 @@ func (s *story) silenceDoubts() []string {
 // beyond are the packets of this handshake that this host dropped after they had left the socket's network namespace, or
 // at the other end.
 func (s *story) beyond() []*event.Event {
-	drops := s.dropsWhere(func(ev *event.Event) bool { return !s.inOwnNamespace(ev) })
+	drops := s.dropsWhere(func(ev *event.Event) bool {
+		return !s.inOwnNamespace(ev) || ev.Direction != dropIn && ev.Direction != dropOut
+	})
 	for _, other := range s.others() {
 		there := &story{conn: other}
 		drops = slices.Concat(drops, there.dropped(dropIn), there.dropped(dropOut))
@@ -310,7 +312,11 @@ func (s *story) droppedBeyond() string {
 	if len(drops) == 0 {
 		return ""
 	}
-	return fmt.Sprintf(": they were dropped on their way, in another network namespace of this host: %s", describeDrop(drops[0]))
+	where := "on their way through another network namespace of this host"
+	if drops[0].Direction == dropIn {
+		where = "where they arrived, on this host"
+	}
+	return fmt.Sprintf(": they were dropped %s: %s", where, describeDrop(drops[0]))
 }
 
 func silenceAdvice(s *story) []string {

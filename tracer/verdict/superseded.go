@@ -11,7 +11,17 @@ import (
 // be called silent. One that loses a race may just be slow.
 const fewSilent = 3
 
-var supersededRule = rule{
+var supersededRules = []rule{{
+	cause:   Superseded,
+	match:   func(s *story) bool { return s.gaveUp() && s.probe != nil && s.probe.GaveUp == "superseded" },
+	outcome: OutcomeClosed,
+	endedBy: endedBy(EndedByProbe),
+	shows:   handshakeAnd(event.Close),
+	summary: func(s *story) string {
+		return fmt.Sprintf("superseded: another connect of the probe won, and this one was closed after %s; %s had not answered %s",
+			duration(s.end), s.remote(), count(s.syns(), "SYN"))
+	},
+}, {
 	cause:      Superseded,
 	match:      func(s *story) bool { return s.gaveUp() && s.probe == nil && s.sibling() != nil },
 	outcome:    OutcomeClosed,
@@ -36,7 +46,7 @@ var supersededRule = rule{
 		return []string{fmt.Sprintf("every connect waits for %s first: find where it ends with tcptrace path %s, or give this host no %s address and route",
 			family(s.remote().Addr()), s.remote(), family(s.remote().Addr()))}
 	},
-}
+}}
 
 func (s *story) sibling() *timeline.Sibling {
 	if s.conn == nil {
