@@ -26,6 +26,7 @@ const (
 	SYNQueueFull              Cause = "syn_queue_full"
 	SYNCookieSent             Cause = "syn_cookie_sent"
 	OldConnectionInTheWay     Cause = "old_connection_in_the_way"
+	WrongAcknowledgement      Cause = "wrong_acknowledgement"
 	HandshakeIncomplete       Cause = "handshake_incomplete"
 	KeepaliveTimeout          Cause = "keepalive_timeout"
 	UserTimeout               Cause = "user_timeout"
@@ -41,8 +42,6 @@ const (
 	ClosedByPeer              Cause = "closed_by_peer"
 	ClosedLocally             Cause = "closed_locally"
 	StillOpen                 Cause = "still_open"
-	// WrongAcknowledgement is beside OldConnectionInTheWay: a SYN-ACK, not an ACK.
-	WrongAcknowledgement Cause = "wrong_acknowledgement"
 	// Unexplained is the honest end of the table: it failed, and no rule knows why.
 	Unexplained Cause = "unexplained"
 )
@@ -76,6 +75,7 @@ var causes = []Meaning{
 	{SYNQueueFull, "the listener's SYN queue was full and SYN cookies were off"},
 	{SYNCookieSent, "the SYN queue was full and the handshake went on by cookie, losing options"},
 	{OldConnectionInTheWay, "the SYN met the peer's old connection on the same ports"},
+	{WrongAcknowledgement, "the SYN-ACK acknowledged what was never sent, and was refused"},
 	{HandshakeIncomplete, "a server's SYN-ACK was never acknowledged"},
 	{KeepaliveTimeout, "idle, every keepalive probe unanswered"},
 	{UserTimeout, "TCP_USER_TIMEOUT killed an established connection"},
@@ -91,7 +91,6 @@ var causes = []Meaning{
 	{ClosedByPeer, "an orderly end, begun by the peer"},
 	{ClosedLocally, "an orderly end, begun by this side"},
 	{StillOpen, "tracing ended first"},
-	{WrongAcknowledgement, "the SYN-ACK acknowledged what was never sent, and was refused"},
 	{Unexplained, "it failed in a way that no rule knows"},
 }
 
