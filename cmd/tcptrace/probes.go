@@ -24,7 +24,7 @@ func newProbeJoin() probeJoin {
 
 // note remembers a connection by its cookie. The far end of a probe has another cookie, so it is never found.
 func (j *probeJoin) note(c *timeline.Connection) {
-	if c.Cookie != 0 {
+	if c.Cookie != 0 && !c.Told() {
 		j.conns[c.Cookie] = c
 	}
 }

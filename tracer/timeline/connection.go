@@ -72,6 +72,9 @@ type Connection struct {
 // Started is the time of the first event, on CLOCK_MONOTONIC.
 func (c *Connection) Started() time.Duration { return c.started }
 
+// Told says that its story was told before: what still comes of it is too late.
+func (c *Connection) Told() bool { return c.settled }
+
 // Missing counts the records that the kernel side numbered for this connection and that never arrived: the gaps in
 // Nth, and what is short of the Total that close carries. What was lost after the last arrival of a connection
 // that has not closed cannot be known.
@@ -83,14 +86,16 @@ func (c *Connection) Missing() int {
 // close (an ICMP error, the errno of connect) are beyond that count.
 func (c *Connection) Complete() bool { return c.total != 0 && c.Missing() == 0 }
 
-// Socketless says that all there is of it is resets that this host sent without having a socket: its answer to
-// packets for a port where nothing listens.
+// Socketless says that all there is of it is what this host did without having a socket: resets, its answer to packets
+// for a port where nothing listens; packets that it dropped; or what came for a socket that is long gone.
 func (c *Connection) Socketless() bool {
 	if len(c.Events) == 0 || c.PreExisting || c.State != event.StateUnknown {
 		return false
 	}
-	return !slices.ContainsFunc(c.Events, func(ev event.Event) bool { return ev.Kind != event.ResetSent })
+	return !slices.ContainsFunc(c.Events, func(ev event.Event) bool { return !slices.Contains(socketlessKinds, ev.Kind) })
 }
+
+var socketlessKinds = []event.Kind{event.ResetSent, event.Drop, event.ICMPError}
 
 // closing is the time of the close, on CLOCK_MONOTONIC; 0 when none came.
 func (c *Connection) closing() time.Duration {
