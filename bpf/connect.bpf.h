@@ -86,7 +86,7 @@ static void begin_connection(struct connection *c, struct sock *sk, u8 role, u64
 }
 
 /* In connect(), on the socket's way to SYN_SENT: the task is the owner's, the source port is not chosen yet. */
-static struct connection *open_client(struct sock *sk, u64 now_ns)
+static __noinline struct connection *open_client(struct sock *sk, u64 now_ns)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct connection c;

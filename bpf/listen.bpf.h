@@ -249,7 +249,7 @@ static void record_syn_received(struct sock *listening, struct request_sock *req
 }
 
 /* SYN_RECV -> ESTABLISHED: the child of a request. What was known of the request is the child's now. */
-static struct connection *open_child(struct sock *sk, u64 now_ns)
+static __noinline struct connection *open_child(struct sock *sk, u64 now_ns)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	u32 peer_isn = BPF_CORE_READ(tp, rcv_nxt) - 1;

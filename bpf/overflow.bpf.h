@@ -106,14 +106,64 @@ static bool syn_queue_is_full(struct sock *sk)
 	return half_open(sk) >= queue_max(sk);
 }
 
-/* A listener, and the refusals that are its own. */
+/* A segment that was refused, and what was counted while it was handled. */
 struct refusing {
-	struct net *net;
-	struct sock *sk; /* NULL: not known */
-	struct listener *listener; /* NULL: not known */
-	struct refusal_counts counts;
+	struct connection c; /* its ends, as the listener's side has them */
+	struct tcp_header tcp;
 	u8 ambiguous;
+	u8 unused[3];
+	u64 net;
+	u64 sk; /* the listener; 0: not known */
+	struct refusal_counts counts;
+	struct refusal_counts all; /* those that are not this listener's among them */
 };
+
+/*
+ * Where that is put together, as it does not fit on the stack with what is called from there. Listeners handle segments
+ * with softirqs disabled, so nobody else finds it taken.
+ *
+ * Written and read by: the programs of accept_queue_full and syn_queue_full.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct refusing);
+} refusing_here SEC(".maps");
+
+static struct refusing *begin_refusing(struct net *net)
+{
+	u32 zero = 0;
+	struct refusing *r = bpf_map_lookup_elem(&refusing_here, &zero);
+
+	if (!r)
+		return NULL;
+	r->net = (u64)net;
+	r->sk = 0;
+	r->ambiguous = 0;
+	return r;
+}
+
+static struct sock *listener_sock(const struct refusing *r)
+{
+	return (struct sock *)r->sk;
+}
+
+static struct listener *listener_of(const struct refusing *r)
+{
+	u64 key = r->sk;
+
+	return key ? bpf_map_lookup_elem(&listeners, &key) : NULL;
+}
+
+static bool read_refused(struct refusing *r, struct sk_buff *skb, u8 role, u64 now_ns)
+{
+	begin_connection(&r->c, NULL, role, now_ns);
+	if (!read_segment_tuple(&r->c, skb, &r->tcp))
+		return false;
+	r->c.netns = netns_inode((struct net *)r->net);
+	return true;
+}
 
 static struct refusal_totals *totals_by(const struct refuser_key *key)
 {
@@ -144,18 +194,18 @@ static void introduce(const struct refuser_key *key, struct sock *sk, const stru
 }
 
 /* NULL: the filter leaves it out, or there is no room. */
-static struct refusal_totals *totals_of(const struct refusing *r)
+static struct refusal_totals *totals_of(u32 netns, struct sock *sk, struct listener *listener)
 {
-	struct refuser_key key = { .netns = netns_inode(r->net) };
+	struct refuser_key key = { .netns = netns };
 	struct refusal_totals *totals;
 
 	if (filter_dimensions & FILTER_NETNS && !bpf_map_lookup_elem(&namespaces, &key.netns))
 		return NULL;
-	if (r->listener) {
-		if (!r->listener->passes)
+	if (listener) {
+		if (!listener->passes)
 			return NULL;
-		key.listener = r->listener->id;
-		introduce(&key, r->sk, r->listener);
+		key.listener = listener->id;
+		introduce(&key, sk, listener);
 	} else if (filter_dimensions & FILTER_OWNER) {
 		return NULL;
 	}
@@ -163,6 +213,11 @@ static struct refusal_totals *totals_of(const struct refusing *r)
 	if (!totals)
 		count_lost(EVENT_ACCEPT_QUEUE_FULL);
 	return totals;
+}
+
+static struct refusal_totals *totals_of_refusing(const struct refusing *r)
+{
+	return totals_of(netns_inode((struct net *)r->net), listener_sock(r), listener_of(r));
 }
 
 static void add_up(struct refusal_totals *totals, const struct refusal_counts *counts, u8 overflow)
@@ -198,18 +253,20 @@ static bool may_record(struct refusal_totals *totals, u32 client_isn, u64 now_ns
 
 static void fill_queue(struct queue *q, const struct refusing *r, u8 kind)
 {
+	struct sock *sk = listener_sock(r);
+
 	__builtin_memset(q, 0, sizeof(*q));
 	q->ambiguous = r->ambiguous;
-	if (!r->sk)
+	if (!sk)
 		return;
-	q->len = kind == EVENT_SYN_QUEUE_FULL ? half_open(r->sk) : queued(r->sk);
-	q->max = queue_max(r->sk);
+	q->len = kind == EVENT_SYN_QUEUE_FULL ? half_open(sk) : queued(sk);
+	q->max = queue_max(sk);
 }
 
 /*
  * untold: how many refusals this record is to tell of, its own among them. If it cannot be delivered, the next one has to.
  */
-static void record_refusal_of(struct connection *c, const struct refusing *r, const struct tcp_header *tcp, u8 refusal, u32 *untold)
+static void tell(struct connection *c, const struct refusing *r, u8 refusal, u32 *untold)
 {
 	u8 kind = refusal == REFUSED_DROP || refusal == REFUSED_COOKIE ? EVENT_SYN_QUEUE_FULL : EVENT_ACCEPT_QUEUE_FULL;
 	struct event_with_queue *e = begin_with_queue(c, kind, bpf_ktime_get_ns());
@@ -217,9 +274,9 @@ static void record_refusal_of(struct connection *c, const struct refusing *r, co
 	if (!e)
 		return;
 	e->event.state = refusal == REFUSED_ACK ? TCP_NEW_SYN_RECV : TCP_LISTEN;
-	e->event.tcp_seq = bpf_ntohl(tcp->seq);
+	e->event.tcp_seq = bpf_ntohl(r->tcp.seq);
 	if (refusal == REFUSED_ACK)
-		e->event.tcp_ack = bpf_ntohl(tcp->ack_seq);
+		e->event.tcp_ack = bpf_ntohl(r->tcp.ack_seq);
 	if (*untold > 1)
 		e->event.count = *untold;
 	*untold = 0;
@@ -235,15 +292,16 @@ static void record_refusal_of(struct connection *c, const struct refusing *r, co
 	submit(e);
 }
 
-/* c: the SYN's ends and number. What is kept of that SYN, or c itself from now on; NULL: not followed. */
-static struct connection *keep_refused(struct connection *c, const struct refusing *r)
+/* What is kept of an earlier copy of the same SYN, or of this one from now on. NULL: not followed. */
+static struct connection *keep_refused(struct refusing *r)
 {
+	struct connection *c = &r->c, *earlier;
 	struct syn_key key = syn_of(c);
-	struct connection *earlier = bpf_map_lookup_elem(&refused, &key);
 
+	earlier = bpf_map_lookup_elem(&refused, &key);
 	if (earlier)
 		return earlier;
-	if (!worth_keeping(c, adopt_listener(c, r->sk)) || !(c->flags & FOLLOWED))
+	if (!worth_keeping(c, adopt_listener(c, listener_sock(r))) || !(c->flags & FOLLOWED))
 		return NULL;
 	c->flags |= ANNOUNCED;
 	c->flags &= ~VIA_LISTENER; /* it is the listener's own event */
@@ -253,39 +311,36 @@ static struct connection *keep_refused(struct connection *c, const struct refusi
 	return bpf_map_lookup_elem(&refused, &key);
 }
 
-/* A SYN, with what was counted while it was handled. */
-static void record_refused_syn(const struct refusing *r, struct sk_buff *skb)
+/* A SYN. */
+static __noinline void record_refused_syn(struct refusing *r, struct sk_buff *skb)
 {
 	u64 now_ns = bpf_ktime_get_ns();
 	struct refusal_totals *totals;
-	struct connection c, *kept;
-	struct tcp_header tcp;
+	struct connection *kept;
 
 	if (!modes.armed)
 		return;
-	totals = totals_of(r);
+	totals = totals_of_refusing(r);
 	if (!totals)
 		return;
 	add_up(totals, &r->counts, REFUSED_SYN);
-	begin_connection(&c, NULL, ROLE_LISTENER, now_ns);
-	if (!read_segment_tuple(&c, skb, &tcp))
+	if (!read_refused(r, skb, ROLE_LISTENER, now_ns))
 		return;
-	c.netns = netns_inode(r->net);
-	c.peer_isn = bpf_ntohl(tcp.seq);
-	if (!may_record(totals, c.peer_isn, now_ns))
+	r->c.peer_isn = bpf_ntohl(r->tcp.seq);
+	if (!may_record(totals, r->c.peer_isn, now_ns))
 		return;
-	kept = keep_refused(&c, r);
+	kept = keep_refused(r);
 	if (!kept)
 		return;
 	if (r->counts.cookies) {
 		if (!r->counts.overflows)
 			kept->flags |= COOKIE_SENT;
-		record_refusal_of(kept, r, &tcp, REFUSED_COOKIE, &totals->untold[REFUSED_COOKIE]);
+		tell(kept, r, REFUSED_COOKIE, &totals->untold[REFUSED_COOKIE]);
 	}
 	if (r->counts.queue_drops)
-		record_refusal_of(kept, r, &tcp, REFUSED_DROP, &totals->untold[REFUSED_DROP]);
+		tell(kept, r, REFUSED_DROP, &totals->untold[REFUSED_DROP]);
 	if (r->counts.overflows)
-		record_refusal_of(kept, r, &tcp, REFUSED_SYN, &totals->untold[REFUSED_SYN]);
+		tell(kept, r, REFUSED_SYN, &totals->untold[REFUSED_SYN]);
 }
 
 /*
@@ -317,19 +372,19 @@ static u64 pair_of_segment(const struct connection *c, const struct tcp_header *
 	return pair;
 }
 
-/* c: the segment's ends. The request that it would have completed, or that there would have been but for a SYN cookie. */
-static struct connection *request_of(struct connection *c, const struct refusing *r, u64 pair)
+/* The request that the segment would have completed, or that there would have been but for a SYN cookie. */
+static struct connection *request_of(struct refusing *r, u64 pair)
 {
-	struct connection *request = bpf_map_lookup_elem(&requests, &pair);
+	struct connection *c = &r->c, *request = bpf_map_lookup_elem(&requests, &pair);
 
 	if (request)
 		return request;
 	c->peer_isn = pair >> 32;
 	c->isn = pair;
-	if (!worth_keeping(c, adopt_listener(c, r->sk)))
+	if (!worth_keeping(c, adopt_listener(c, listener_sock(r))))
 		return NULL;
 	resume_refused(c);
-	if (take_cookie(r->net))
+	if (take_cookie((struct net *)r->net))
 		c->flags |= COOKIE_SENT;
 	c->flags |= ANNOUNCED;
 	c->troubled = 1;
@@ -337,78 +392,92 @@ static struct connection *request_of(struct connection *c, const struct refusing
 	return bpf_map_lookup_elem(&requests, &pair);
 }
 
-/* A final ACK, or data that followed it, with what was counted while it was handled. pair: 0 where nobody knows. */
-static void record_refused_ack(const struct refusing *r, struct sk_buff *skb, u64 pair)
+/* A final ACK, or data that followed it. pair: 0 where nobody knows. */
+static __noinline void record_refused_ack(struct refusing *r, struct sk_buff *skb, u64 pair)
 {
 	u64 now_ns = bpf_ktime_get_ns();
 	struct refusal_totals *totals;
-	struct connection c, *request;
-	struct tcp_header tcp;
+	struct connection *request;
 
 	if (!modes.armed)
 		return;
-	totals = totals_of(r);
+	totals = totals_of_refusing(r);
 	if (!totals)
 		return;
 	add_up(totals, &r->counts, REFUSED_ACK);
-	begin_connection(&c, NULL, ROLE_SERVER, now_ns);
-	if (!read_segment_tuple(&c, skb, &tcp))
+	if (!read_refused(r, skb, ROLE_SERVER, now_ns))
 		return;
-	c.netns = netns_inode(r->net);
 	if (!pair)
-		pair = pair_of_segment(&c, &tcp);
+		pair = pair_of_segment(&r->c, &r->tcp);
 	if (!may_record(totals, pair >> 32, now_ns))
 		return;
-	request = request_of(&c, r, pair);
+	request = request_of(r, pair);
 	if (!request || !(request->flags & FOLLOWED))
 		return;
 	note_trouble(request, NULL);
-	record_refusal_of(request, r, &tcp, REFUSED_ACK, &totals->untold[REFUSED_ACK]);
+	tell(request, r, REFUSED_ACK, &totals->untold[REFUSED_ACK]);
 }
 
 /* ---- where functions can be hooked: the listener is told, and the look before says what was counted by others ---- */
 
-/* Before a listener handles a segment. What has been counted since the last look went unseen; nobody knows whose it was. */
-static void enter_listener(struct sock *sk)
+static struct net *net_of(struct sock *sk)
 {
-	struct refusing unseen = { .net = BPF_CORE_READ(sk, __sk_common.skc_net.net) };
-	struct refusal_totals *totals;
-
-	if (!take_refusals(unseen.net, &unseen.counts) || !unseen.counts.known || !modes.armed)
-		return;
-	totals = totals_of(&unseen);
-	if (totals)
-		add_up(totals, &unseen.counts, REFUSED_SYN);
+	return BPF_CORE_READ(sk, __sk_common.skc_net.net);
 }
 
-/* After that. False: there was nothing to refuse. */
-static bool leave_listener(struct refusing *r, struct sock *sk)
+/* What was counted while nobody looked: of which listener, and at which stage, is not known. */
+static void count_unseen(struct net *net, const struct refusal_counts *counts)
 {
-	r->net = BPF_CORE_READ(sk, __sk_common.skc_net.net);
-	r->sk = sk;
-	if (!take_refusals(r->net, &r->counts))
-		return false;
-	r->listener = know_listener(sk);
-	return true;
+	struct refusal_totals *totals;
+
+	if (!modes.armed)
+		return;
+	totals = totals_of(netns_inode(net), NULL, NULL);
+	if (totals)
+		add_up(totals, counts, REFUSED_SYN);
+}
+
+/* Before a listener handles a segment. What has been counted since the last look went unseen. */
+static void enter_listener(struct sock *sk)
+{
+	struct refusal_counts counts = {};
+	struct net *net = net_of(sk);
+
+	if (take_refusals(net, &counts) && counts.known)
+		count_unseen(net, &counts);
+}
+
+/* After that. NULL: nothing was refused. */
+static struct refusing *leave_listener(struct sock *sk)
+{
+	struct refusing *r = begin_refusing(net_of(sk));
+
+	if (!r || !take_refusals((struct net *)r->net, &r->counts))
+		return NULL;
+	r->sk = (u64)sk;
+	know_listener(sk);
+	return r;
 }
 
 /*
- * With tcp_syncookies at 2 every SYN is counted as if the queue were full (tcp_conn_request), which is no event.
+ * With tcp_syncookies at 2 every SYN is counted as if the queue were full (tcp_conn_request), which is no event. False:
+ * nothing is left.
  */
-static void forget_routine_cookies(struct refusing *r)
+static bool forget_routine_cookies(struct refusing *r)
 {
-	if (r->counts.cookies && syncookies_of(r->net) == 2 && r->sk && !syn_queue_is_full(r->sk))
+	struct sock *sk = listener_sock(r);
+
+	if (r->counts.cookies && syncookies_of((struct net *)r->net) == 2 && sk && !syn_queue_is_full(sk))
 		r->counts.cookies = 0;
+	return r->counts.overflows || r->counts.queue_drops || r->counts.cookies;
 }
 
 static void record_conn_request(struct sock *sk, struct sk_buff *skb)
 {
-	struct refusing r = {};
+	struct refusing *r = leave_listener(sk);
 
-	if (!leave_listener(&r, sk))
-		return;
-	forget_routine_cookies(&r);
-	record_refused_syn(&r, skb);
+	if (r && forget_routine_cookies(r))
+		record_refused_syn(r, skb);
 }
 
 /* tcp_check_req or tcp_get_cookie_sock is about to make a child for a final ACK, or for what followed one. */
@@ -425,10 +494,10 @@ static void enter_final_ack(struct sock *sk, struct request_sock *req)
 static void record_final_ack(struct sock *sk, struct sk_buff *skb)
 {
 	struct cpu_notes *notes = notes_of_this_cpu();
-	struct refusing r = {};
+	struct refusing *r = leave_listener(sk);
 
-	if (notes && leave_listener(&r, sk))
-		record_refused_ack(&r, skb, notes->final_ack);
+	if (notes && r)
+		record_refused_ack(r, skb, notes->final_ack);
 }
 
 /* ---- where only tracepoints can be: the listener has to be found ---- */
@@ -558,26 +627,23 @@ __noinline int compare_listener(u32 slot)
 	return 1;
 }
 
-/* Finds, among the listeners of the port, the one that a segment was for; c has the segment's ends. */
-static void find_listener(struct refusing *r, const struct connection *c)
+/* Finds, among the listeners of the port, the one that the segment was for. */
+static void find_listener(struct refusing *r)
 {
 	struct search *s = this_cpus_search();
 
 	if (!s)
 		return;
 	__builtin_memset(s, 0, sizeof(*s));
-	s->netns = c->netns;
-	s->port = c->local_port;
-	s->family = c->family;
-	__builtin_memcpy(s->to, c->local, sizeof(s->to));
+	s->netns = r->c.netns;
+	s->port = r->c.local_port;
+	s->family = r->c.family;
+	__builtin_memcpy(s->to, r->c.local, sizeof(s->to));
 	s->overflow = r->counts.overflows != 0;
 	s->drop = r->counts.overflows || r->counts.queue_drops;
 	for (u32 slot = 0; slot < LISTENERS_A_PORT; slot++)
 		compare_listener(slot);
-	if (!s->sk)
-		return;
-	r->listener = bpf_map_lookup_elem(&listeners, &s->sk);
-	r->sk = (struct sock *)s->sk;
+	r->sk = s->sk;
 	r->ambiguous = s->ambiguous;
 }
 
@@ -590,32 +656,29 @@ static u64 at_most(u64 n, u64 most)
  * What of the counts is the listener's own, and not left over from a refusal that went unseen. When they have not been
  * looked at before, that is as much as its own drops explain.
  */
-static void keep_own(struct refusing *r)
+static void keep_own(struct refusing *r, struct listener *listener)
 {
-	u64 drops = unexplained_drops(r->listener, r->sk);
+	struct sock *sk = listener_sock(r);
+	u64 drops = unexplained_drops(listener, sk);
 	struct refusal_counts *counts = &r->counts;
 
 	if (counts->known && !drops)
 		drops = 1; /* another CPU's refusal was explained by it, or what it counts is behind */
 	counts->overflows = at_most(counts->overflows, drops);
 	counts->queue_drops = at_most(counts->queue_drops, drops - counts->overflows);
-	counts->cookies = at_most(counts->cookies, syn_queue_is_full(r->sk) || counts->known);
-	r->listener->drops += counts->overflows + counts->queue_drops;
+	if (!counts->known)
+		counts->cookies = at_most(counts->cookies, syn_queue_is_full(sk));
+	listener->drops += counts->overflows + counts->queue_drops;
 }
 
-static void leave_to_nobody(const struct refusing *r, const struct refusal_counts *all, u8 overflow)
+/* The others are nobody's. */
+static void leave_others(struct refusing *r)
 {
-	struct refusing rest = { .net = r->net };
-	struct refusal_totals *totals;
-
-	rest.counts.overflows = all->overflows - r->counts.overflows;
-	rest.counts.queue_drops = all->queue_drops - r->counts.queue_drops;
-	rest.counts.cookies = all->cookies - r->counts.cookies;
-	if (!all->known || !modes.armed || !(rest.counts.overflows || rest.counts.queue_drops || rest.counts.cookies))
-		return;
-	totals = totals_of(&rest);
-	if (totals)
-		add_up(totals, &rest.counts, overflow);
+	r->all.overflows -= r->counts.overflows;
+	r->all.queue_drops -= r->counts.queue_drops;
+	r->all.cookies -= r->counts.cookies;
+	if (r->all.overflows || r->all.queue_drops || r->all.cookies)
+		count_unseen((struct net *)r->net, &r->all);
 }
 
 /* The namespace of a segment that came in: the device is forgotten once its listener is found, the route is not. */
@@ -631,34 +694,26 @@ static struct net *net_of_segment(struct sk_buff *skb)
 	return dev ? BPF_CORE_READ(dev, nd_net.net) : NULL;
 }
 
-/* A segment was handled by a listener, if by anybody, and is freed: a SYN, or an ACK that found no room. */
-static void record_freed(struct sk_buff *skb, bool is_syn)
+/* A segment was handled by a listener, if by anybody, and is freed. NULL: nothing was refused. */
+static struct refusing *leave_unknown_listener(struct sk_buff *skb)
 {
-	struct refusing r = { .net = net_of_segment(skb) };
-	struct refusal_counts all;
-	struct connection c;
-	struct tcp_header tcp;
+	struct refusing *r = begin_refusing(net_of_segment(skb));
+	struct listener *listener;
 
-	if (!take_refusals(r.net, &r.counts))
-		return;
-	__builtin_memset(&c, 0, sizeof(c));
-	if (!read_segment_tuple(&c, skb, &tcp))
-		return;
-	c.netns = netns_inode(r.net);
-	all = r.counts;
-	find_listener(&r, &c);
-	if (r.listener)
-		keep_own(&r);
-	else if (!r.counts.known)
-		return; /* long ago, for all that is known */
-	leave_to_nobody(&r, &all, is_syn ? REFUSED_SYN : REFUSED_ACK);
-	forget_routine_cookies(&r);
-	if (!r.counts.overflows && !r.counts.queue_drops && !r.counts.cookies)
-		return;
-	if (is_syn)
-		record_refused_syn(&r, skb);
-	else
-		record_refused_ack(&r, skb, 0);
+	if (!r || !take_refusals((struct net *)r->net, &r->counts))
+		return NULL;
+	if (!read_refused(r, skb, ROLE_LISTENER, 0))
+		return NULL;
+	r->all = r->counts;
+	find_listener(r);
+	listener = listener_of(r);
+	if (listener)
+		keep_own(r, listener);
+	else if (!r->counts.known)
+		return NULL; /* long ago, for all that is known */
+	if (r->counts.known)
+		leave_others(r);
+	return forget_routine_cookies(r) ? r : NULL;
 }
 
 /* By now the timer has been set up of the request that was made for the SYN before. */
@@ -676,21 +731,30 @@ static void learn_from_last_request(void)
 /* tcp_rcv_state_process frees a SYN by consume_skb whatever became of it; the device is forgotten by then (tcp_v4_rcv). */
 static void record_consumed(struct sk_buff *skb)
 {
+	struct refusing *r;
+
 	if (BPF_CORE_READ(skb, dev) || !BPF_CORE_READ(skb, _skb_refdst))
 		return;
 	if (!is_tcp_segment(skb, TCP_FLAG_SYN | TCP_FLAG_ACK | TCP_FLAG_RST, TCP_FLAG_SYN))
 		return;
 	learn_from_last_request();
-	record_freed(skb, true);
+	r = leave_unknown_listener(skb);
+	if (r)
+		record_refused_syn(r, skb);
 }
 
 /* An ACK that its listener refuses is dropped. */
 static void record_dropped(struct sk_buff *skb)
 {
+	struct refusing *r;
+
 	if (!BPF_CORE_READ(skb, _skb_refdst))
 		return;
-	if (is_tcp_segment(skb, TCP_FLAG_SYN | TCP_FLAG_ACK | TCP_FLAG_RST, TCP_FLAG_ACK))
-		record_freed(skb, false);
+	if (!is_tcp_segment(skb, TCP_FLAG_SYN | TCP_FLAG_ACK | TCP_FLAG_RST, TCP_FLAG_ACK))
+		return;
+	r = leave_unknown_listener(skb);
+	if (r)
+		record_refused_ack(r, skb, 0);
 }
 
 #endif

@@ -31,6 +31,8 @@ enum connection_flags {
  * What was recorded last is kept because most programs are attached twice. The kernel does not run a program that it
  * is running on that CPU already, so a softirq that comes in the middle of one would go unrecorded; of two copies, one
  * is always free. Whichever comes second finds here that nothing is left to do.
+ *
+ * A chain of calls has 512 bytes of stack, and this takes a third: functions that have one there are not inlined.
  */
 struct connection {
 	u64 id;

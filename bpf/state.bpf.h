@@ -42,7 +42,7 @@ static void record_established(struct sock *sk, u8 old_state, u64 now_ns)
 }
 
 /* A socket that is older than the trace, and that the iterator did not find an owner for. */
-static struct connection *discover(struct sock *sk, u64 now_ns)
+static __noinline struct connection *discover(struct sock *sk, u64 now_ns)
 {
 	struct connection c;
 
