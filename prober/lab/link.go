@@ -50,6 +50,12 @@ func (s site) direct(ctx context.Context, n *Network) (client, server *Host, err
 // service is where the server's service is when it is on the client's link.
 func (s site) service() netip.AddrPort { return netip.AddrPortFrom(s.link.server.Addr(), servicePort) }
 
+// clientPort is the client's port where it has to be known beforehand.
+const clientPort = 50000
+
+// clientEnd is the client's end of a connection from a port that is known beforehand.
+func (s site) clientEnd() netip.AddrPort { return netip.AddrPortFrom(s.link.client.Addr(), clientPort) }
+
 // farService is where it is when it is behind the router.
 func (s site) farService() netip.AddrPort {
 	return netip.AddrPortFrom(s.far.server.Addr(), servicePort)
@@ -75,6 +81,20 @@ func (s site) tunnelled(ctx context.Context, n *Network, respond Responder) (cli
 		return nil, nil, err
 	}
 	return client, router, client.AddRoute(s.any, s.router.Addr())
+}
+
+// wired is a client and a server, joined by a wire.
+func (s site) wired(ctx context.Context, n *Network) (client, server *Host, w *Wire, err error) {
+	client, err = n.AddHost("client")
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	server, err = n.AddHost("server")
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	w, err = n.Wire(ctx, End{client, []netip.Prefix{s.link.client}}, End{server, []netip.Prefix{s.link.server}})
+	return client, server, w, err
 }
 
 // routed is a client and a server with a router between them.

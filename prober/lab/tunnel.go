@@ -30,34 +30,34 @@ type Packet interface{ marshal() []byte }
 // other host is, but respond, until the network is closed. Unlike those of a veth pair, a packet that comes back never does
 // so within the system call that sent the segment.
 func (h *Host) Tunnel(ctx context.Context, addrs []netip.Prefix, respond Responder) error {
-	if err := h.tunnel(ctx, addrs, respond); err != nil {
+	if _, err := h.tunnel(ctx, addrs, respond); err != nil {
 		return fmt.Errorf("add a tunnel to %s: %w", h.Name, err)
 	}
 	return nil
 }
 
-func (h *Host) tunnel(ctx context.Context, addrs []netip.Prefix, respond Responder) error {
-	name, err := h.startTunnel(respond)
+func (h *Host) tunnel(ctx context.Context, addrs []netip.Prefix, respond Responder) (*tunnel, error) {
+	t, err := h.startTunnel(respond)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return h.addAddrs(ctx, name, addrs, linkLocalA)
+	return t, h.addAddrs(ctx, t.name, addrs, linkLocalA)
 }
 
 // startTunnel gives the host its next interface, up but without addresses.
-func (h *Host) startTunnel(respond Responder) (name string, err error) {
-	name = h.nextInterface()
+func (h *Host) startTunnel(respond Responder) (*tunnel, error) {
+	name := h.nextInterface()
 	file, err := h.openTUN(name)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	t := &tunnel{file: file, respond: respond, closing: make(chan struct{})}
+	t := &tunnel{name: name, file: file, respond: respond, closing: make(chan struct{})}
 	t.wg.Go(t.serve)
 	if err := h.network.onClose(t.close); err != nil {
-		return "", err
+		return nil, err
 	}
 	// Its carrier is there from the beginning, so that it need not be awaited.
-	return name, h.setUp(name)
+	return t, h.setUp(name)
 }
 
 // openTUN makes an interface that goes when the file is closed. What is read is what leaves by it.
@@ -86,6 +86,7 @@ func (h *Host) openTUN(name string) (*os.File, error) {
 
 // tunnel is the far end of a TUN interface.
 type tunnel struct {
+	name    string
 	file    *os.File
 	respond Responder
 	closing chan struct{}
@@ -109,6 +110,12 @@ func (t *tunnel) serve() {
 			t.wg.Go(func() { t.reply(arrived, replies) })
 		}
 	}
+}
+
+// inject has a packet come out of the tunnel that answers none.
+func (t *tunnel) inject(p Packet) error {
+	_, err := t.file.Write(p.marshal())
+	return err
 }
 
 // reply sends packets, each when it is due. The kernel may refuse one, as any network may lose a packet.
