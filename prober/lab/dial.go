@@ -33,9 +33,17 @@ func (h *Host) timeWait(ctx context.Context, remote netip.AddrPort) error {
 }
 
 // dial makes a plain TCP connection, without keepalive.
-func (h *Host) dial(ctx context.Context, remote netip.AddrPort) (conn *net.TCPConn, err error) {
+func (h *Host) dial(ctx context.Context, remote netip.AddrPort) (*net.TCPConn, error) {
+	return h.dialFrom(ctx, netip.AddrPort{}, remote)
+}
+
+// dialFrom is dial from an address of the host, and from a port of it; the zero value leaves both to the kernel.
+func (h *Host) dialFrom(ctx context.Context, local, remote netip.AddrPort) (conn *net.TCPConn, err error) {
 	dialer := net.Dialer{KeepAlive: -1}
 	dialer.SetMultipathTCP(false)
+	if local.IsValid() {
+		dialer.LocalAddr = net.TCPAddrFromAddrPort(local)
+	}
 	err = h.Do(func() error {
 		c, err := dialer.DialContext(ctx, "tcp", remote.String())
 		if err == nil {

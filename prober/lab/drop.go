@@ -16,6 +16,8 @@ type Drop struct {
 	Family Family // address family; 0 for both
 	// FirstSYNs, when not 0, has the rule drop only that many SYNs and let everything else pass.
 	FirstSYNs uint32
+	// AfterSYN has the rule let SYNs pass.
+	AfterSYN bool
 	// First, when not 0, has the rule drop only that many packets.
 	First uint32
 }
@@ -129,6 +131,9 @@ func (d Drop) match() []expr.Any {
 	if d.FirstSYNs != 0 {
 		program = append(program, matchSYN()...)
 		program = append(program, matchFirst(d.FirstSYNs)...)
+	}
+	if d.AfterSYN {
+		program = append(program, compareSYN(expr.CmpOpNeq)...)
 	}
 	if d.First != 0 {
 		program = append(program, matchFirst(d.First)...)

@@ -43,6 +43,11 @@ type Scene struct {
 	Targets []string       // what to connect to: HOST:PORT, where HOST may be a name
 	Options prober.Options // of the probe that connects: it is made in Client's namespace, and ends in seconds
 	DNS     netip.AddrPort // who resolves the targets' names, as seen from Client; the zero value where all are addresses
+	// Act, unless nil, is what happens instead of connects to targets, of which there are none: an application does
+	// something in Client's namespace. Then it is the connections of the lab's hosts that are to be judged.
+	Act func(context.Context) error
+	// Crowded says that there are other connections than those to Targets, on the same ports or for the same queue.
+	Crowded bool
 	// Race says that once one target is connected, the other connects are given up: they are [prober.ErrSuperseded].
 	Race bool
 }

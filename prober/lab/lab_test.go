@@ -259,7 +259,8 @@ func TestNamespacesGoWithAKilledProcess(t *testing.T) {
 	// Connections are closed when their process is killed. In a broken network their FIN is not answered, or cannot even
 	// be sent, and the kernel repeats it, in a namespace that must not go meanwhile.
 	for _, name := range []string{
-		"connected", "keepalive-timeout", "ports-exhausted-time-wait", "rejected-by-icmp", "user-timeout-in-flight", "zero-window-timeout",
+		"accept-queue-full-at-ack", "connected", "handshake-incomplete", "keepalive-timeout", "old-connection-in-the-way",
+		"ports-exhausted-time-wait", "rejected-by-icmp", "simultaneous-open", "syn-queue-full", "user-timeout-in-flight", "zero-window-timeout",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

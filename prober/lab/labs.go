@@ -9,7 +9,8 @@ import (
 )
 
 // labs are the labs there are, by topic. A new one is a row in one of these tables and its build function.
-var labs = slices.Concat(connectLabs, localLabs, outputLabs, icmpLabs, inputLabs, patienceLabs, idleLabs, dataLabs, mtuLabs, windowLabs)
+var labs = slices.Concat(connectLabs, localLabs, outputLabs, icmpLabs, handshakeLabs, oldLabs, queueLabs, inputLabs, patienceLabs,
+	idleLabs, dataLabs, mtuLabs, unreachableLabs, windowLabs, closeLabs)
 
 // connectLabs are about making connections.
 var connectLabs = []Lab{

@@ -251,5 +251,5 @@ func buildTwoPorts(ctx context.Context, n *Network, s site, take func(*Host, con
 			return nil, err
 		}
 	}
-	return &Scene{Client: client, Targets: []string{s.service().String()}}, nil
+	return &Scene{Client: client, Crowded: true, Targets: []string{s.service().String()}}, nil
 }

@@ -45,6 +45,9 @@ func (s *Segment) Answer(flags TCPFlags) Segment {
 	}
 }
 
+// isSYN says that the segment asks for a connection.
+func (s *Segment) isSYN() bool { return s.Flags&(FlagSYN|FlagACK) == FlagSYN }
+
 // length is how many sequence numbers the segment takes.
 func (s *Segment) length() uint32 {
 	n := uint32(len(s.Data))

@@ -108,20 +108,37 @@ const settlePause = time.Millisecond
 // Settle waits until the service has a connection, and all that was sent on its connections is acknowledged: now the next
 // packet from the other side is one that no earlier packet has caused.
 func (s *Service) Settle(ctx context.Context) error {
+	if err := poll(ctx, s.settled); err != nil {
+		return fmt.Errorf("wait for a service to settle: %w", err)
+	}
+	return nil
+}
+
+// await waits until the service has so many connections.
+func (s *Service) await(ctx context.Context, conns int) error {
+	err := poll(ctx, func() (bool, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.conns) == conns, nil
+	})
+	if err != nil {
+		return fmt.Errorf("wait for a service to have %d connections: %w", conns, err)
+	}
+	return nil
+}
+
+// poll asks until ready is true, or fails.
+func poll(ctx context.Context, ready func() (bool, error)) error {
 	tick := time.NewTicker(settlePause)
 	defer tick.Stop()
 	for {
-		settled, err := s.settled()
-		if err != nil {
-			return fmt.Errorf("ask a service whether all is acknowledged: %w", err)
-		}
-		if settled {
-			return nil
+		if ok, err := ready(); ok || err != nil {
+			return err
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("wait for a service to settle: %w", ctx.Err())
+			return ctx.Err()
 		}
 	}
 }
@@ -181,6 +198,18 @@ func (s *Service) add(conn *net.TCPConn) bool {
 	}
 	s.conns[conn] = struct{}{}
 	return true
+}
+
+// addr is where the service listens.
+func (s *Service) addr() netip.AddrPort { return s.listener.Addr().(*net.TCPAddr).AddrPort() }
+
+// closeWrite closes the service's side of its connections.
+func (s *Service) closeWrite() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for conn := range s.conns {
+		_ = conn.CloseWrite() // of one that is dead there is nothing to close
+	}
 }
 
 func (s *Service) remove(conn *net.TCPConn) {
