@@ -186,6 +186,8 @@ func untried(err error) error {
 	switch {
 	case err == nil, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return nil // there was no time left for it
+	case errors.As(err, new(*exitError)):
+		return err // of a plan that knows better
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOBUFS), errors.Is(err, syscall.ENOMEM):
 		return noTraceErrorf("%w", err)
 	}

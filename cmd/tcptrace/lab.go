@@ -139,13 +139,11 @@ func (c *labCommand) run(ctx context.Context, a *app, l lab.Lab) (err error) {
 		return noTraceErrorf("build the lab %s: %w", l.Name, err)
 	}
 	defer network.Close()
-	plan, err := planLab(scene)
+	m := a.describeRun()
+	plan, err := planLab(scene, &m)
 	if err != nil {
 		return err
 	}
-	m := a.describeRun()
-	m.Subject, m.Timeout = aboutProbes, plan.options.Timeout
-	m.Single = len(plan.targets) == 1 && plan.targets[0].isLiteral()
 	describeTrace(&m, tr)
 	a.noticeTrouble(tr)
 
@@ -156,7 +154,7 @@ func (c *labCommand) run(ctx context.Context, a *app, l lab.Lab) (err error) {
 		fmt.Fprintf(a.stdout, "lab %s: %s\n", l.Name, l.Summary)
 	}
 	interrupted := func() bool { return ctx.Err() != nil }
-	if _, err := runProbes(ctx, tr, s, &plan, interrupted); err != nil {
+	if _, err := runProbes(ctx, tr, s, plan, interrupted); err != nil {
 		return err
 	}
 	if interrupted() {
@@ -176,12 +174,19 @@ func (j *judge) report(a *app, l lab.Lab, aloud bool) error {
 	return nil
 }
 
-func planLab(scene *lab.Scene) (probing, error) {
+// planLab plans what happens in a scene, and says in m what the verdicts are about.
+func planLab(scene *lab.Scene, m *meta) (runner, error) {
+	if scene.Act != nil {
+		m.Subject = aboutConnections
+		return acting(scene.Act), nil
+	}
 	targets, err := parseTargets(scene.Targets)
 	if err != nil {
-		return probing{}, err
+		return nil, err
 	}
-	return probing{
+	m.Subject, m.Timeout = aboutProbes, scene.Options.Timeout
+	m.Single = len(targets) == 1 && targets[0].isLiteral() && !scene.Crowded
+	return &probing{
 		targets:  targets,
 		options:  scene.Options,
 		race:     scene.Race,

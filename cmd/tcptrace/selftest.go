@@ -42,7 +42,7 @@ machine has not got is not run, and says so. The exit status is 1 when a verdict
 type trial struct {
 	lab     lab.Lab
 	network *lab.Network
-	plan    probing
+	plan    runner
 	session *session
 	judge   judge
 	err     error
@@ -58,7 +58,6 @@ func (c *selftestCommand) run(ctx context.Context, a *app) error {
 	defer tr.Close()
 	a.noticeTrouble(tr)
 	m := a.describeRun()
-	m.Subject = aboutProbes
 	describeTrace(&m, tr)
 
 	trials := newTrials(ctx, m)
@@ -91,25 +90,25 @@ func newTrials(ctx context.Context, m meta) []*trial {
 	var built sync.WaitGroup
 	for _, l := range lab.Labs() {
 		t := &trial{lab: l, judge: judge{expect: l.Expect, beside: l.Beside}}
-		t.session = newSession(m, nil, &t.judge)
 		trials = append(trials, t)
-		built.Go(func() { t.build(ctx) })
+		built.Go(func() { t.build(ctx, m) })
 	}
 	built.Wait()
 	return trials
 }
 
-func (t *trial) build(ctx context.Context) {
+func (t *trial) build(ctx context.Context, m meta) {
 	network, scene, err := lab.Build(ctx, t.lab)
 	if err != nil {
 		t.err = fmt.Errorf("build: %w", err)
-		return
+	} else {
+		t.network = network
+		t.plan, t.err = planLab(scene, &m)
 	}
-	t.network = network
-	t.plan, t.err = planLab(scene)
+	t.session = newSession(m, nil, &t.judge)
 }
 
-// run probes, and ends the trial in the feed, once the kernel's view of the probes has come as well.
+// run carries the plan out, and ends the trial in the feed, once the kernel's view of the probes has come as well.
 func (t *trial) run(ctx context.Context, f *feed) {
 	started := time.Now()
 	if t.err == nil {
