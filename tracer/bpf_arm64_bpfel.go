@@ -397,6 +397,28 @@ type bpfRefuserKey struct {
 	Unused   uint32
 }
 
+type bpfRefusing struct {
+	_   structs.HostLayout
+	C   bpfConnection
+	Tcp struct {
+		_           structs.HostLayout
+		Source      uint16
+		Destination uint16
+		Seq         uint32
+		AckSeq      uint32
+		DataOffset  uint8
+		Flags       uint8
+		Window      uint16
+	}
+	Ambiguous uint8
+	Unused    [3]uint8
+	_         [4]byte
+	Net       uint64
+	Sk        uint64
+	Counts    bpfRefusalCounts
+	All       bpfRefusalCounts
+}
+
 type bpfRole uint32
 
 const (
@@ -634,6 +656,7 @@ const (
 	bpfMapRefused                        = "refused"
 	bpfMapRefusedAcks                    = "refused_acks"
 	bpfMapRefusers                       = "refusers"
+	bpfMapRefusingHere                   = "refusing_here"
 	bpfMapRequests                       = "requests"
 	bpfMapRunningRequests                = "running_requests"
 	bpfMapRunningTimers                  = "running_timers"
@@ -940,6 +963,7 @@ type bpfMapSpecs struct {
 	Refused           *ebpf.MapSpec `ebpf:"refused"`
 	RefusedAcks       *ebpf.MapSpec `ebpf:"refused_acks"`
 	Refusers          *ebpf.MapSpec `ebpf:"refusers"`
+	RefusingHere      *ebpf.MapSpec `ebpf:"refusing_here"`
 	Requests          *ebpf.MapSpec `ebpf:"requests"`
 	RunningRequests   *ebpf.MapSpec `ebpf:"running_requests"`
 	RunningTimers     *ebpf.MapSpec `ebpf:"running_timers"`
@@ -1020,6 +1044,7 @@ type bpfMaps struct {
 	Refused           *ebpf.Map `ebpf:"refused"`
 	RefusedAcks       *ebpf.Map `ebpf:"refused_acks"`
 	Refusers          *ebpf.Map `ebpf:"refusers"`
+	RefusingHere      *ebpf.Map `ebpf:"refusing_here"`
 	Requests          *ebpf.Map `ebpf:"requests"`
 	RunningRequests   *ebpf.Map `ebpf:"running_requests"`
 	RunningTimers     *ebpf.Map `ebpf:"running_timers"`
@@ -1054,6 +1079,7 @@ func (m *bpfMaps) Close() error {
 		m.Refused,
 		m.RefusedAcks,
 		m.Refusers,
+		m.RefusingHere,
 		m.Requests,
 		m.RunningRequests,
 		m.RunningTimers,
