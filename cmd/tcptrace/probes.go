@@ -15,16 +15,17 @@ import (
 type probeJoin struct {
 	conns   map[uint64]*timeline.Connection
 	told    map[uint64]bool // the kernel's view is complete
+	judged  map[uint64]bool // the verdict was given: what the kernel still tells is too late
 	waiting []*event.Probe  // in the order in which they ended
 }
 
 func newProbeJoin() probeJoin {
-	return probeJoin{conns: make(map[uint64]*timeline.Connection), told: make(map[uint64]bool)}
+	return probeJoin{conns: make(map[uint64]*timeline.Connection), told: make(map[uint64]bool), judged: make(map[uint64]bool)}
 }
 
 // note remembers a connection by its cookie. The far end of a probe has another cookie, so it is never found.
 func (j *probeJoin) note(c *timeline.Connection) {
-	if c.Cookie != 0 && !c.Told() {
+	if c.Cookie != 0 && !c.Told() && !j.judged[c.Cookie] {
 		j.conns[c.Cookie] = c
 	}
 }
@@ -80,6 +81,7 @@ func (j *probeJoin) orphans() []*timeline.Connection {
 func (j *probeJoin) forget(p *event.Probe) {
 	delete(j.conns, p.Cookie)
 	delete(j.told, p.Cookie)
+	j.judged[p.Cookie] = true
 }
 
 // nameBook collects the verdicts about the addresses of each name, run by run.

@@ -9,8 +9,8 @@ import (
 )
 
 // probeGrace is how long the kernel's view of a probe may lag behind the probe's own close() before the verdict does
-// without it: a round trip for the last FIN, and the settle window.
-const probeGrace = 500 * time.Millisecond
+// without it: a round trip for the last FIN, the settle window, and what a busy machine keeps the trace's reader waiting.
+const probeGrace = 2 * time.Second
 
 // session makes verdicts of what is seen, and says both. It is the one way from events to output, live or from a
 // recording, and has no clock: the caller says what time it is. Live, every input goes to the sinks in the order in
