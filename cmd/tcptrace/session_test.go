@@ -96,6 +96,26 @@ func TestSessionOfSilentPeer(t *testing.T) {
 	}
 }
 
+// What the peer still sends after the end may be dropped here long after the verdict.
+func TestALateEventIsNoOtherVerdict(t *testing.T) {
+	s := newStory(tracedMeta(aboutProbes))
+	events := append(silence(1), at(3*time.Second, event.Close, func(ev *event.Event) {
+		ev.Errno, ev.OldState, ev.State = event.ETIMEDOUT, event.StateSYNSent, event.StateClose
+	}))
+	for _, ev := range events {
+		s.handleEvent(ev)
+	}
+	s.advance(uptime + 3*time.Second + 100*time.Millisecond)
+	s.handleProbe(probeOf(3 * time.Second))
+	s.advance(uptime + 4*time.Second)
+	s.handleEvent(at(5*time.Second, event.Drop, func(ev *event.Event) { ev.Direction, ev.TCPFlags = "in", "SYN+ACK" }))
+	s.advance(uptime + 6*time.Second)
+	s.finish(uptime+7*time.Second, false)
+	if n := strings.Count(s.json.String(), `"type":"verdict"`); n != 1 {
+		t.Errorf("%d verdicts about one probe:\n%s", n, s.json)
+	}
+}
+
 func TestReplayReadsAsLive(t *testing.T) {
 	s := silentStory()
 	text, status := s.replayed(t)

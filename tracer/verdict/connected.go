@@ -44,7 +44,22 @@ var answeredRules = []rule{
 }
 
 // retried says that the handshake took more than a SYN and a SYN-ACK.
-func (s *story) retried() bool { return s.attempts > 0 || s.synACKs() > 0 }
+func (s *story) retried() bool { return s.attempts > 0 || s.synACKsUntilConnected() > 0 }
+
+// synACKsUntilConnected is how often the SYN-ACK was sent again before this end was connected.
+func (s *story) synACKsUntilConnected() int {
+	done := s.first(event.Established)
+	if s.conn == nil || s.conn.Peer == nil || !s.client() || done == nil {
+		return s.synACKs()
+	}
+	n := 0
+	for i := range s.conn.Peer.Events {
+		if ev := &s.conn.Peer.Events[i]; ev.Kind == event.SYNACKRetransmit && ev.Mono <= done.Mono {
+			n = max(n, ev.Attempt)
+		}
+	}
+	return n
+}
 
 // retries tells a handshake that took several packets: "3 SYNs in 2.05s", "1 SYN and 2 SYN-ACKs in 1.03s".
 func (s *story) retries() string {
@@ -52,7 +67,7 @@ func (s *story) retries() string {
 	if s.client() {
 		parts = append(parts, count(1+s.attempts, "SYN"))
 	}
-	if n := s.synACKs(); n > 0 {
+	if n := s.synACKsUntilConnected(); n > 0 {
 		parts = append(parts, count(1+n, "SYN-ACK"))
 	}
 	text := strings.Join(parts, " and ") + " in " + duration(s.handshake())

@@ -68,9 +68,13 @@ var dropReasons = map[string]struct{ why, look string }{
 // order, for reasons that are not TCP's own.
 func (s *story) dropped(direction string) []*event.Event {
 	return s.dropsWhere(func(ev *event.Event) bool {
-		return ev.Direction == direction && s.inOwnNamespace(ev) && !slices.Contains(ofTCP, ev.Reason) &&
-			keyReasons[ev.Reason] == "" && !ofNeighbour(ev) && !ofOldConnection(ev) && !s.ofConntrack(ev)
+		return ev.Direction == direction && s.inOwnNamespace(ev) && isLoss(ev) && !ofNeighbour(ev) && !s.ofConntrack(ev)
 	})
+}
+
+// isLoss says that a packet was dropped for no reason of TCP's own.
+func isLoss(ev *event.Event) bool {
+	return !slices.Contains(ofTCP, ev.Reason) && keyReasons[ev.Reason] == "" && !ofOldConnection(ev)
 }
 
 // dropsWhere are the drops of this connection for which match holds.

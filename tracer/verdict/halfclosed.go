@@ -71,9 +71,8 @@ func (s *story) simultaneousOpen() bool {
 	if s.conn == nil || !s.client() {
 		return false
 	}
-	return slices.ContainsFunc(s.conn.Events, func(ev event.Event) bool {
-		return ev.Kind == event.StateChange && ev.State == event.StateSYNRecv && ev.OldState == event.StateSYNSent
-	})
+	done := s.first(event.Established)
+	return done != nil && done.OldState == event.StateSYNRecv
 }
 
 // openedTogether is a clause about a simultaneous open.

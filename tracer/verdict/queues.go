@@ -70,9 +70,12 @@ var finalACKRules = []rule{
 		doubts:  (*story).incompleteDoubts,
 		summary: func(s *story) string {
 			return fmt.Sprintf("handshake incomplete: this side is connected, but its final ACK never reached the server, on this host, "+
-				"which sent its SYN-ACK %s%s", count(1+s.synACKs(), "time"), s.expiredOnce())
+				"which sent its SYN-ACK %s%s%s", count(1+s.synACKs(), "time"), s.expiredOnce(), s.droppedBeyond())
 		},
 		advice: func(s *story) []string {
+			if look := s.lookBeyond(); look != nil {
+				return look
+			}
 			return []string{"what goes from the client to the server after the SYN is lost or dropped: tcpdump on the server's side, and nft list ruleset"}
 		},
 	},

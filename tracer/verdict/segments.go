@@ -65,7 +65,7 @@ var lostSegmentRules = []rule{
 // of it. A SYN that was sent twice may be answered twice.
 func (s *story) synACKsGoOn() bool {
 	again := s.total(event.SYNACKDuplicate) - s.attempts
-	if !s.client() || !s.established || again < 1 || s.answered() || s.conn.Peer != nil {
+	if !s.client() || !s.established || again < 1 || s.answered() || s.conn.Peer != nil || s.simultaneousOpen() {
 		return false
 	}
 	traffic := s.traffic()

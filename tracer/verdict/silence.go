@@ -3,7 +3,6 @@ package verdict
 import (
 	"cmp"
 	"fmt"
-	"slices"
 
 	"tcptrace/tracer/event"
 )
@@ -301,8 +300,7 @@ func (s *story) beyond() []*event.Event {
 		return !s.inOwnNamespace(ev) || ev.Direction != dropIn && ev.Direction != dropOut
 	})
 	for _, other := range s.others() {
-		there := &story{conn: other}
-		drops = slices.Concat(drops, there.dropped(dropIn), there.dropped(dropOut))
+		drops = append(drops, (&story{conn: other}).dropsWhere(isLoss)...)
 	}
 	return drops
 }
@@ -319,13 +317,22 @@ func (s *story) droppedBeyond() string {
 	return fmt.Sprintf(": they were dropped %s: %s", where, describeDrop(drops[0]))
 }
 
+// lookBeyond says where to look for what dropped them; nil where nothing did.
+func (s *story) lookBeyond() []string {
+	drops := s.beyond()
+	if len(drops) == 0 {
+		return nil
+	}
+	where := "there"
+	if drops[0].NetNS != 0 {
+		where = fmt.Sprintf("in the network namespace with the inode %d (lsns -t net)", drops[0].NetNS)
+	}
+	return []string{"look at what drops it, " + where + ": " + lookFor(drops[0])}
+}
+
 func silenceAdvice(s *story) []string {
-	if drops := s.beyond(); len(drops) > 0 {
-		where := "there"
-		if drops[0].NetNS != 0 {
-			where = fmt.Sprintf("in the network namespace with the inode %d (lsns -t net)", drops[0].NetNS)
-		}
-		return []string{"look at what drops it, " + where + ": " + lookFor(drops[0])}
+	if look := s.lookBeyond(); look != nil {
+		return look
 	}
 	return []string{
 		"something beyond this host discards them silently: a firewall, no such host, or a full accept queue there",
