@@ -28,6 +28,7 @@ type feed struct {
 	batches chan []*event.Event // closed when there is nothing more to read; nil without a trace
 	failure error               // why reading ended, once batches is closed
 
+	latest     time.Duration // the latest event that was taken, on CLOCK_MONOTONIC
 	lastEvent  time.Time
 	lostChecks time.Time
 	lost       map[lostKey]uint64 // what was told so far
@@ -101,13 +102,23 @@ func (f *feed) run(ctx context.Context, done func() bool) error {
 		case <-time.After(f.tick()):
 		}
 		f.checkLost(lostEvery)
-		f.to.advance(host.Monotonic())
+		f.to.advance(f.now())
 	}
 	return nil
 }
 
+// now is the time up to which everything is known. As long as events wait to be taken, that is the time of the latest that
+// was: on a busy machine they may wait for longer than any verdict does.
+func (f *feed) now() time.Duration {
+	if len(f.batches) > 0 || f.tracer != nil && f.tracer.Pending() {
+		return f.latest
+	}
+	return host.Monotonic()
+}
+
 func (f *feed) take(events []*event.Event) {
 	for _, ev := range events {
+		f.latest = max(f.latest, ev.Mono)
 		f.to.handleEvent(ev)
 	}
 	f.lastEvent = time.Now()
