@@ -259,7 +259,7 @@ func TestFinalACKIsRefusedOnItsRequest(t *testing.T) {
 		expectOverflowsCounted(t, w, h, earlier)
 		full := only(events, event.AcceptQueueFull)[0]
 		own := connections(events)[full.Conn]
-		if got := kinds(own)[:2]; !slices.Equal(got, []event.Kind{event.SYNReceived, event.AcceptQueueFull}) {
+		if got := kinds(without(own, event.Drop))[:2]; !slices.Equal(got, []event.Kind{event.SYNReceived, event.AcceptQueueFull}) {
 			t.Fatalf("the request's events:\n%s", describe(own))
 		}
 		expectWhole(t, own, os.Getpid())
@@ -335,12 +335,14 @@ func TestRequestExpiresWhileItsClientIsEstablished(t *testing.T) {
 			t.Log("not all was seen: once more")
 			client, server = loseFinalACK(t, address)
 		}
-		if diff := cmp.Diff([]event.Kind{event.SYNReceived, event.SYNACKRetransmit, event.SYNACKTimeout}, kinds(server)); diff != "" {
+		if diff := cmp.Diff([]event.Kind{event.SYNReceived, event.SYNACKRetransmit, event.SYNACKTimeout}, kinds(without(server, event.Drop))); diff != "" {
 			t.Fatalf("the request (-want +got):\n%s%s", diff, describe(server))
 		}
 		expectWhole(t, server, os.Getpid())
+		all := len(server)
+		server = without(server, event.Drop)
 		expired := server[2]
-		if expired.Total != 3 || expired.Attempt != 1 || expired.Stage != "" || expired.State != event.StateClose {
+		if int(expired.Total) != all || expired.Attempt != 1 || expired.Stage != "" || expired.State != event.StateClose {
 			t.Errorf("total %d, after %d retries, stage %q, %s", expired.Total, expired.Attempt, expired.Stage, expired.State)
 		}
 		if after := expired.Mono - server[1].Mono; after < 2*aSecond || after > 2*time.Second+timerSlack {
@@ -358,6 +360,11 @@ func TestRequestExpiresWhileItsClientIsEstablished(t *testing.T) {
 
 // timerSlack is for the timer wheel, an emulated CPU and a noisy neighbour.
 const timerSlack = 500 * time.Millisecond
+
+// without leaves out a kind.
+func without(events []event.Event, kind event.Kind) []event.Event {
+	return slices.DeleteFunc(slices.Clone(events), func(ev event.Event) bool { return ev.Kind == kind })
+}
 
 func loseFinalACK(t *testing.T, address string) (client, server []event.Event) {
 	t.Helper()

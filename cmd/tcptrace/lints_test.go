@@ -33,14 +33,15 @@ func TestWarningsAreToldWhereSettingsDidHarm(t *testing.T) {
 		name   string
 		events []*event.Event
 		ids    []string
+		known  int // of these, the verdict's advice says it already
 	}{
-		{"in order, whatever might have been", lived(event.Options{KeepAlive: true}, time.Minute, orderly), nil},
+		{"in order, whatever might have been", lived(event.Options{KeepAlive: true}, time.Minute, orderly), nil, 0},
 		{"in order, idle for long without keepalive", lived(event.Options{}, time.Hour, func(ev *event.Event) { ev.ClosedBy, ev.Idle = "peer", 50*time.Minute }),
-			[]string{"keepalive_off"}},
-		{"data that nobody acknowledged", lived(event.Options{}, 36*time.Minute, timedOut, again), []string{"retransmission_hangs"}},
+			[]string{"keepalive_off"}, 0},
+		{"data that nobody acknowledged", lived(event.Options{}, 36*time.Minute, timedOut, again), []string{"retransmission_hangs"}, 1},
 		{"never established", []*event.Event{connectAt(), at(134*time.Second, event.Close, func(ev *event.Event) {
 			ev.OldState, ev.State, ev.Errno = event.StateSYNSent, event.StateClose, event.ETIMEDOUT
-		})}, nil},
+		})}, nil, 0},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -55,7 +56,7 @@ func TestWarningsAreToldWhereSettingsDidHarm(t *testing.T) {
 			if !slices.Equal(told.ids, test.ids) {
 				t.Errorf("%v; want %v\n%s", told.ids, test.ids, text)
 			}
-			if lines := strings.Count(text.String(), "\n  ! "); lines != len(test.ids) {
+			if lines := strings.Count(text.String(), "\n  ! "); lines != len(test.ids)-test.known {
 				t.Errorf("the text tells %d:\n%s", lines, text)
 			}
 			for _, id := range test.ids {

@@ -70,7 +70,7 @@ func TestTextOfTimers(t *testing.T) {
 func TestOptionsOfWhichNothingIsKnownBeforeAreAllTold(t *testing.T) {
 	text := rendered(textConfig{}, meta{Subject: aboutConnections}, []*event.Event{at(0, event.OptionsChanged, func(ev *event.Event) {
 		ev.Options = &event.Options{KeepAlive: true, UserTimeout: 8 * time.Second}
-	})})
+	}), at(time.Second, event.Close, nil)})
 	if !strings.Contains(text, "options changed    TCP_USER_TIMEOUT 8s, SO_KEEPALIVE 1\n") {
 		t.Errorf("%s", text)
 	}
