@@ -13,7 +13,8 @@ import (
 func TestTimestampsAreFoundInAnyOptions(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		value, echo := rapid.Uint32().Draw(t, "value"), rapid.Uint32().Draw(t, "echo")
-		before := rapid.SliceOfN(rapid.SampledFrom([][]byte{{1}, {2, 4, 5, 0xb4}, {3, 3, 7}, {4, 2}}), 0, 4).Draw(t, "before")
+		others := rapid.SampledFrom([][]byte{{1}, {2, 4, 5, 0xb4}, {3, 3, 7}, {4, 2}})
+		before := rapid.SliceOfN(others, 0, 4).Draw(t, "before")
 		options := append(bytes.Join(before, nil), 8, 10)
 		options = binary.BigEndian.AppendUint32(options, value)
 		options = binary.BigEndian.AppendUint32(options, echo)
@@ -30,7 +31,9 @@ func TestTimestampsAreFoundInAnyOptions(t *testing.T) {
 }
 
 func TestTimestampsSurviveAnyOptions(t *testing.T) {
-	for _, options := range [][]byte{nil, {8}, {8, 10}, {8, 10, 0, 0, 0, 0, 0, 0, 0}, {2, 0}, {2, 1, 1}, {0, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8}, {5, 40, 1}} {
+	for _, options := range [][]byte{
+		nil, {8}, {8, 10}, {8, 10, 0, 0, 0, 0, 0, 0, 0}, {2, 0}, {2, 1, 1}, {0, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8}, {5, 40, 1},
+	} {
 		if found := timestamps(options); found.value != nil || found.echo != nil {
 			t.Errorf("% x: found %x, want nothing", options, found)
 		}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -134,7 +135,8 @@ func (f *failed) fail(ctx context.Context) {
 	f.counters, f.err = readCounters(n)
 }
 
-// readCounters are the contents of /proc/net/snmp and /proc/net/netstat on each host, by its name.
+// readCounters are the contents of /proc/net/snmp and /proc/net/netstat on each host, by its name, and what
+// /proc/net/sockstat has of TCP in the same form.
 func readCounters(n *Network) (map[string][]byte, error) {
 	counters := make(map[string][]byte)
 	for _, host := range n.Hosts() {
@@ -146,13 +148,30 @@ func readCounters(n *Network) (map[string][]byte, error) {
 				}
 				counters[host.Name] = append(counters[host.Name], content...)
 			}
-			return nil
+			content, err := os.ReadFile("/proc/thread-self/net/sockstat")
+			counters[host.Name] = append(counters[host.Name], inTwoLines(content, "TCP:")...)
+			return err
 		})
 		if err != nil {
 			return nil, err
 		}
 	}
 	return counters, nil
+}
+
+// inTwoLines finds a line of names, each with its value behind it, and makes it a line of names and one of values.
+func inTwoLines(content []byte, group string) string {
+	names, values := group, group
+	for line := range strings.Lines(string(content)) {
+		fields := strings.Fields(line)
+		if len(fields) == 0 || fields[0] != group {
+			continue
+		}
+		for pair := range slices.Chunk(fields[1:], 2) {
+			names, values = names+" "+pair[0], values+" "+pair[len(pair)-1]
+		}
+	}
+	return names + "\n" + values + "\n"
 }
 
 func checkCounts(t *testing.T, counters map[string][]byte, counts []count) {

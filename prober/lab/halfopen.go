@@ -8,8 +8,8 @@ import (
 	"github.com/google/nftables/expr"
 )
 
-// loseAfterSYN has the host's firewall lose what comes from an address for a port, but for SYNs: handshakes from there are
-// never completed.
+// loseAfterSYN has the host's firewall lose what comes from an address for a port, but for SYNs: handshakes from there
+// are never completed.
 func (h *Host) loseAfterSYN(from netip.Addr, port uint16) (*Rule, error) {
 	program := append(matchTCP(), matchSource(from)...)
 	program = append(program, matchPort(port)...)

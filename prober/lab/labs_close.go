@@ -172,7 +172,8 @@ func buildResetMidConversation(ctx context.Context, n *Network, s site) (*Scene,
 }
 
 // buildServed has a server deal with its connections in a certain way.
-func buildServed(ctx context.Context, n *Network, s site, handle func(*net.TCPConn), options prober.Options) (*Scene, error) {
+func buildServed(ctx context.Context, n *Network, s site, handle func(*net.TCPConn),
+	options prober.Options) (*Scene, error) {
 	client, server, err := s.direct(ctx, n)
 	if err != nil {
 		return nil, err

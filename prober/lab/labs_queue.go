@@ -103,7 +103,8 @@ func buildAcceptQueueFull(ctx context.Context, n *Network, s site) (*Scene, erro
 	if _, err := server.fullQueue(ctx, s.service()); err != nil {
 		return nil, err
 	}
-	return &Scene{Client: client, Crowded: true, Targets: []string{s.service().String()}, Options: prober.Options{SYNRetries: 1}}, nil
+	options := prober.Options{SYNRetries: 1}
+	return &Scene{Client: client, Crowded: true, Targets: []string{s.service().String()}, Options: options}, nil
 }
 
 // fullQueue is a service of the host that takes no connection any more. Those that wait are the host's own.
@@ -174,7 +175,8 @@ func buildOvertaken(ctx context.Context, n *Network, s site, sysctl string, then
 		}
 		c.Pass()
 	})
-	return &Scene{Client: client, Crowded: true, Targets: []string{s.service().String()}, Options: prober.Options{Then: then}}, nil
+	options := prober.Options{Then: then}
+	return &Scene{Client: client, Crowded: true, Targets: []string{s.service().String()}, Options: options}, nil
 }
 
 func buildSYNCookieSent(ctx context.Context, n *Network, s site) (*Scene, error) {
@@ -202,7 +204,8 @@ func buildSYNQueueFull(ctx context.Context, n *Network, s site) (*Scene, error) 
 	if err := server.Sysctl("net/ipv4/tcp_syncookies", "0"); err != nil {
 		return nil, err
 	}
-	return &Scene{Client: client, Crowded: true, Targets: []string{s.service().String()}, Options: prober.Options{SYNRetries: 1}}, nil
+	options := prober.Options{SYNRetries: 1}
+	return &Scene{Client: client, Crowded: true, Targets: []string{s.service().String()}, Options: options}, nil
 }
 
 // fullSYNQueue is a service of the host whose SYN queue is full, and the accept queue empty. Linux 5.10 takes one request

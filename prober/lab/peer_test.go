@@ -1,7 +1,9 @@
 package lab
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
@@ -39,65 +41,86 @@ const (
 )
 
 var peerStories = map[string]peerStory{
-	"accept-queue-full": {errno: event.ETIMEDOUT, min: 3 * time.Second, max: 3500 * time.Millisecond, minRetrans: 1, maxRetrans: 2,
-		counts: []count{{"server", "TcpExt", "ListenOverflows", leastSYNs, mostSYNs}, never("server", "TcpExt", "TCPReqQFullDoCookies")}},
+	"accept-queue-full": {errno: event.ETIMEDOUT,
+		min: 3 * time.Second, max: 3500 * time.Millisecond, minRetrans: 1, maxRetrans: 2,
+		counts: []count{{"server", "TcpExt", "ListenOverflows", leastSYNs, mostSYNs},
+			never("server", "TcpExt", "TCPReqQFullDoCookies")}},
 	// The request lives for 3 seconds; then the first segment from the client meets the listener.
-	"accept-queue-full-at-ack": {connected: true, hold: event.ECONNRESET, write: event.EPIPE, min: 3 * time.Second, max: 7500 * time.Millisecond,
-		minRetrans: 3, maxRetrans: 6, counts: []count{{"server", "TcpExt", "ListenOverflows", 3, 12}, once("server", "TcpExt", "TCPSynRetrans")}},
-	"accept-queue-full-then-room": {connected: true, min: time.Second, max: 1100 * time.Millisecond, minRetrans: 1, maxRetrans: 1,
+	"accept-queue-full-at-ack": {connected: true, hold: event.ECONNRESET, write: event.EPIPE,
+		min: 3 * time.Second, max: 7500 * time.Millisecond,
+		minRetrans: 3, maxRetrans: 6,
+		counts: []count{{"server", "TcpExt", "ListenOverflows", 3, 12}, once("server", "TcpExt", "TCPSynRetrans")}},
+	"accept-queue-full-then-room": {connected: true,
+		min: time.Second, max: 1100 * time.Millisecond, minRetrans: 1, maxRetrans: 1,
 		counts: []count{once("server", "TcpExt", "ListenOverflows")}},
-	"closed-awaiting-reply": {connected: true, gaveUp: "timeout", min: 1500 * time.Millisecond, max: 1600 * time.Millisecond},
+	"closed-awaiting-reply": {connected: true, gaveUp: "timeout",
+		min: 1500 * time.Millisecond, max: 1600 * time.Millisecond},
 	"closed-by-peer": {connected: true, peerClosed: true, max: twoTicks,
-		counts: []count{once("server", "TcpExt", "TW"), never("client", "TcpExt", "TW"), never("client", "Tcp", "OutRsts")}},
-	"closed-locally": {max: twoTicks, counts: []count{once("client", "TcpExt", "TW"), never("client", "Tcp", "OutRsts")}},
+		counts: []count{once("server", "TCP", "tw"), never("client", "TCP", "tw"), never("client", "Tcp", "OutRsts")}},
+	"closed-locally": {max: twoTicks,
+		counts: []count{once("client", "TCP", "tw"), never("client", "Tcp", "OutRsts")}},
 	// The answer comes after the first SYN was sent again.
-	"connected-after-late-answer": {connected: true, min: lateBy, max: lateBy + twoTicks, minRetrans: 1, maxRetrans: 1},
-	"half-closed":                 {min: halfClosedFor, max: halfClosedFor + twoTicks, counts: []count{once("client", "TcpExt", "TW"), never("server", "TcpExt", "TW")}},
-	"half-closed-by-peer":         {min: halfClosedFor, max: halfClosedFor + twoTicks, counts: []count{once("server", "TcpExt", "TW"), never("client", "Tcp", "OutRsts")}},
+	"connected-after-late-answer": {connected: true,
+		min: lateBy, max: lateBy + twoTicks, minRetrans: 1, maxRetrans: 1},
+	"half-closed": {min: halfClosedFor, max: halfClosedFor + twoTicks,
+		counts: []count{once("client", "TCP", "tw"), never("server", "TCP", "tw")}},
+	"half-closed-by-peer": {min: halfClosedFor, max: halfClosedFor + twoTicks,
+		counts: []count{once("server", "TCP", "tw"), never("client", "Tcp", "OutRsts")}},
 	"handshake-incomplete": {connected: true, min: 3500 * time.Millisecond, max: 3600 * time.Millisecond,
-		counts: []count{never("server", "Tcp", "PassiveOpens"), once("server", "TcpExt", "TCPSynRetrans"), {"server", "TcpExt", "TCPTimeouts", 2, 2}}},
+		counts: []count{never("server", "Tcp", "PassiveOpens"), once("server", "TcpExt", "TCPSynRetrans"),
+			{"server", "TcpExt", "TCPTimeouts", 2, 2}}},
 	"handshake-incomplete-forged": {min: 3500 * time.Millisecond, max: 3600 * time.Millisecond,
-		counts: []count{never("server", "Tcp", "PassiveOpens"), once("server", "TcpExt", "TCPSynRetrans"), {"server", "TcpExt", "TCPTimeouts", 2, 2}}},
-	"md5-or-ao-mismatch": {errno: event.ETIMEDOUT, min: 3 * time.Second, max: 3500 * time.Millisecond, minRetrans: 1, maxRetrans: 2,
+		counts: []count{never("server", "Tcp", "PassiveOpens"), once("server", "TcpExt", "TCPSynRetrans"),
+			{"server", "TcpExt", "TCPTimeouts", 2, 2}}},
+	"md5-or-ao-mismatch": {errno: event.ETIMEDOUT,
+		min: 3 * time.Second, max: 3500 * time.Millisecond, minRetrans: 1, maxRetrans: 2,
 		counts: []count{{"server", "TcpExt", "TCPMD5NotFound", leastSYNs, mostSYNs}}},
 	"old-connection-in-the-way": {connected: true, max: twoTicks, minRetrans: 1, maxRetrans: 1,
-		counts: []count{once("server", "TcpExt", "TCPChallengeACK"), once("server", "Tcp", "EstabResets"), {"server", "Tcp", "PassiveOpens", 2, 2}}},
+		counts: []count{once("server", "TcpExt", "TCPChallengeACK"), once("server", "Tcp", "EstabResets"),
+			{"server", "Tcp", "PassiveOpens", 2, 2}}},
 	// The second SYN comes at once, and the timer after a second, or two, is the first one that gives up.
-	"old-connection-in-the-way-for-good": {errno: event.ETIMEDOUT, min: 2 * time.Second, max: 4500 * time.Millisecond, minRetrans: 1, maxRetrans: 4,
-		counts: []count{once("server", "Tcp", "PassiveOpens"), {"client", "Tcp", "OutRsts", 1, 3}}},
+	"old-connection-in-the-way-for-good": {errno: event.ETIMEDOUT,
+		min: 2 * time.Second, max: 4500 * time.Millisecond, minRetrans: 1, maxRetrans: 4,
+		counts: []count{once("server", "Tcp", "PassiveOpens"), {"client", "Tcp", "OutRsts", 1, 6}}},
 	"old-connection-in-the-way-time-wait": {connected: true, max: twoTicks, minRetrans: 1, maxRetrans: 1,
 		counts: []count{{"server", "Tcp", "PassiveOpens", 2, 2}, once("client", "Tcp", "OutRsts")}},
-	"refused-after-retries": {errno: event.ECONNREFUSED, min: time.Second, max: 1100 * time.Millisecond, minRetrans: 1, maxRetrans: 1,
+	"refused-after-retries": {errno: event.ECONNREFUSED,
+		min: time.Second, max: 1100 * time.Millisecond, minRetrans: 1, maxRetrans: 1,
 		counts: []count{once("server", "Tcp", "OutRsts")}},
 	"refused-by-middlebox": {errno: event.ECONNREFUSED, min: time.Millisecond, max: 25 * time.Millisecond},
 	"reset-by-overflow": {connected: true, hold: event.ECONNRESET, write: event.EPIPE, max: twoTicks,
 		counts: []count{once("server", "TcpExt", "ListenOverflows"), once("server", "Tcp", "OutRsts")}},
-	"reset-by-peer": {connected: true, exchange: event.ECONNRESET, write: 0, max: twoTicks,
+	"reset-by-peer": {connected: true, exchange: event.ECONNRESET, max: twoTicks,
 		counts: []count{once("server", "TcpExt", "TCPAbortOnClose")}},
 	"reset-by-peer-mid-conversation": {connected: true, hold: event.ECONNRESET, write: event.EPIPE, max: twoTicks,
 		counts: []count{never("server", "TcpExt", "TCPAbortOnClose"), once("server", "Tcp", "OutRsts")}},
-	"reset-locally":        {max: twoTicks, counts: []count{once("client", "Tcp", "OutRsts"), never("client", "TcpExt", "TW")}},
-	"reset-locally-unread": {max: twoTicks, counts: []count{once("client", "TcpExt", "TCPAbortOnClose"), never("client", "TcpExt", "TW")}},
+	"reset-locally": {max: twoTicks,
+		counts: []count{once("client", "Tcp", "OutRsts"), never("client", "TCP", "tw")}},
+	"reset-locally-unread": {max: twoTicks,
+		counts: []count{once("client", "TcpExt", "TCPAbortOnClose"), never("client", "TCP", "tw")}},
 	// One connection, and nobody accepted it.
-	"simultaneous-open": {connected: true, max: twoTicks, counts: []count{once("client", "Tcp", "ActiveOpens"), once("server", "Tcp", "ActiveOpens"),
-		never("server", "Tcp", "PassiveOpens")}},
+	"simultaneous-open": {connected: true, max: twoTicks,
+		counts: []count{once("client", "Tcp", "ActiveOpens"), once("server", "Tcp", "ActiveOpens"),
+			never("server", "Tcp", "PassiveOpens")}},
 	// Otherwise only who closes first has a TIME_WAIT.
-	"simultaneous-close": {max: twoTicks, counts: []count{once("client", "TcpExt", "TW"), once("server", "TcpExt", "TW")}},
+	"simultaneous-close": {max: twoTicks,
+		counts: []count{once("client", "TCP", "tw"), once("server", "TCP", "tw")}},
 	"syn-cookie-sent": {connected: true, max: twoTicks, counts: []count{{"server", "TcpExt", "SyncookiesSent", 1, 2},
 		once("server", "TcpExt", "SyncookiesRecv"), {"server", "TcpExt", "TCPReqQFullDoCookies", 1, 2}}},
-	"syn-queue-full": {errno: event.ETIMEDOUT, min: 3 * time.Second, max: 3500 * time.Millisecond, minRetrans: 1, maxRetrans: 2,
+	"syn-queue-full": {errno: event.ETIMEDOUT,
+		min: 3 * time.Second, max: 3500 * time.Millisecond, minRetrans: 1, maxRetrans: 2,
 		counts: []count{{"server", "TcpExt", "TCPReqQFullDrop", leastSYNs, mostSYNs}, never("server", "TcpExt", "ListenOverflows")}},
 	// As retransmission-timeout, but an error takes a doubling back (tcp_ld_RTO_revert).
 	"unreachable-while-connected": {connected: true, hold: event.EHOSTUNREACH, hold6: event.ENETUNREACH, write: event.EPIPE,
 		min: 3 * time.Second, max: 7500 * time.Millisecond, minRetrans: 3, maxRetrans: 40},
-	"wrong-acknowledgement": {errno: event.ETIMEDOUT, min: 2 * time.Second, max: 4500 * time.Millisecond, minRetrans: 1, maxRetrans: 4,
+	"wrong-acknowledgement": {errno: event.ETIMEDOUT,
+		min: 2 * time.Second, max: 4500 * time.Millisecond, minRetrans: 1, maxRetrans: 4,
 		counts: []count{{"client", "Tcp", "OutRsts", 2, 5}}},
 }
 
 func TestLabsOfPeersGoAsTheySay(t *testing.T) {
 	needKernel(t)
 	t.Parallel()
-	ctx := testContext(t)
 	stories := make(map[string]*lived)
 	for _, l := range slices.Concat(handshakeLabs, oldLabs, queueLabs, unreachableLabs, closeLabs) {
 		twin, ok := l.IPv6()
@@ -105,30 +128,34 @@ func TestLabsOfPeersGoAsTheySay(t *testing.T) {
 			t.Errorf("%s has no twin over IPv6", l.Name)
 		}
 		for name, l := range map[string]Lab{l.Name: l, l.Name + " over IPv6": twin} {
-			stories[name] = &lived{lab: l}
+			stories[name] = &lived{lab: l, want: peerStories[l.Name]}
 		}
 	}
 	// All at the same time: no lab may disturb another. But as building keeps a machine busy, it comes first.
-	for _, do := range []func(*lived){
-		func(l *lived) { l.network, l.scene, l.err = Build(ctx, l.lab) },
-		func(l *lived) { l.live(ctx, peerStories[l.lab.Name].counts) },
-	} {
+	ctx := testContext(t)
+	for _, do := range []func(*lived, context.Context){(*lived).build, (*lived).live} {
 		var running sync.WaitGroup
 		for _, story := range stories {
-			running.Go(func() { do(story) })
+			running.Go(func() { do(story, ctx) })
 		}
 		running.Wait()
 	}
 	for name, story := range stories {
 		t.Run(name, func(t *testing.T) {
-			want, ok := peerStories[story.lab.Name]
-			if !ok {
+			if _, ok := peerStories[story.lab.Name]; !ok {
 				t.Fatal("nobody says how this lab behaves")
 			}
 			skipIfNotHere(t, story.lab, story.err)
-			must(t, story.err)
-			story.check(t, want)
-			checkCounts(t, story.counters, want.counts)
+			if problems := story.problems(); len(problems) > 0 {
+				// What comes too late for the kernel's timers makes another story. Alone, a lab must go as it says.
+				t.Logf("once more: %q", problems)
+				story = &lived{lab: story.lab, want: story.want}
+				story.build(testContext(t))
+				story.live(testContext(t))
+			}
+			for _, problem := range story.problems() {
+				t.Error(problem)
+			}
 		})
 	}
 }
@@ -136,6 +163,7 @@ func TestLabsOfPeersGoAsTheySay(t *testing.T) {
 // lived is a lab that was run, and what its hosts counted.
 type lived struct {
 	lab      Lab
+	want     peerStory
 	network  *Network
 	scene    *Scene
 	probe    *event.Probe // nil where an application acted
@@ -144,8 +172,10 @@ type lived struct {
 	err      error
 }
 
+func (l *lived) build(ctx context.Context) { l.network, l.scene, l.err = Build(ctx, l.lab) }
+
 // live runs the lab, and closes its network. What its hosts are to count may still be on the way when it ends.
-func (l *lived) live(ctx context.Context, counts []count) {
+func (l *lived) live(ctx context.Context) {
 	if l.err != nil {
 		return
 	}
@@ -155,7 +185,8 @@ func (l *lived) live(ctx context.Context, counts []count) {
 	}
 	for deadline := time.Now().Add(slack); ; time.Sleep(settlePause) {
 		l.counters, l.err = readCounters(l.network)
-		if l.err != nil || time.Now().After(deadline) || !slices.ContainsFunc(counts, func(c count) bool { return !c.holds(l.counters) }) {
+		missing := slices.ContainsFunc(l.want.counts, func(c count) bool { return !c.holds(l.counters) })
+		if l.err != nil || !missing || time.Now().After(deadline) {
 			return
 		}
 	}
@@ -179,33 +210,39 @@ func (l *lived) run(ctx context.Context, scene *Scene) error {
 	return err
 }
 
-func (l *lived) check(t *testing.T, want peerStory) {
-	t.Helper()
+// problems are what is otherwise than the lab says.
+func (l *lived) problems() []string {
+	if l.err != nil {
+		return []string{l.err.Error()}
+	}
+	var problems []string
+	problem := func(format string, values ...any) { problems = append(problems, fmt.Sprintf(format, values...)) }
+	want := l.want
 	if l.took < want.min || l.took > want.max+slack {
-		t.Errorf("ended after %v, want %v to %v, or %v more on a busy machine", l.took, want.min, want.max, slack)
+		problem("ended after %v, want %v to %v, or %v more on a busy machine", l.took, want.min, want.max, slack)
+	}
+	for _, c := range want.counts {
+		if !c.holds(l.counters) {
+			problem("%s of the %s is %q, want %d to %d", c.name, c.host, counter(l.counters[c.host], c.group, c.name), c.min, c.max)
+		}
 	}
 	p := l.probe
 	if p == nil {
-		t.Logf("ended after %v", l.took)
-		return
+		return problems
 	}
-	t.Logf("%v, held %v, exchange %v after %v, %d segments sent again", p.Errno, p.HoldErrno, p.ExchangeErrno, l.took, p.TotalRetrans)
-	errno, hold := want.errno, want.hold
-	if p.Remote.Addr().Is6() && want.errno6 != 0 {
-		errno = want.errno6
+	if p.Remote.Addr().Is6() {
+		want.errno, want.hold = cmp.Or(want.errno6, want.errno), cmp.Or(want.hold6, want.hold)
 	}
-	if p.Remote.Addr().Is6() && want.hold6 != 0 {
-		hold = want.hold6
+	if p.Connected != want.connected || p.Errno != want.errno || p.GaveUp != want.gaveUp || p.PeerClosed != want.peerClosed {
+		problem("connected %t, %v, gave up %q, peer closed %t; want %t, %v, %q, %t",
+			p.Connected, p.Errno, p.GaveUp, p.PeerClosed, want.connected, want.errno, want.gaveUp, want.peerClosed)
 	}
-	if p.Connected != want.connected || p.Errno != errno || p.GaveUp != want.gaveUp || p.PeerClosed != want.peerClosed {
-		t.Errorf("connected %t, %v, gave up %q, peer closed %t; want %t, %v, %q, %t",
-			p.Connected, p.Errno, p.GaveUp, p.PeerClosed, want.connected, errno, want.gaveUp, want.peerClosed)
-	}
-	if p.HoldErrno != hold || p.ExchangeErrno != want.exchange || p.WriteErrno != want.write {
-		t.Errorf("hold %v, exchange %v, write %v; want %v, %v, %v",
-			p.HoldErrno, p.ExchangeErrno, p.WriteErrno, hold, want.exchange, want.write)
+	if p.HoldErrno != want.hold || p.ExchangeErrno != want.exchange || p.WriteErrno != want.write {
+		problem("hold %v, exchange %v, write %v; want %v, %v, %v",
+			p.HoldErrno, p.ExchangeErrno, p.WriteErrno, want.hold, want.exchange, want.write)
 	}
 	if p.TotalRetrans < want.minRetrans || p.TotalRetrans > want.maxRetrans {
-		t.Errorf("%d segments were sent again, want %d to %d", p.TotalRetrans, want.minRetrans, want.maxRetrans)
+		problem("%d segments were sent again, want %d to %d", p.TotalRetrans, want.minRetrans, want.maxRetrans)
 	}
+	return problems
 }

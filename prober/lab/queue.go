@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Queue is a listening socket whose application hangs: nobody accepts its connections but [Queue.Accept]. Its accept queue
-// holds one connection more than its backlog (sk_acceptq_is_full, include/net/sock.h).
+// Queue is a listening socket whose application hangs: nobody accepts its connections but [Queue.Accept]. Its accept
+// queue holds one connection more than its backlog (sk_acceptq_is_full, include/net/sock.h).
 type Queue struct {
 	listener *net.TCPListener
 

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// RequireSignature has the socket take only segments of a peer that carry a TCP MD5 signature (RFC 2385) made with the key.
-// It is a [NotHereError] that the kernel knows of none.
+// RequireSignature has the socket take only segments of a peer that carry a TCP MD5 signature (RFC 2385) made with the
+// key. It is a [NotHereError] that the kernel knows of none.
 func (q *Queue) RequireSignature(peer netip.Addr, key string) error {
 	signature := unix.TCPMD5Sig{Addr: storage(peer)}
 	signature.Keylen = uint16(copy(signature.Key[:], key))
