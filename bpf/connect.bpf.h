@@ -47,29 +47,43 @@ static void note_connect_began(void)
 }
 
 /*
- * Keeps c, whose owner and tuple were read, as the connection of sk. If the last one never ended, its end was missed:
- * there are kernels that run no BPF program on top of certain tasks, those of a micro-VM's supervisor for one, so that
- * a softirq that interrupts such a task goes unseen though ftrace shows it.
+ * The connection that sk had before is no more. If it never ended, its end was missed: there are kernels that run no BPF
+ * program on top of certain tasks, those of a micro-VM's supervisor for one, so that a softirq that interrupts such a task
+ * goes unseen though ftrace shows it. Not inlined, for the stack is short.
  */
-static struct connection *keep(struct sock *sk, struct connection *c)
+static __noinline void replace_last(struct sock *sk)
 {
-	struct connection *last = connection_of(sk);
+	struct connection *last = last_connection_of(sk);
+
+	if (!last)
+		return;
+	if (!(last->flags & ENDED)) {
+		if (last->flags & FOLLOWED)
+			count_lost(EVENT_CLOSE);
+		settle_probe(last);
+	}
+	note_departed(last, sk);
+}
+
+/* Keeps c, whose owner and tuple were read, as the connection of sk, which has none. */
+static struct connection *keep_first(struct sock *sk, struct connection *c)
+{
 	u64 key = (u64)sk;
 
 	learn_timers(sk);
-	if (last && last->flags & FOLLOWED)
-		count_lost(EVENT_CLOSE);
-	if (last)
-		settle_probe(last);
-	last = last_connection_of(sk);
-	if (last)
-		note_departed(last, sk);
 	if (bpf_map_update_elem(&connections, &key, c, BPF_ANY)) {
 		if (c->flags & FOLLOWED)
 			count_lost(LOST_CONNECTION);
 		return NULL;
 	}
 	return bpf_map_lookup_elem(&connections, &key);
+}
+
+/* The same, where sk may have connected before. */
+static struct connection *keep(struct sock *sk, struct connection *c)
+{
+	replace_last(sk);
+	return keep_first(sk, c);
 }
 
 /* c is on the caller's stack: a place that CPUs share, a softirq would use in the middle of it. */

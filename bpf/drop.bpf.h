@@ -200,25 +200,34 @@ static struct connection *find_connect(struct lost_packet *p)
 #define STRANGERS_A_SECOND 64
 
 struct strangers {
-	u64 since_ns;
+	u32 second;
 	u32 told;
 	u32 untold;
 };
 
 struct strangers strangers;
 
-static bool is_stranger_too_many(u64 now_ns)
+static bool is_stranger_too_many(struct connection *c, u64 now_ns)
 {
-	if (now_ns - strangers.since_ns >= 1000000000) {
-		strangers.since_ns = now_ns;
+	u32 second = now_ns / 1000000000;
+
+	if (second != strangers.second) {
+		strangers.second = second;
 		strangers.told = 0;
 	}
 	if (strangers.told < STRANGERS_A_SECOND) {
 		strangers.told++;
+		c->packets_untold = strangers.untold;
+		strangers.untold = 0;
 		return false;
 	}
 	strangers.untold++;
 	return true;
+}
+
+static bool is_of_followed(u32 client_isn)
+{
+	return bpf_map_lookup_elem(&initial_sequences, &client_isn);
 }
 
 /*
@@ -233,7 +242,7 @@ static bool would_be_followed(const struct connection *c)
 		return true;
 	if (filter_dimensions & FILTER_OWNER || !tuple_passes(c))
 		return false;
-	return bpf_map_lookup_elem(&initial_sequences, &c->peer_isn) || filter_dimensions & ports;
+	return is_of_followed(c->peer_isn) || filter_dimensions & ports;
 }
 
 static void ends_from(struct connection *c, const struct segment *s)
@@ -268,12 +277,10 @@ static struct connection *find_refused(const struct segment *s, u64 now_ns)
 	begin_connection(&c, NULL, ROLE_SERVER, now_ns);
 	ends_from(&c, s);
 	c.peer_isn = s->seq;
-	if (!would_be_followed(&c) || is_stranger_too_many(now_ns))
+	if (!would_be_followed(&c) || (!is_of_followed(s->seq) && is_stranger_too_many(&c, now_ns)))
 		return NULL;
 	c.flags = FOLLOWED | ANNOUNCED;
 	c.troubled = 1;
-	c.packets_untold = strangers.untold;
-	strangers.untold = 0;
 	bpf_map_update_elem(&requests, &pair, &c, BPF_ANY);
 	return bpf_map_lookup_elem(&requests, &pair);
 }
@@ -330,6 +337,7 @@ static void fill_drop(struct event_with_packet *e, const struct lost_packet *p, 
 		read_next_hop(&e->packet, f->skb, &p->segment);
 }
 
+/* A packet was freed that was not used up: 80 ns of the kernel's own measuring and ours, unless it is one of those. */
 static void record_drop(const struct freed *f)
 {
 	u8 class = class_of(f);

@@ -248,7 +248,10 @@ static void record_syn_received(struct sock *listening, struct request_sock *req
 	bpf_map_update_elem(&requests, &pair, &c, BPF_ANY);
 }
 
-/* SYN_RECV -> ESTABLISHED: the child of a request. What was known of the request is the child's now. */
+/*
+ * SYN_RECV -> ESTABLISHED: the child of a request. What was known of the request is the child's now. It is not inlined,
+ * as its connection would then be on the stack beneath all that comes of other changes of state.
+ */
 static __noinline struct connection *open_child(struct sock *sk, u64 now_ns)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;

@@ -23,7 +23,7 @@ struct ends {
  * Inserted: once both ends are known. Deleted: when the connection is forgotten.
  * Read by:  drops and ICMP errors.
  *
- * It costs a connection 0.4 us, beginning and end together (kernel.bpf_stats_enabled).
+ * It costs each end of a connection 0.6 us, beginning and end together (kernel.bpf_stats_enabled).
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -41,7 +41,7 @@ struct {
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 4096);
+	__uint(max_entries, 16384);
 	__type(key, u32);
 	__type(value, struct connection);
 } departed SEC(".maps");
@@ -70,8 +70,8 @@ static void ends_of(struct ends *ends, const struct connection *c)
 	mapped_address(ends->remote, c->family, c->remote);
 }
 
-/* Both ends of c are known. */
-static void index_connection(const struct connection *c, struct sock *sk)
+/* Both ends of c are known. Not inlined, for verifiers add up the stacks of callers. */
+static __noinline void index_connection(const struct connection *c, struct sock *sk)
 {
 	u64 value = (u64)sk;
 	struct ends ends;
@@ -341,16 +341,18 @@ static void read_next_hop(struct packet *p, struct sk_buff *skb, const struct se
  * Whether c has been told of that packet. Programs that see packets are attached twice, and both copies see the same skb
  * before it is freed; the next packet may well have its place in memory, so that the second look is the last.
  */
-#define SAME_PACKET_NS 10000000
+#define SAME_PACKET_US 10000
 
 static bool was_told(struct connection *c, struct sk_buff *skb, u64 now_ns)
 {
-	if (c->packet == (u64)skb && now_ns - c->packet_ns < SAME_PACKET_NS) {
+	u32 now_us = now_ns / 1000;
+
+	if (c->packet == (u64)skb && now_us - c->packet_us < SAME_PACKET_US) {
 		c->packet = 0;
 		return true;
 	}
 	c->packet = (u64)skb;
-	c->packet_ns = now_ns;
+	c->packet_us = now_us;
 	return false;
 }
 
@@ -362,8 +364,10 @@ static bool was_told(struct connection *c, struct sk_buff *skb, u64 now_ns)
 
 static bool is_one_too_many(struct connection *c, u64 now_ns)
 {
-	if (now_ns - c->packets_since_ns >= 1000000000) {
-		c->packets_since_ns = now_ns;
+	u32 second = now_ns / 1000000000;
+
+	if (second != c->packets_second) {
+		c->packets_second = second;
 		c->packets_told = 0;
 	}
 	if (c->packets_told < PACKETS_A_SECOND) {

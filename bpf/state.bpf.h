@@ -55,7 +55,7 @@ static __noinline struct connection *discover(struct sock *sk, u64 now_ns)
 	c.options = options_of(sk);
 	c.flags = FOLLOWED | ANNOUNCED | PRE_EXISTING;
 	index_connection(&c, sk);
-	return keep(sk, &c);
+	return keep_first(sk, &c);
 }
 
 static void emit_state(struct connection *c, u8 old_state, u8 state, u64 now_ns)

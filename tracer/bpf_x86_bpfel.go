@@ -47,18 +47,14 @@ type bpfConnectCall struct {
 }
 
 type bpfConnection struct {
-	_              structs.HostLayout
-	Id             uint64
-	EstablishedNs  uint64
-	ProbedNs       uint64
-	ThinnedNs      uint64
-	Listener       uint64
-	Packet         uint64
-	PacketNs       uint64
-	PacketsSinceNs uint64
-	PacketsTold    uint32
-	PacketsUntold  uint32
-	Owner          struct {
+	_             structs.HostLayout
+	Id            uint64
+	EstablishedNs uint64
+	ProbedNs      uint64
+	ThinnedNs     uint64
+	Listener      uint64
+	Packet        uint64
+	Owner         struct {
 		_      structs.HostLayout
 		Cgroup uint64
 		Pid    uint32
@@ -73,6 +69,9 @@ type bpfConnection struct {
 	Thinned          uint32
 	Options          uint32
 	ProbedJiffies    uint32
+	PacketUs         uint32
+	PacketsUntold    uint32
+	PacketsSecond    uint32
 	Family           uint16
 	LocalPort        uint16
 	RemotePort       uint16
@@ -84,10 +83,11 @@ type bpfConnection struct {
 	SynackRetries    uint8
 	Retransmits      uint8
 	Backoff          uint8
+	PacketsTold      uint8
 	Probed           uint8
 	Troubled         uint8
 	SynackDuplicates uint8
-	Unused           [7]uint8
+	Unused           [2]uint8
 	Local            [16]uint8
 	Remote           [16]uint8
 }
@@ -588,10 +588,10 @@ const (
 )
 
 type bpfStrangers struct {
-	_       structs.HostLayout
-	SinceNs uint64
-	Told    uint32
-	Untold  uint32
+	_      structs.HostLayout
+	Second uint32
+	Told   uint32
+	Untold uint32
 }
 
 type bpfSynKey struct {

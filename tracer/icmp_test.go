@@ -3,6 +3,7 @@ package tracer_test
 import (
 	"net/netip"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -90,18 +91,16 @@ func TestICMPErrorsOfARouterAreSeen(t *testing.T) {
 // A connect is over before the error that ended it is seen everywhere: both are told, and of one connection.
 func TestICMPErrorIsToldBesideTheCloseThatItCaused(t *testing.T) {
 	w, client := watch(t), newLonelyHost(t)
-	begin(t, client, netip.MustParseAddrPort("192.0.2.3:80"))
-	events := w.until(t, client.Inode(), "a close and an ICMP error", func(events []event.Event) bool {
-		return has(events, event.Close, event.RoleClient) && has(events, event.ICMPError, event.RoleClient)
+	told := w.ofTimer(t, client, netip.MustParseAddrPort("192.0.2.3:80"), event.ICMPError)
+	if told.ICMP.From != netip.MustParseAddr("192.0.2.1") {
+		t.Errorf("this host reported it to itself, not %s", told.ICMP.From)
+	}
+	isClose := func(ev event.Event) bool { return ev.Kind == event.Close && ev.Conn == told.Conn }
+	events := w.until(t, client.Inode(), "a close", func(events []event.Event) bool {
+		return slices.ContainsFunc(events, isClose)
 	})
-	own := of(t, events, event.RoleClient)
-	for _, ev := range own {
-		if ev.Kind == event.Close && ev.Errno != event.EHOSTUNREACH {
-			t.Errorf("closed with %s, want EHOSTUNREACH", ev.Errno)
-		}
-		if ev.Kind == event.ICMPError && ev.ICMP.From != netip.MustParseAddr("192.0.2.1") {
-			t.Errorf("this host reported it to itself, not %s", ev.ICMP.From)
-		}
+	if ev := events[slices.IndexFunc(events, isClose)]; ev.Errno != event.EHOSTUNREACH {
+		t.Errorf("closed with %s, want EHOSTUNREACH", ev.Errno)
 	}
 }
 

@@ -148,6 +148,7 @@ func (o observer) sides(scene scene, wait time.Duration) (map[side][]event.Event
 				return nil, differ([]observer{o}, "%s: the numbers of these have gaps:\n%s", o.mechanism, describe(own))
 			}
 		}
+		resetFirst(own)
 		key := sideOf(own[0])
 		if all[key] != nil {
 			return nil, differ([]observer{o}, "%s sees two connections where there is one:\n%s%s", o.mechanism, describe(all[key]), describe(own))
@@ -155,6 +156,17 @@ func (o observer) sides(scene scene, wait time.Duration) (map[side][]event.Event
 		all[key] = own
 	}
 	return all, nil
+}
+
+// resetFirst puts a RST's being dropped behind its being sent. tcp_send_active_reset calls its tracepoint only when it is
+// done; what hooks the function is called before.
+func resetFirst(own []event.Event) {
+	for i := 1; i < len(own); i++ {
+		dropped, sent := own[i-1], own[i]
+		if dropped.Kind == event.Drop && strings.Contains(dropped.TCPFlags, "RST") && sent.Kind == event.ResetSent {
+			own[i-1], own[i] = sent, dropped
+		}
+	}
 }
 
 // await gives a scene's events once o has seen its end.
