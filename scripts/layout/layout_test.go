@@ -16,21 +16,22 @@ const module = "tcptrace/"
 
 // allowed says which of the project's packages each package may import, directly.
 var allowed = map[string][]string{
-	"cmd/tcptrace":    {"tracer", "tracer/event", "tracer/timeline", "tracer/schedule", "tracer/verdict", "tracer/host", "tracer/jsonline", "tracer/lint", "tracer/sockets", "tracer/sockdiag", "prober", "prober/lab", "prober/path", "prober/scan"},
-	"prober":          {"tracer/event"},
-	"prober/lab":      {"prober", "tracer/event"},
-	"prober/path":     {"prober", "tracer/event"},
-	"prober/scan":     {"prober", "tracer/event"},
-	"tracer":          {"tracer/event", "tracer/host", "tracer/sockets"},
-	"tracer/event":    {"tracer/jsonline"},
-	"tracer/jsonline": {},
-	"tracer/lint":     {"tracer/event", "tracer/schedule", "tracer/timeline"},
-	"tracer/schedule": {},
-	"tracer/timeline": {"tracer/event", "tracer/schedule"},
-	"tracer/verdict":  {"tracer/event", "tracer/timeline", "tracer/schedule", "tracer/jsonline", "tracer/lint"},
-	"tracer/host":     {"tracer/event"},
-	"tracer/sockets":  {"tracer/event", "tracer/jsonline", "tracer/schedule", "tracer/timeline", "tracer/lint"},
-	"tracer/sockdiag": {"tracer/event", "tracer/sockets"},
+	"cmd/tcptrace":         {"tracer", "tracer/event", "tracer/timeline", "tracer/schedule", "tracer/verdict", "tracer/host", "tracer/host/counters", "tracer/jsonline", "tracer/lint", "tracer/sockets", "tracer/sockdiag", "prober", "prober/lab", "prober/path", "prober/scan"},
+	"prober":               {"tracer/event"},
+	"prober/lab":           {"prober", "tracer/event"},
+	"prober/path":          {"prober", "tracer/event"},
+	"prober/scan":          {"prober", "tracer/event"},
+	"tracer":               {"tracer/event", "tracer/host", "tracer/sockets"},
+	"tracer/event":         {"tracer/jsonline"},
+	"tracer/jsonline":      {},
+	"tracer/lint":          {"tracer/event", "tracer/schedule", "tracer/timeline"},
+	"tracer/schedule":      {},
+	"tracer/timeline":      {"tracer/event", "tracer/schedule"},
+	"tracer/verdict":       {"tracer/event", "tracer/timeline", "tracer/schedule", "tracer/jsonline", "tracer/lint"},
+	"tracer/host":          {"tracer/event"},
+	"tracer/host/counters": {},
+	"tracer/sockets":       {"tracer/event", "tracer/jsonline", "tracer/schedule", "tracer/timeline", "tracer/lint"},
+	"tracer/sockdiag":      {"tracer/event", "tracer/sockets"},
 }
 
 // pure are the packages of values: no files, no kernel, no clock of their own.
