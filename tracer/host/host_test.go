@@ -3,6 +3,7 @@ package host
 import (
 	"errors"
 	"io/fs"
+	"slices"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -65,4 +66,17 @@ type deniedFS struct{}
 
 func (deniedFS) Open(name string) (fs.File, error) {
 	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrPermission}
+}
+
+func TestSysctlByItsWholeName(t *testing.T) {
+	dir := fstest.MapFS{"net/core/netdev_budget": {Data: []byte("300\n")}, "net/ipv4/udp_mem": {Data: []byte("1\t2\t3\n")}}
+	for name, want := range map[string][]int{"net.core.netdev_budget": {300}, "net.ipv4.udp_mem": {1, 2, 3}} {
+		if got, err := readWholeSysctl(dir, name); !slices.Equal(got, want) || err != nil {
+			t.Errorf("%s: %v, %v", name, got, err)
+		}
+	}
+	_, err := readWholeSysctl(dir, "net.core.dev_weight")
+	if !errors.Is(err, ErrNoSysctl) || err.Error() != "read net.core.dev_weight: this kernel has no such sysctl" {
+		t.Errorf("missing sysctl: %v", err)
+	}
 }

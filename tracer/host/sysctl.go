@@ -55,20 +55,40 @@ func withoutPath(err error) error {
 func TCPSysctls(name string) ([]int, error) { return readSysctls(os.DirFS(ipv4Sysctls), name) }
 
 func readSysctls(dir fs.FS, name string) ([]int, error) {
+	numbers, err := readNumbers(dir, name)
+	if err != nil {
+		return nil, sysctlError(name, err)
+	}
+	return numbers, nil
+}
+
+func readNumbers(dir fs.FS, name string) ([]int, error) {
 	text, err := fs.ReadFile(dir, name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, sysctlError(name, ErrNoSysctl)
+		return nil, ErrNoSysctl
 	}
 	if err != nil {
-		return nil, sysctlError(name, withoutPath(err))
+		return nil, withoutPath(err)
 	}
 	var numbers []int
 	for field := range strings.FieldsSeq(string(text)) {
 		n, err := strconv.Atoi(field)
 		if err != nil {
-			return nil, sysctlError(name, fmt.Errorf("%q is not a whole number", field))
+			return nil, fmt.Errorf("%q is not a whole number", field)
 		}
 		numbers = append(numbers, n)
+	}
+	return numbers, nil
+}
+
+// Sysctl reads all the numbers of a sysctl by its whole name, such as net.core.netdev_max_backlog. What belongs to a network
+// namespace is that of the calling thread's; some of net.core are the host's, and there only in its first namespace.
+func Sysctl(name string) ([]int, error) { return readWholeSysctl(os.DirFS("/proc/sys"), name) }
+
+func readWholeSysctl(dir fs.FS, name string) ([]int, error) {
+	numbers, err := readNumbers(dir, strings.ReplaceAll(name, ".", "/"))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	return numbers, nil
 }

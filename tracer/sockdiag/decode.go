@@ -177,11 +177,14 @@ func info(data []byte, s *sockets.Socket) {
 
 // memory reads the array of sk_get_meminfo.
 func memory(data []byte, s *sockets.Socket) {
-	const rmem, rcvbuf, sndbuf, wmemQueued, words = 0, 1, 3, 5, 6
+	const rmem, rcvbuf, sndbuf, wmemQueued, words, drops = 0, 1, 3, 5, 6, 8
 	if len(data) < words*4 {
 		return
 	}
 	at := func(word int) int { return int(native.Uint32(data[word*4:])) }
 	s.Receive = &sockets.Buffer{Size: at(rcvbuf), Used: at(rmem)}
 	s.Send = &sockets.Buffer{Size: at(sndbuf), Used: at(wmemQueued)}
+	if len(data) >= (drops+1)*4 {
+		s.Drops = at(drops)
+	}
 }

@@ -95,3 +95,22 @@ func FuzzMessage(f *testing.F) {
 		}
 	})
 }
+
+func TestDropsOfASocketWhereTheKernelTellsThem(t *testing.T) {
+	for words, want := range map[int]int{6: 0, 8: 0, 9: 5} { // 4.7 and later have nine
+		data := message(event.StateEstablished, 0, 0, 0)
+		data = native.AppendUint16(data, uint16(4+words*4))
+		data = native.AppendUint16(data, inetDiagSKMem)
+		for word := range words {
+			value := uint32(100)
+			if word == 8 {
+				value = 5
+			}
+			data = native.AppendUint32(data, value)
+		}
+		s, err := decoder{}.socket(data)
+		if err != nil || s.Drops != want || s.Receive == nil || s.Receive.Size != 100 {
+			t.Errorf("%d words: %+v, %v", words, s, err)
+		}
+	}
+}

@@ -59,6 +59,9 @@ type Socket struct {
 	InFlight  int // segments
 	Traffic   *event.Traffic
 
+	// Drops are packets that were thrown away at the socket (sk_drops). Only sock_diag tells them.
+	Drops int
+
 	Receive *Buffer
 	Send    *Buffer
 
