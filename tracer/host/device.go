@@ -13,7 +13,7 @@ type Device struct {
 	Name   string
 	Kind   string // what netlink calls it, such as veth; "device" is a network card
 	Driver string // empty: it has none that says so
-	Up     bool // it is switched on; whether there is a carrier is another matter
+	Up     bool   // it is switched on; whether there is a carrier is another matter
 
 	Received, Sent int64 // packets
 	// Statistics are those that every device has, by their names in /sys/class/net/*/statistics.
