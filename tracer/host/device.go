@@ -85,8 +85,9 @@ func device(link netlink.Link) Device {
 		d.Received, d.Sent = int64(s.RxPackets), int64(s.TxPackets)
 		d.Statistics = map[string]int64{
 			"rx_errors": int64(s.RxErrors), "rx_dropped": int64(s.RxDropped), "rx_over_errors": int64(s.RxOverErrors),
-			"rx_length_errors": int64(s.RxLengthErrors), "rx_crc_errors": int64(s.RxCrcErrors), "rx_frame_errors": int64(s.RxFrameErrors),
-			"rx_fifo_errors": int64(s.RxFifoErrors), "rx_missed_errors": int64(s.RxMissedErrors),
+			"rx_length_errors": int64(s.RxLengthErrors), "rx_crc_errors": int64(s.RxCrcErrors),
+			"rx_frame_errors": int64(s.RxFrameErrors),
+			"rx_fifo_errors":  int64(s.RxFifoErrors), "rx_missed_errors": int64(s.RxMissedErrors),
 			"tx_errors": int64(s.TxErrors), "tx_dropped": int64(s.TxDropped), "tx_aborted_errors": int64(s.TxAbortedErrors),
 			"tx_carrier_errors": int64(s.TxCarrierErrors), "tx_fifo_errors": int64(s.TxFifoErrors),
 			"tx_heartbeat_errors": int64(s.TxHeartbeatErrors), "tx_window_errors": int64(s.TxWindowErrors),

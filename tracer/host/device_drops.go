@@ -21,9 +21,13 @@ var dropNames = []struct {
 	name  *regexp.Regexp
 	means string
 }{
+	{regexp.MustCompile(`^rx_dropped$`),
+		"dropped by the driver or, before any protocol saw them, by the kernel: a full backlog, or nobody speaks their protocol"},
 	{regexp.MustCompile(`xdp.*(drop|err)`), "an XDP program, or the sending of what it redirected, dropped them"},
-	{regexp.MustCompile(`crc|fcs|frame_err|align|symbol|bad_bytes|length_err|jabber|undersize|oversize`), "damaged on the wire, or of a wrong length"},
-	{regexp.MustCompile(`rx.*(miss|no_?buf|out_of_buf|no_dma|no_desc|fifo|over_|overrun|overflow|ring_full|alloc)|^(missed|no_buff)`),
+	{regexp.MustCompile(`crc|fcs|frame_err|align|symbol|bad_bytes|length_err|jabber|undersize|oversize`),
+		"damaged on the wire, or of a wrong length"},
+	{regexp.MustCompile(`rx.*(miss|no_?buf|out_of_buf|no_dma|no_desc|fifo|over_|overrun|overflow|ring_full|alloc)|` +
+		`^(missed|no_buff)`),
 		"the ring, or the card's memory, was full: it is emptied too slowly"},
 	{regexp.MustCompile(`carrier|heartbeat|window_err|aborted|collision`), "the link failed"},
 	{regexp.MustCompile(`tx.*(fifo|under|ring_full|timeout|busy|hang)`), "the device did not take them in time"},

@@ -359,3 +359,14 @@ func FuzzFiles(f *testing.F) {
 		}
 	})
 }
+
+func TestSentencesOfNamesWithTheLetterN(t *testing.T) {
+	for name, want := range map[string]string{
+		"IpExt.InNoRoutes": "InNoRoutes: 17", "TcpExt.TCPMD5NotFound": "TCPMD5NotFound: 17", "Udp.NoPorts": "17 packets to unknown port received",
+		"TcpExt.DelayedACKLost": "Quick ack mode was activated 17 times", "softnet.dropped": "", "Tcp.MaxConn": "",
+	} {
+		if info := Lookup(keys(name)[0]); info.Sentence("17") != want {
+			t.Errorf("%s: %q, want %q", name, info.Sentence("17"), want)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -24,11 +25,11 @@ type Info struct {
 
 // Sentence is what netstat -s would print of the value.
 func (i *Info) Sentence(value string) string {
-	if i.Netstat == "" {
-		return ""
-	}
-	return strings.Replace(i.Netstat, "N", value, 1)
+	return placeholder.ReplaceAllLiteralString(i.Netstat, value)
 }
+
+// placeholder is the N of [Info.Netstat], which names of counters may have in them, too.
+var placeholder = regexp.MustCompile(`\bN\b`)
 
 // row is a counter of a section, without what it has from there.
 type row struct{ name, netstat, means, by, misleading, worry string }
@@ -155,4 +156,11 @@ func placeOf(key Key) int {
 		}
 	}
 	return len(order)
+}
+
+// Known are the counters that have rows, in their order.
+func Known() []Key {
+	keys := slices.Collect(maps.Keys(known))
+	slices.SortFunc(keys, func(a, b Key) int { return order[a] - order[b] })
+	return keys
 }

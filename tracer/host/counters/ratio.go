@@ -21,7 +21,8 @@ var ratios = []Ratio{
 		Means: "the one that most tools show; OutSegs has ACKs in it, and no retransmissions of data",
 	},
 	{
-		Name: "data sent again", Of: keys("Tcp.RetransSegs"), Less: keys("TcpExt.TCPSynRetrans"), Among: keys("TcpExt.TCPOrigDataSent"),
+		Name: "data sent again", Of: keys("Tcp.RetransSegs"), Less: keys("TcpExt.TCPSynRetrans"),
+		Among: keys("TcpExt.TCPOrigDataSent"),
 		Means: "of segments of data alone; above about 1% something loses packets",
 	},
 	{

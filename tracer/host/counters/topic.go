@@ -15,7 +15,7 @@ const (
 	IP             Topic = "ip"
 	ICMP           Topic = "icmp"
 	UDP            Topic = "udp"
-	Softirq        Topic = "softirq"
+	Softirq        Topic = "softirq of the whole host"
 	InUse          Topic = "sockets in use"
 	Other          Topic = "not described here"
 )
