@@ -9,8 +9,8 @@ import (
 const disguised = 1 << 30
 
 // disguise makes another host of one, as far as its peer can tell: the segments of which relay decides have lower
-// sequence numbers and timestamps than the host has sent. That is how it looks when a NAT gives the same address and port to one
-// client after the other. It does not care for SACK.
+// sequence numbers and timestamps than the host has sent. That is how it looks when a NAT gives the same address and port
+// to one client after the other. It does not care for SACK.
 func disguise(host *Host, relay Relay) Relay {
 	return func(c Crossing) {
 		s := &c.Segment

