@@ -219,14 +219,19 @@ func (s *story) resetForOverflow() *event.Event {
 			}
 		}
 	}
-	if received := s.last(event.ResetReceived); s.client() && received != nil {
-		for _, full := range s.acceptQueueFull(stageACK) {
-			if since := received.Mono - full.Mono; since >= 0 && since <= atOnce {
-				return received
-			}
-		}
+	received := s.last(event.ResetReceived)
+	if s.client() && received != nil && len(s.acceptQueueFull(stageACK)) > 0 && !s.mayHaveExpired(received.Mono) {
+		return received
 	}
 	return nil
+}
+
+// mayHaveExpired says that a request of the server may have expired at that time: its first timer is that of its SYN-ACK
+// (reqsk_timer_handler), after TCP_TIMEOUT_INIT.
+func (s *story) mayHaveExpired(at time.Duration) bool {
+	const initial = time.Second
+	requests := s.serverEvents(func(ev *event.Event) bool { return ev.Kind == event.SYNReceived })
+	return len(requests) == 0 || at-requests[0].Mono >= initial
 }
 
 // finalACKLost says that the server sent its SYN-ACK again after this client had answered it, or gave up waiting.
