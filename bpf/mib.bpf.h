@@ -158,7 +158,7 @@ static bool take_refusals(struct net *net, struct refusal_counts *taken)
 	return taken->overflows || taken->queue_drops || taken->cookies;
 }
 
-/* Whether a valid SYN cookie has come to net on this CPU since the last look; not so where there was none. */
+/* Whether a valid SYN cookie has come to net on this CPU since the last look, or ever if there was none. */
 static bool take_cookie(struct net *net)
 {
 	u64 statistics = statistics_of(net);
@@ -171,7 +171,7 @@ static bool take_cookie(struct net *net)
 	if (!before)
 		return false;
 	received = read_mib(statistics, mib_cookies_received);
-	taken = before->cookies_known ? added(received, before->cookies_received, true) : 0;
+	taken = added(received, before->cookies_received, before->cookies_known);
 	before->cookies_received = received;
 	before->cookies_known = 1;
 	return taken;

@@ -575,7 +575,7 @@ static u32 unexplained_drops(struct listener *listener, struct sock *sk)
 
 	if (drops >= 0)
 		return drops;
-	listener->drops += drops; /* one was taken for its own that was another's */
+	__sync_fetch_and_add(&listener->drops, drops); /* two CPUs explained the same one */
 	return 0;
 }
 
@@ -654,21 +654,27 @@ static u64 at_most(u64 n, u64 most)
 
 /*
  * What of the counts is the listener's own, and not left over from a refusal that went unseen. When they have not been
- * looked at before, that is as much as its own drops explain.
+ * looked at before, nearly all are from before the trace: then this segment was refused if the listener has a drop that
+ * nothing explains, and each segment that is refused leaves one until it is looked at.
  */
 static void keep_own(struct refusing *r, struct listener *listener)
 {
 	struct sock *sk = listener_sock(r);
-	u64 drops = unexplained_drops(listener, sk);
+	u64 unexplained = unexplained_drops(listener, sk), drops = unexplained;
 	struct refusal_counts *counts = &r->counts;
 
-	if (counts->known && !drops)
-		drops = 1; /* another CPU's refusal was explained by it, or what it counts is behind */
+	if (counts->known) {
+		/* None: they were taken for another CPU's, or another listener's of the port. */
+		drops = drops ? drops : 1;
+	} else {
+		drops = at_most(drops, 1);
+		if (!accept_queue_is_full(sk))
+			counts->overflows = 0;
+		counts->cookies = at_most(counts->cookies, syn_queue_is_full(sk));
+	}
 	counts->overflows = at_most(counts->overflows, drops);
 	counts->queue_drops = at_most(counts->queue_drops, drops - counts->overflows);
-	if (!counts->known)
-		counts->cookies = at_most(counts->cookies, syn_queue_is_full(sk));
-	listener->drops += counts->overflows + counts->queue_drops;
+	__sync_fetch_and_add(&listener->drops, (u32)at_most(counts->overflows + counts->queue_drops, unexplained));
 }
 
 /* The others are nobody's. */

@@ -27,8 +27,10 @@ type Refusals struct {
 	QueueDrops  uint64 // SYNs dropped: the SYN queue was full
 	CookiesSent uint64 // SYNs answered by a SYN cookie: the SYN queue was full
 
-	// Untold are those of all four that no event stands for, neither by itself nor in another one's Count.
-	Untold uint64
+	// UntoldOverflows and UntoldQueueFull are those of the first two and of the last two that no event stands for, neither
+	// by itself nor in another one's Count.
+	UntoldOverflows uint64
+	UntoldQueueFull uint64
 }
 
 // Overflows is what the listener adds to ListenOverflows of its network namespace.
@@ -50,9 +52,8 @@ func (t *Tracer) Refusals() ([]Refusals, error) {
 			r.FinalACKs += on.Total[bpfRefusalREFUSED_ACK]
 			r.QueueDrops += on.Total[bpfRefusalREFUSED_DROP]
 			r.CookiesSent += on.Total[bpfRefusalREFUSED_COOKIE]
-			for _, untold := range on.Untold {
-				r.Untold += uint64(untold)
-			}
+			r.UntoldOverflows += uint64(on.Untold[bpfRefusalREFUSED_SYN]) + uint64(on.Untold[bpfRefusalREFUSED_ACK])
+			r.UntoldQueueFull += uint64(on.Untold[bpfRefusalREFUSED_DROP]) + uint64(on.Untold[bpfRefusalREFUSED_COOKIE])
 		}
 		if err := t.introduce(&names, &r, &key); err != nil {
 			return nil, err

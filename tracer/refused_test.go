@@ -279,7 +279,7 @@ func TestCookiesAreCountedAndTheirChildrenKnown(t *testing.T) {
 		cookiesSent(netip.AddrPortFrom(netip.MustParseAddr(address), 80).String())(t, h)
 		events := w.until(t, h.Inode(), "four clients' ends, and the child's", closed(5))
 		expectRefusalsCounted(t, w, h, earlier, "TCPReqQFullDoCookies", 0, event.SYNQueueFull,
-			func(r *tracer.Refusals) uint64 { return r.CookiesSent })
+			func(r tracer.Refusals) (total, untold uint64) { return r.CookiesSent, r.UntoldQueueFull })
 		for _, ev := range events {
 			if ev.Kind == event.SYNQueueFull && (ev.Action != "cookie" || ev.Queue == nil || ev.Queue.Max != 1 || ev.Queue.Len < 1) {
 				t.Errorf("action %q, queue %v", ev.Action, ev.Queue)
@@ -299,7 +299,7 @@ func TestSYNsDroppedByAFullQueueAreCounted(t *testing.T) {
 	w, h := watch(t), newHost(t)
 	earlier := refusalsIn(t, w.tracer, h, nil)
 	synQueueFull(t, h)
-	expectRefusalsCounted(t, w, h, earlier, "TCPReqQFullDrop", 0, event.SYNQueueFull, func(r *tracer.Refusals) uint64 { return r.QueueDrops })
+	expectRefusalsCounted(t, w, h, earlier, "TCPReqQFullDrop", 0, event.SYNQueueFull, func(r tracer.Refusals) (total, untold uint64) { return r.QueueDrops, r.UntoldQueueFull })
 	w.until(t, h.Inode(), "drops", func(events []event.Event) bool {
 		for _, ev := range only(events, event.SYNQueueFull) {
 			if ev.Action != "drop" || ev.Role != event.RoleListener {
