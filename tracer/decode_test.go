@@ -306,3 +306,35 @@ func BenchmarkDecode(b *testing.B) {
 		}
 	}
 }
+
+func TestDecodeQueue(t *testing.T) {
+	for _, test := range []struct {
+		raw  bpfQueue
+		want event.Event
+	}{
+		{bpfQueue{Len: 129, Max: 128, Stage: uint8(bpfStageSTAGE_SYN)}, event.Event{Queue: &event.Queue{Len: 129, Max: 128}, Stage: "syn"}},
+		{bpfQueue{Len: 1, Stage: uint8(bpfStageSTAGE_ACK)}, event.Event{Queue: &event.Queue{Len: 1}, Stage: "ack"}},
+		{bpfQueue{Action: uint8(bpfActionACTION_COOKIE), Ambiguous: 1}, event.Event{Action: "cookie", Ambiguous: true}},
+		{bpfQueue{Len: 9, Max: 8, Action: uint8(bpfActionACTION_DROP)}, event.Event{Queue: &event.Queue{Len: 9, Max: 8}, Action: "drop"}},
+	} {
+		raw := bpfEventWithQueue{Queue: test.raw}
+		raw.Event.Flags = uint8(bpfEventFlagsEVENT_HAS_QUEUE)
+		var got event.Event
+		if err := testDecoder().decode(bytesOf(raw), &got); err != nil {
+			t.Fatal(err)
+		}
+		got = event.Event{Queue: got.Queue, Stage: got.Stage, Action: got.Action, Ambiguous: got.Ambiguous}
+		if diff := cmp.Diff(test.want, got, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
+			t.Errorf("%+v (-want +got):\n%s", test.raw, diff)
+		}
+	}
+}
+
+func TestDecodeSYNACKTimeoutCarriesTheTotal(t *testing.T) {
+	var raw bpfEventWithSettings
+	raw.Event.Kind, raw.Event.Nth = uint8(event.SYNACKTimeout), 3
+	var got event.Event
+	if err := testDecoder().decode(wire(raw, false), &got); err != nil || got.Total != 3 {
+		t.Errorf("total %d, error %v; want 3", got.Total, err)
+	}
+}

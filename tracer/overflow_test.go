@@ -300,8 +300,9 @@ func TestFloodOfRefusalsIsSampled(t *testing.T) {
 	w := newWatcher(tr)
 	awaitCount(t, h, "ListenOverflows", flood-10) // a few found room
 	expectOverflowsCounted(t, w, h, nil)
-	if all := refusalsIn(t, tr, h, nil); len(all) != 1 {
-		t.Errorf("it was no flood of one listener: %+v", all)
+	// A kprobe may miss some, which are nobody's then.
+	if all := refusalsIn(t, tr, h, nil); len(all) == 0 || all[0].Local != to {
+		t.Errorf("it was no flood of that listener: %+v", all)
 	}
 	w.until(t, h.Inode(), "events", func(events []event.Event) bool {
 		const aSecondOnEachCPU = 2 * 256
