@@ -63,7 +63,7 @@ type scanSession struct {
 // waitingResult is a result whose kernel's side may still come.
 type waitingResult struct {
 	target int32
-	until  time.Time
+	until  time.Duration // CLOCK_MONOTONIC
 }
 
 // viewGrace is how long the kernel's events of a target may lag behind its result: less than a feed stays busy after it.
@@ -194,7 +194,7 @@ func (s *scanSession) several() bool { return len(s.command.refreshes) > 1 || s.
 
 // take takes results from the scan.
 func (s *scanSession) take(batch []scan.Result) {
-	until := time.Now().Add(viewGrace)
+	until := host.Monotonic() + viewGrace
 	for _, r := range batch {
 		s.round.results[r.Target] = r
 		if s.kernel == nil {
@@ -232,12 +232,11 @@ func (s *scanSession) tellLost() (total uint64) {
 }
 
 // advance tells the results whose kernel's side is there, or will not come any more.
-func (s *scanSession) advance(time.Duration) {
-	now := time.Now()
+func (s *scanSession) advance(now time.Duration) {
 	n := 0
 	for ; n < len(s.waiting); n++ {
 		w := s.waiting[n]
-		if !s.kernel.complete(&s.round.results[w.target]) && now.Before(w.until) {
+		if !s.kernel.complete(&s.round.results[w.target]) && now < w.until {
 			break
 		}
 		s.kernel.improve(&s.round.results[w.target])
