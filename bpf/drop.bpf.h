@@ -347,7 +347,7 @@ static void record_drop(const struct freed *f)
 
 	if (class == DROP_QUIET || !locate(&p, f, now_ns) || is_no_loss(class, &p.segment, p.sk))
 		return;
-	if (was_told(p.connection, f->skb, now_ns) || is_one_too_many(p.connection, now_ns))
+	if (was_told(p.connection, f->skb) || is_one_too_many(p.connection, now_ns))
 		return;
 	if (!(p.connection->flags & ENDED)) /* what comes late harms nobody */
 		note_trouble(p.connection, p.sk);

@@ -125,7 +125,7 @@ static void record_icmp_error(struct sk_buff *skb)
 	if (!read_icmp_error(&i, skb))
 		return;
 	c = find_quoted(&i, &sk);
-	if (!c || was_told(c, skb, now_ns) || is_one_too_many(c, now_ns))
+	if (!c || was_told(c, skb) || is_one_too_many(c, now_ns))
 		return;
 	/* Path MTU discovery is how it should be. */
 	if (!(c->flags & ENDED) && !mtu_of(&i))

@@ -339,21 +339,15 @@ static void read_next_hop(struct packet *p, struct sk_buff *skb, const struct se
 
 /*
  * Whether c has been told of that packet. Programs that see packets are attached twice, and both copies see the same skb
- * before it is freed; the next packet may well have its place in memory, so that the second look is the last.
+ * before it is freed; the next packet may well have its place in memory. So the second look is the last, whenever it is:
+ * of two, one always finds something to tell.
  */
-#define SAME_PACKET_US 10000
-
-static bool was_told(struct connection *c, struct sk_buff *skb, u64 now_ns)
+static bool was_told(struct connection *c, struct sk_buff *skb)
 {
-	u32 now_us = now_ns / 1000;
+	bool told = c->packet == (u64)skb;
 
-	if (c->packet == (u64)skb && now_us - c->packet_us < SAME_PACKET_US) {
-		c->packet = 0;
-		return true;
-	}
-	c->packet = (u64)skb;
-	c->packet_us = now_us;
-	return false;
+	c->packet = told ? 0 : (u64)skb;
+	return told;
 }
 
 /*

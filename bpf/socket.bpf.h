@@ -40,7 +40,7 @@ struct connection {
 	u64 probed_ns; /* when the last keepalive probe was sent */
 	u64 thinned_ns; /* when a fast retransmission was last recorded */
 	u64 listener; /* of a request: the address of its listener's struct sock; 0 is unknown */
-	u64 packet; /* struct sk_buff * of the last packet that was dropped, or ICMP error */
+	u64 packet; /* struct sk_buff * of the last packet that was dropped, or ICMP error, until it is seen again */
 	struct owner owner;
 	u32 nth; /* records numbered so far, delivered or not */
 	u32 netns;
@@ -50,9 +50,10 @@ struct connection {
 	u32 thinned; /* fast retransmissions that were not recorded since the last one that was */
 	u32 options; /* digest of those that were recorded last: see options_of */
 	u32 probed_jiffies; /* when the last keepalive probe was sent */
-	u32 packet_us; /* when that was */
-	u32 packets_untold; /* how many of these were not recorded, since the last one that was */
-	u32 packets_second; /* the one in which */
+	u32 packets_untold; /* how many of such packets were not recorded, since the last one that was */
+	u32 packets_second; /* the one in which packets_told of them were recorded */
+	u8 local[16]; /* read by words: behind what keeps them aligned */
+	u8 remote[16];
 	u16 family;
 	u16 local_port;
 	u16 remote_port;
@@ -64,13 +65,11 @@ struct connection {
 	u8 synack_retries; /* recorded so far */
 	u8 retransmits; /* icsk_retransmits, and */
 	u8 backoff; /* icsk_backoff, at the last retransmission of data */
-	u8 packets_told; /* so many of them were */
+	u8 packets_told;
 	u8 probed; /* the last keepalive probe has had no answer so far; no flag, as accept changes those without a lock */
 	u8 troubled; /* see trouble.bpf.h; no flag for the same reason */
 	u8 synack_duplicates; /* so far, at most 255 */
-	u8 unused[2];
-	u8 local[16];
-	u8 remote[16];
+	u8 unused[6];
 };
 
 /*

@@ -69,9 +69,10 @@ type bpfConnection struct {
 	Thinned          uint32
 	Options          uint32
 	ProbedJiffies    uint32
-	PacketUs         uint32
 	PacketsUntold    uint32
 	PacketsSecond    uint32
+	Local            [16]uint8
+	Remote           [16]uint8
 	Family           uint16
 	LocalPort        uint16
 	RemotePort       uint16
@@ -87,9 +88,7 @@ type bpfConnection struct {
 	Probed           uint8
 	Troubled         uint8
 	SynackDuplicates uint8
-	Unused           [2]uint8
-	Local            [16]uint8
-	Remote           [16]uint8
+	Unused           [6]uint8
 }
 
 type bpfCountedKey struct {
