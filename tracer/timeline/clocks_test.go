@@ -217,6 +217,26 @@ func TestRetransmissionsAreDueFromTheLastOneAndEndByTheTimeOfTheFirst(t *testing
 	}
 }
 
+// The kernel's stamp is older than the event of the first, by what the timer took to send it.
+func TestRetransmissionsAreForetoldThoughTheFirstWasReportedLate(t *testing.T) {
+	for _, test := range []struct {
+		late     time.Duration
+		foretold bool
+	}{
+		{7 * ms, true},
+		{100 * ms, false}, // some other data
+	} {
+		tracker := New(Config{HZ: 250})
+		tracker.Add(&event.Event{Kind: event.Established, Conn: 1, Options: &event.Options{}, Sysctls: established()})
+		tracker.Add(retransmission(1*time.Second, 1, 0, 400*ms))
+		ev := retransmission(1400*ms, 2, 400*ms+test.late, 800*ms)
+		tracker.Add(ev)
+		if (ev.Predicted != 0) != test.foretold {
+			t.Errorf("reported %v after its stamp: %+v", test.late, of(ev))
+		}
+	}
+}
+
 // model(15) of 200 ms up to 120 s: 924.6 s from the first retransmission on.
 func TestRetransmissionsOfAnOlderConnectionAreForetold(t *testing.T) {
 	tracker := New(Config{HZ: 250})
