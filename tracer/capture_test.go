@@ -36,6 +36,9 @@ const (
 	flagACK
 )
 
+// captureBuffer is how many bytes may wait in the kernel, with its own of each packet.
+const captureBuffer = 4 << 20
+
 // capturePackets begins a capture. What comes until it is read waits in the kernel, for which it must not be much.
 func capturePackets(t *testing.T, h *lab.Host) *capture {
 	t.Helper()
@@ -44,7 +47,10 @@ func capturePackets(t *testing.T, h *lab.Host) *capture {
 		// Only a socket for every protocol sees what goes out (dev_queue_xmit_nit).
 		protocol := binary.NativeEndian.Uint16([]byte{unix.ETH_P_ALL >> 8, unix.ETH_P_ALL & 0xff})
 		c.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, int(protocol))
-		return err
+		if err != nil {
+			return err
+		}
+		return unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, captureBuffer)
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -60,6 +66,7 @@ func (c *capture) sent(t *testing.T) []segment {
 	for {
 		n, from, err := unix.Recvfrom(c.fd, packet, 0)
 		if err == unix.EAGAIN {
+			c.expectAll(t)
 			return c.all
 		}
 		if err != nil {
@@ -71,6 +78,18 @@ func (c *capture) sent(t *testing.T) []segment {
 		if s, ok := parseSegment(packet[:n]); ok {
 			c.all = append(c.all, s)
 		}
+	}
+}
+
+// expectAll checks that the kernel had room for all that there was to capture.
+func (c *capture) expectAll(t *testing.T) {
+	t.Helper()
+	stats, err := unix.GetsockoptTpacketStats(c.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stats.Drops > 0 {
+		t.Fatalf("%d packets were not captured", stats.Drops)
 	}
 }
 

@@ -92,19 +92,26 @@ func (w *watcher) read() {
 // until gives a namespace's events in the order of their times, once enough says so.
 func (w *watcher) until(t *testing.T, namespace uint32, what string, enough func([]event.Event) bool) []event.Event {
 	t.Helper()
-	deadline := time.Now().Add(patience)
-	wake := time.AfterFunc(patience, w.more.Broadcast)
+	seen, ok := w.await(namespace, patience, enough)
+	if !ok {
+		t.Fatalf("waited in vain for %s; saw:\n%s", what, describe(seen))
+	}
+	return seen
+}
+
+// await is until for those who go on without: it gives what there is when the time is over.
+func (w *watcher) await(namespace uint32, wait time.Duration, enough func([]event.Event) bool) (seen []event.Event, ok bool) {
+	deadline := time.Now().Add(wait)
+	wake := time.AfterFunc(wait, w.more.Broadcast)
 	defer wake.Stop()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for {
-		seen := bornSince(namespace, w.events[namespace])
+		seen = bornSince(namespace, w.events[namespace])
 		slices.SortStableFunc(seen, func(a, b event.Event) int { return int(a.Mono - b.Mono) })
-		if enough(seen) {
-			return seen
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s; saw:\n%s", what, describe(seen))
+		ok = enough(seen)
+		if ok || time.Now().After(deadline) {
+			return seen, ok
 		}
 		w.more.Wait()
 	}

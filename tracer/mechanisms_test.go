@@ -136,7 +136,7 @@ func sideOf(ev event.Event) side {
 
 // sides are the events of a scene in the order in which the kernel numbered them.
 func (o observer) sides(scene scene, wait time.Duration) (map[side][]event.Event, *difference) {
-	events, over := o.await(scene, wait)
+	events, over := o.await(scene.namespace, wait, scene.over)
 	if !over {
 		return nil, differ([]observer{o}, "%s does not see the end of it:\n%s", o.mechanism, describe(events))
 	}
@@ -166,23 +166,6 @@ func resetFirst(own []event.Event) {
 		if dropped.Kind == event.Drop && strings.Contains(dropped.TCPFlags, "RST") && sent.Kind == event.ResetSent {
 			own[i-1], own[i] = sent, dropped
 		}
-	}
-}
-
-// await gives a scene's events once o has seen its end.
-func (o observer) await(scene scene, wait time.Duration) (events []event.Event, over bool) {
-	deadline := time.Now().Add(wait)
-	wake := time.AfterFunc(wait, o.more.Broadcast)
-	defer wake.Stop()
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for {
-		events = bornSince(scene.namespace, o.events[scene.namespace])
-		over = scene.over(events)
-		if over || time.Now().After(deadline) {
-			return events, over
-		}
-		o.more.Wait()
 	}
 }
 
