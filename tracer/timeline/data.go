@@ -8,9 +8,9 @@ import (
 	"tcptrace/tracer/schedule"
 )
 
-// stampGrain is how far apart two readings of retrans_stamp can be. It is in milliseconds, and of the time that the timer
-// read when it began (tcp_write_timer_handler): the first retransmission's event is later by as long as a busy CPU took
-// from there. No RTO is so short that another's could be meant.
+// stampGrain is how far apart two readings of retrans_stamp can be. It is in milliseconds, and of the time that the
+// timer read when it began (tcp_write_timer_handler): the first retransmission's event is later by as long as a busy
+// CPU took from there. No usual RTO is so short that another's could be meant.
 const stampGrain = slowestTick
 
 // mostMissing is how many retransmissions in a row may have gone unseen for the next to be foretold.
