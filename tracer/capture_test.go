@@ -66,7 +66,6 @@ func (c *capture) sent(t *testing.T) []segment {
 	for {
 		n, from, err := unix.Recvfrom(c.fd, packet, 0)
 		if err == unix.EAGAIN {
-			c.expectAll(t)
 			return c.all
 		}
 		if err != nil {

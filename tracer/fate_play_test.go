@@ -272,6 +272,7 @@ func (w *world) read(t *testing.T, watcher *watcher) {
 		}
 	}
 	w.wire = w.packets.sent(t)
+	w.packets.expectAll(t)
 	for _, l := range w.lives {
 		if l.server != nil {
 			abort(t, l.server)
