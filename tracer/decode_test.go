@@ -324,7 +324,7 @@ func TestDecodeQueue(t *testing.T) {
 			t.Fatal(err)
 		}
 		got = event.Event{Queue: got.Queue, Stage: got.Stage, Action: got.Action, Ambiguous: got.Ambiguous}
-		if diff := cmp.Diff(test.want, got, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
+		if diff := cmp.Diff(test.want, got, cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{})); diff != "" {
 			t.Errorf("%+v (-want +got):\n%s", test.raw, diff)
 		}
 	}
