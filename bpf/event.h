@@ -213,7 +213,7 @@ enum hook {
 	HOOK_POSTROUTING,
 };
 
-/* A packet that was dropped, or an ICMP error. */
+/* A packet that was dropped, an ICMP error, or what a RST answered, of which there are the flags only. */
 struct packet {
 	__u64 location; /* an address within the function that dropped it */
 	__u32 mtu; /* of an ICMP error: what would have passed; 0 when it does not say */

@@ -137,13 +137,19 @@ static void record_icmp_error(struct sk_buff *skb)
 	submit(e);
 }
 
+/* A copy that dev_queue_xmit_nit made for packet sockets. Those with a ring of memory free it without owning it. */
+static bool is_copy_of_outgoing(struct sk_buff *skb)
+{
+	return BPF_CORE_READ_BITFIELD_PROBED(skb, pkt_type) == PACKET_OUTGOING;
+}
+
 /*
  * The same, seen by its being freed. What a packet socket, or a raw one, has read is a copy, and still that socket's; and
  * so is most of what else is freed this way, which spares it a look at its headers.
  */
 static void record_consumed_icmp(struct sk_buff *skb)
 {
-	if (!BPF_CORE_READ(skb, sk))
+	if (!BPF_CORE_READ(skb, sk) && !is_copy_of_outgoing(skb))
 		record_icmp_error(skb);
 }
 

@@ -435,6 +435,7 @@ struct sk_buff {
 	unsigned int len;
 	char cb[48];
 	unsigned long _skb_refdst;
+	__u8 pkt_type : 3;
 	unsigned int tail; /* what is behind it is not at head */
 	unsigned char *head;
 	unsigned char *data;
@@ -508,6 +509,9 @@ struct tcp_header {
 #define TCP_FLAG_SYN 0x02
 #define TCP_FLAG_RST 0x04
 #define TCP_FLAG_ACK 0x10
+
+/* sk_buff.pkt_type (linux/if_packet.h) */
+#define PACKET_OUTGOING 4
 
 /* ICMP and ICMPv6 begin alike. */
 struct icmp_header {

@@ -22,16 +22,32 @@ static void record_reset_received(struct sock *sk)
 	submit(e);
 }
 
-static void emit_reset_sent(struct connection *c, u8 state, bool has_reason, u32 reason)
+/* The flags of a segment that TCP is looking at; 0 when there is none. */
+static u8 flags_of_segment(struct sk_buff *skb)
 {
-	struct event *e = begin(c, EVENT_RESET_SENT, bpf_ktime_get_ns());
+	struct tcp_header tcp;
 
+	if (!skb || bpf_probe_read_kernel(&tcp, sizeof(tcp), BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, transport_header)))
+		return 0;
+	return tcp.flags;
+}
+
+/* answered: the segment that the RST is the answer to, which says why there is one; NULL when there is none. */
+static void emit_reset_sent(struct connection *c, u8 state, struct sk_buff *answered, bool has_reason, u32 reason)
+{
+	u8 flags = flags_of_segment(answered);
+	struct event_with_packet *e;
+
+	e = (struct event_with_packet *)begin_sized(c, EVENT_RESET_SENT, bpf_ktime_get_ns(), sizeof(*e));
 	if (!e)
 		return;
-	e->state = state;
-	e->reason = reason;
+	__builtin_memset(&e->packet, 0, sizeof(e->packet));
+	e->packet.tcp_flags = flags;
+	e->event.state = state;
+	e->event.reason = reason;
+	e->event.flags |= EVENT_HAS_PACKET;
 	if (has_reason)
-		e->flags |= EVENT_HAS_REASON;
+		e->event.flags |= EVENT_HAS_REASON;
 	submit(e);
 }
 
@@ -114,7 +130,7 @@ static void record_refusal(struct sk_buff *skb, bool has_reason, u32 reason)
 	c.netns = BPF_CORE_READ(skb, dev, nd_net.net, ns.inum);
 	c.flags = FOLLOWED;
 	c.troubled = 1;
-	emit_reset_sent(&c, TCP_CLOSE, has_reason, reason);
+	emit_reset_sent(&c, TCP_CLOSE, skb, has_reason, reason);
 }
 
 /*
@@ -130,7 +146,7 @@ static void record_reset_sent(struct sock *sk, struct sk_buff *skb, bool has_rea
 		return;
 	}
 	note_trouble(c, sk);
-	emit_reset_sent(c, BPF_CORE_READ(sk, __sk_common.skc_state), has_reason, reason);
+	emit_reset_sent(c, BPF_CORE_READ(sk, __sk_common.skc_state), skb, has_reason, reason);
 }
 
 #endif

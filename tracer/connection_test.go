@@ -177,6 +177,7 @@ func failedAtOnce(events []event.Event) []event.Event {
 }
 
 func TestSYNRetriesAreSeenWithTheirOwner(t *testing.T) {
+	t.Parallel()
 	client := connectInSilence(t)
 	if !has(client, event.SYNRetransmit, event.RoleClient) {
 		// There are kernels that hide what a softirq does on top of certain tasks (see unseen): hardly twice in a row.

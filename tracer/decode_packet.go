@@ -10,7 +10,7 @@ import (
 	"tcptrace/tracer/event"
 )
 
-// packet adds to ev what is known of a packet that was dropped, or of an ICMP error.
+// packet adds to ev what is known of a packet that was dropped, of an ICMP error, or of what a RST answered.
 func (d *decoder) packet(p *bpfPacket, ev *event.Event) {
 	address := packetAddress(p)
 	if ev.Kind == event.ICMPError {

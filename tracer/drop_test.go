@@ -167,6 +167,7 @@ func (w *watcher) expectReason(t *testing.T, ev event.Event, want string) {
 }
 
 func TestWhatAFirewallDropsIsSeen(t *testing.T) {
+	t.Parallel()
 	router := func(c *lab.Chain) *lab.Host { return c.Routers[0] }
 	client := func(c *lab.Chain) *lab.Host { return c.Client }
 	server := func(c *lab.Chain) *lab.Host { return c.Server }
@@ -294,6 +295,7 @@ func TestDataThatAFirewallDropsIsSeen(t *testing.T) {
 
 // TestRouteBackElsewhereIsSeen has the server answer by another link than the one it was asked by, with strict rp_filter.
 func TestRouteBackElsewhereIsSeen(t *testing.T) {
+	t.Parallel()
 	w, network := watch(t), new(lab.Network)
 	t.Cleanup(func() { network.Close() })
 	client, server := addHost(t, network), addHost(t, network)
@@ -390,6 +392,7 @@ func newLonelyHost(t *testing.T) *lab.Host {
 }
 
 func TestNeighbourThatDoesNotAnswerIsNamed(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct{ name, to, gateway, want string }{
 		{"the peer by IPv4", "192.0.2.3:80", "", "192.0.2.3"},
 		{"the peer by IPv6", "[2001:db8::3]:80", "", "2001:db8::3"},
@@ -568,6 +571,7 @@ func TestFloodOfDropsIsCounted(t *testing.T) {
 }
 
 func TestHealthyTrafficIsNotDropped(t *testing.T) {
+	t.Parallel()
 	for name, play := range map[string]func(*testing.T, *lab.Host){
 		"an orderly end by IPv4":   orderly("127.0.0.1:0"),
 		"an orderly end by IPv6":   orderly("[::1]:0"),

@@ -40,6 +40,7 @@ func (e bothICMP) expected(c *lab.Chain, to netip.Addr) event.ICMP {
 type bothICMP struct{ v4, v6 [2]int }
 
 func TestICMPErrorsOfARouterAreSeen(t *testing.T) {
+	t.Parallel()
 	reject := func(t *testing.T, c *lab.Chain) {
 		firewall{nftables.ChainHookForward, nftables.ChainPriorityFilter, toPort, prohibit}.add(t, c.Routers[0], 80)
 	}
@@ -90,6 +91,7 @@ func TestICMPErrorsOfARouterAreSeen(t *testing.T) {
 
 // A connect is over before the error that ended it is seen everywhere: both are told, and of one connection.
 func TestICMPErrorIsToldBesideTheCloseThatItCaused(t *testing.T) {
+	t.Parallel()
 	w, client := watch(t), newLonelyHost(t)
 	told := w.ofTimer(t, client, netip.MustParseAddrPort("192.0.2.3:80"), event.ICMPError)
 	if told.ICMP.From != netip.MustParseAddr("192.0.2.1") {
@@ -116,7 +118,27 @@ func TestICMPErrorInsideConnectIsSeen(t *testing.T) {
 	})
 }
 
+// Whoever captures by a ring of memory, as tcpdump does, has a copy of what leaves made and freed.
+func TestICMPErrorIsToldOnceBesideACapture(t *testing.T) {
+	t.Parallel()
+	loopbacks(t, func(t *testing.T, address string) {
+		w, h := watch(t), newHost(t)
+		ring := unix.TpacketReq{Block_size: 1 << 16, Block_nr: 4, Frame_size: 1 << 11, Frame_nr: 4 << 5}
+		if err := unix.SetsockoptTpacketReq(capturePackets(t, h).fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &ring); err != nil {
+			t.Fatal(err)
+		}
+		to := netip.AddrPortFrom(netip.MustParseAddr(address), 80)
+		firewall{nftables.ChainHookInput, nftables.ChainPriorityFilter, toPort, prohibit}.add(t, h, to.Port())
+		giveUp(t, h, to)
+		told := only(w.until(t, h.Inode(), "the error and the end", rejectionTold), event.ICMPError)
+		if len(told) != 1 {
+			t.Errorf("told %d times:\n%s", len(told), describe(told))
+		}
+	})
+}
+
 func TestPacketTooBigTellsTheMTU(t *testing.T) {
+	t.Parallel()
 	families(t, func(t *testing.T, address func(*lab.Chain) netip.Addr) {
 		const mtu = 1300
 		w, chain := watch(t), newChain(t)
@@ -158,6 +180,7 @@ func setMTU(t *testing.T, h *lab.Host, name string, mtu int) {
 }
 
 func TestICMPErrorThatAFirewallDropsIsNotTold(t *testing.T) {
+	t.Parallel()
 	families(t, func(t *testing.T, address func(*lab.Chain) netip.Addr) {
 		w, chain := watch(t), newChain(t)
 		dropICMP(t, chain.Client)

@@ -366,6 +366,7 @@ func compareSegments(events []event.Event, captured []segment) string {
 }
 
 func TestEachKeepaliveProbeAndItsAnswerIsSeen(t *testing.T) {
+	t.Parallel()
 	loopbacks(t, func(t *testing.T, address string) {
 		client := played(t, keptAlive(net.JoinHostPort(address, "0")), func(client []event.Event, captured []segment) string {
 			return compareSegments(only(client, event.KeepaliveProbe), probes(captured))
@@ -402,6 +403,7 @@ func TestEachKeepaliveProbeAndItsAnswerIsSeen(t *testing.T) {
 
 // Answers come in CLOSE_WAIT too, where the tracepoint does not see them: at the next probe, at the latest.
 func TestAnswersToKeepaliveProbesAreKnownWhenHalfIsClosed(t *testing.T) {
+	t.Parallel()
 	client := played(t, halfClosed("127.0.0.1:0"), func(client []event.Event, captured []segment) string {
 		return compareSegments(only(client, event.KeepaliveProbe), probes(captured))
 	})
@@ -426,6 +428,7 @@ func TestAnswersToKeepaliveProbesAreKnownWhenHalfIsClosed(t *testing.T) {
 }
 
 func TestResetIsNoAnswerToAKeepaliveProbe(t *testing.T) {
+	t.Parallel()
 	want := []event.Kind{event.KeepaliveProbe, event.ResetReceived, event.Close}
 	played(t, forgottenByPeer, func(client []event.Event, _ []segment) string {
 		got := kinds(only(client, event.KeepaliveProbe, event.KeepaliveAnswer, event.ResetReceived, event.Close))
@@ -437,6 +440,7 @@ func TestResetIsNoAnswerToAKeepaliveProbe(t *testing.T) {
 }
 
 func TestEachWindowProbeIsSeen(t *testing.T) {
+	t.Parallel()
 	loopbacks(t, func(t *testing.T, address string) {
 		client := played(t, windowShut(net.JoinHostPort(address, "0")), func(client []event.Event, captured []segment) string {
 			return compareSegments(withoutData(only(client, event.WindowProbe)), probes(captured))
@@ -474,6 +478,7 @@ func withoutData(events []event.Event) []event.Event {
 }
 
 func TestEachRetransmissionIsSeenUntilTheConnectionDies(t *testing.T) {
+	t.Parallel()
 	loopbacks(t, func(t *testing.T, address string) {
 		client := played(t, dataLost(net.JoinHostPort(address, "0")), func(client []event.Event, captured []segment) string {
 			data := slices.DeleteFunc(captured, func(s segment) bool { return s.len == 0 })
@@ -512,6 +517,7 @@ func TestEachRetransmissionIsSeenUntilTheConnectionDies(t *testing.T) {
 }
 
 func TestRetransmissionsThatThisHostRefusesSayWhy(t *testing.T) {
+	t.Parallel()
 	hidden := !watch(t).seesRefusedRetransmissions()
 	client := played(t, retransmissionsRefusedHere, func(client []event.Event, _ []segment) string {
 		if seen := len(only(client, event.Retransmit)); hidden != (seen == 0) {

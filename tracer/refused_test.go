@@ -222,6 +222,7 @@ func clientsAndServersClosed(n int) func([]event.Event) bool {
 }
 
 func TestRefusedSYNGoesOnAsTheSameConnection(t *testing.T) {
+	t.Parallel()
 	loopbacks(t, func(t *testing.T, address string) {
 		w, h := watch(t), newHost(t)
 		c := crowded(t, h, netip.AddrPortFrom(netip.MustParseAddr(address), 80).String(), 0)
@@ -350,6 +351,7 @@ func TestRoutineCookiesAreNoEvent(t *testing.T) {
 }
 
 func TestRequestExpiresWhileItsClientIsEstablished(t *testing.T) {
+	t.Parallel()
 	loopbacks(t, func(t *testing.T, address string) {
 		client, server := loseFinalACK(t, address)
 		if len(only(client, event.SYNACKDuplicate)) != 1 || len(only(server, event.SYNACKRetransmit, event.SYNACKTimeout)) != 2 {

@@ -13,6 +13,7 @@ import (
 
 // TestSYNACKRetriesBelongToTheirRequest has a client that sends one SYN and goes: nobody acknowledges the SYN-ACK.
 func TestSYNACKRetriesBelongToTheirRequest(t *testing.T) {
+	t.Parallel()
 	own := leaveSYNACKUnanswered(t)
 	if own[1].Attempt != 1 {
 		// As for SYNs (see connectInSilence): the first may have been hidden.

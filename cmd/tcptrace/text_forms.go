@@ -37,7 +37,7 @@ var forms = map[event.Kind]form{
 	event.KeepaliveProbe:   {words: "keepalive probe", details: keepaliveDetails},
 	event.KeepaliveAnswer:  {words: "keepalive answer", tone: good, details: timerDetails, past: answerDelay},
 	event.WindowProbe:      {words: "window probe", tone: warning, details: windowProbeDetails},
-	event.ResetSent:        {words: "RST sent", tone: bad, details: reasonDetails},
+	event.ResetSent:        {words: "RST sent", tone: bad, details: resetSentDetails},
 	event.ResetReceived:    {words: "RST received", tone: bad, details: reasonDetails},
 	event.ICMPError:        {words: "ICMP error", tone: bad, details: icmpDetails},
 	event.AcceptQueueFull:  {words: "accept queue full", tone: bad, details: acceptQueueDetails},
@@ -242,6 +242,10 @@ func bytesOf(n int) string {
 
 func reasonDetails(ev *event.Event) []string {
 	return stated(ev.Reason, prefixed("in ", ev.Location), prefixed("by ", ev.IfName))
+}
+
+func resetSentDetails(ev *event.Event) []string {
+	return stated(ev.Reason, prefixed("answers ", ev.TCPFlags))
 }
 
 func icmpDetails(ev *event.Event) []string {

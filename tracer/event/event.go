@@ -75,7 +75,7 @@ type Event struct {
 	TCPAck uint32
 	Len    int // payload bytes
 	IfName string
-	// TCPFlags are those of a packet that was dropped, such as "SYN+ACK".
+	// TCPFlags are those of a packet that was dropped, or that was answered with a RST, such as "SYN+ACK".
 	TCPFlags string
 	// Direction is that of a packet that was dropped, seen from NetNS: "in", "out", or "forward" through a namespace that
 	// is neither end's. NetNS is where it was dropped, which need not be where the connection's socket is.

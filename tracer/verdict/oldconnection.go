@@ -106,6 +106,9 @@ func (s *story) oldAtPeer() *event.Event {
 
 // answerFlags are the TCP flags of the packets that were answered with a reset; empty when they were not seen.
 func (s *story) answerFlags() string {
+	if sent := s.first(event.ResetSent); sent != nil && sent.TCPFlags != "" {
+		return sent.TCPFlags
+	}
 	drops := s.dropsWhere(func(ev *event.Event) bool { return ev.Direction == dropIn && ev.TCPFlags != "" && !has(ev, "RST") })
 	if len(drops) == 0 {
 		return ""
