@@ -293,6 +293,10 @@ func troubleWithHZ(err error) []string {
 // HZ is how many jiffies a second has, and 0 where that could not be known.
 func (t *Tracer) HZ() int { return t.hz }
 
+// TellsDropReasons says whether this kernel gives reasons for the packets that it drops (enum skb_drop_reason, since 5.17).
+// Without them, those that TCP itself refuses cannot be told from those that it has used up.
+func (t *Tracer) TellsDropReasons() bool { return len(t.decoder.drops) > 0 }
+
 // Hooks says how each event kind is seen.
 func (t *Tracer) Hooks() []Hook { return t.hooks }
 

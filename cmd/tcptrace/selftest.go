@@ -60,7 +60,7 @@ func (c *selftestCommand) run(ctx context.Context, a *app) error {
 	m := a.describeRun()
 	describeTrace(&m, tr)
 
-	trials := newTrials(ctx, m)
+	trials := newTrials(ctx, m, tr.TellsDropReasons())
 	defer func() {
 		for _, t := range trials {
 			t.close()
@@ -85,11 +85,11 @@ func (c *selftestCommand) run(ctx context.Context, a *app) error {
 }
 
 // newTrials builds every lab. One that cannot be built fails; the others go on.
-func newTrials(ctx context.Context, m meta) []*trial {
+func newTrials(ctx context.Context, m meta, reasons bool) []*trial {
 	var trials []*trial
 	var built sync.WaitGroup
 	for _, l := range lab.Labs() {
-		t := &trial{lab: l, judge: judge{expect: l.Expect, beside: l.Beside}}
+		t := &trial{lab: l, judge: judgeOf(l, reasons)}
 		trials = append(trials, t)
 		built.Go(func() { t.build(ctx, m) })
 	}

@@ -29,6 +29,29 @@ func TestJudgeWantsTheExpectedCauseAndNoStranger(t *testing.T) {
 	}
 }
 
+func TestJudgeTakesWhatABlindTraceSaysOnlyWithDoubts(t *testing.T) {
+	l := lab.Lab{Expect: "md5_or_ao_mismatch", Blindly: "no_answer"}
+	tests := []struct {
+		reasons  bool
+		degraded bool
+		cause    verdict.Cause
+		want     bool
+	}{
+		{true, true, verdict.MD5OrAOMismatch, true},
+		{true, true, verdict.NoAnswer, false},
+		{false, true, verdict.NoAnswer, true},
+		{false, false, verdict.NoAnswer, false},
+		{false, true, verdict.Refused, false},
+	}
+	for _, tt := range tests {
+		j := judgeOf(l, tt.reasons)
+		j.degraded, j.causes = tt.degraded, []verdict.Cause{tt.cause}
+		if got := j.ok(); got != tt.want {
+			t.Errorf("%s, reasons %t, with doubts %t: %t, want %t", tt.cause, tt.reasons, tt.degraded, got, tt.want)
+		}
+	}
+}
+
 func TestTrialThatCannotBeRunIsNeitherRightNorWrong(t *testing.T) {
 	missing := fmt.Errorf("build: %w", &lab.NotHereError{Why: "no such thing"})
 	tests := map[trialResult]trial{

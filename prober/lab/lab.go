@@ -19,6 +19,7 @@ type Lab struct {
 	Steps   []string // what is set up and what then happens, in order
 	Expect  string   // the cause that a tracer should find for each target
 	Beside  []string // causes that it may find as well, which the lab is not about; Expect must be among what it finds
+	Blindly string   // the cause that is found, with doubts, on kernels that give no reasons for drops (before 5.17); empty: the same
 	Needs   string   // what not every machine has, and that this lab cannot do without; empty for most labs
 
 	// Build sets the lab up in an empty network, but leaves the scene's NetNS to the function [Build]. What it has made
