@@ -33,7 +33,7 @@ func (s *settings) steps(mechanism string, first bool) []step {
 	var steps []step
 	if s.run == "" {
 		if first {
-			steps = append(steps, commandStep(doctorStep, ""), commandStep(selftestStep, ""))
+			steps = append(steps, commandStep(doctorStep, "")) // what it takes when nothing is forced
 		}
 		steps = append(steps, commandStep(doctorStep, mechanism), commandStep(selftestStep, mechanism))
 	}
@@ -73,8 +73,11 @@ func commandStep(name, mechanism string) step {
 		Env: environment(mechanism), Timeout: 4 * time.Minute}
 }
 
+// testsAtATime is how many of a suite's parallel tests run at once. Most of their time they wait for timers.
+const testsAtATime = "12"
+
 func (s *settings) testStep(suite suite, mechanism, run string, skip ...string) step {
-	args := []string{suite.binary(), "-test.v", "-test.short", "-test.timeout=0"}
+	args := []string{suite.binary(), "-test.v", "-test.short", "-test.timeout=0", "-test.parallel=" + testsAtATime}
 	if run != "" {
 		args = append(args, "-test.run="+run)
 	}
