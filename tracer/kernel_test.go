@@ -1,6 +1,7 @@
 package tracer_test
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -31,6 +32,7 @@ const aSecond = time.Second - 10*time.Millisecond
 func open(t *testing.T, opts tracer.Options) *tracer.Tracer {
 	t.Helper()
 	opts.Mechanisms = mechanisms(t)
+	opts.RingBytes = cmp.Or(opts.RingBytes, 4<<20) // an emulated machine takes its time to clear more
 	tr, err := tracer.Open(opts)
 	if errors.Is(err, tracer.ErrPrivilege) && os.Getenv("TCPTRACE_KERNEL_TESTS") != "1" {
 		t.Skip(err)

@@ -2,11 +2,11 @@ package tracer
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -33,24 +33,26 @@ func (s symbol) function() string {
 func eachSymbol(r io.Reader, yield func(symbol)) error {
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
-		fields := strings.Fields(lines.Text())
-		if len(fields) < 3 || !slices.Contains(textSymbols, fields[1]) {
+		// Two of three lines are about data: they are passed by before anything is made of them.
+		address, rest, _ := bytes.Cut(lines.Bytes(), []byte(" "))
+		if len(rest) < 3 || rest[1] != ' ' || !strings.ContainsRune(textSymbols, rune(rest[0])) {
 			continue
 		}
-		address, err := strconv.ParseUint(fields[0], 16, 64)
+		at, err := strconv.ParseUint(string(address), 16, 64)
 		if err != nil {
-			return fmt.Errorf("a line that begins with %q", fields[0])
+			return fmt.Errorf("a line that begins with %q", address)
 		}
-		if address == 0 {
+		if at == 0 {
 			return errHiddenSymbols
 		}
-		yield(symbol{address, fields[2]})
+		name, _, _ := bytes.Cut(rest[2:], []byte("\t")) // a module's name follows
+		yield(symbol{at, string(name)})
 	}
 	return lines.Err()
 }
 
 // textSymbols are the types that nm has for code.
-var textSymbols = []string{"t", "T", "w", "W"}
+const textSymbols = "tTwW"
 
 // symbols names addresses within the kernel. It looks at the list only for an address that it has not seen yet, of which
 // there are few: modules may come meanwhile.

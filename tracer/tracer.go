@@ -111,8 +111,10 @@ func Open(opts Options) (*Tracer, error) {
 		return nil, fmt.Errorf("read the embedded programs: %w", err)
 	}
 	kernel.adapt(spec.Programs)
-	code, codeErr := readCode(symbolsFile)
-	kernel.code = code
+	var codeErr error
+	if opts.wants(event.Drop) || opts.wants(event.ICMPError) { // nothing else asks where a packet was freed
+		kernel.code, codeErr = readCode(symbolsFile)
+	}
 	hz, hzErr := host.HZ()
 	if err := configure(spec, &opts, kernel, hz); err != nil {
 		return nil, err
