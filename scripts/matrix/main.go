@@ -183,7 +183,8 @@ func (r *runner) runAll(ctx context.Context, guests []guest, parallel int, stdou
 			for i := range next {
 				boots[i] = r.run(ctx, guests[i])
 				printing.Lock()
-				fmt.Fprintf(stdout, "%-18s %-9s %s\n", guests[i].name(), boots[i].result(), boots[i].took.Round(time.Second))
+				fmt.Fprintf(stdout, "%-18s %-9s %s, of which %s on a CPU\n", guests[i].name(), boots[i].result(),
+					boots[i].took.Round(time.Second), boots[i].busy.Round(time.Second))
 				printing.Unlock()
 			}
 		})

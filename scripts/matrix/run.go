@@ -30,8 +30,9 @@ type boot struct {
 	hung    bool // it was ended, as it took too long
 	retried bool
 	took    time.Duration
-	dir     string // of its files
-	err     error  // it could not even be started
+	busy    time.Duration // CPU time of the emulator
+	dir     string        // of its files
+	err     error         // it could not even be started
 }
 
 type stepResult struct {
@@ -100,6 +101,9 @@ func (r *runner) start(ctx context.Context, b *boot) error {
 	// Only what the guest says counts.
 	runErr := cmd.Run()
 	b.hung = ctx.Err() != nil
+	if state := cmd.ProcessState; state != nil {
+		b.busy = state.UserTime() + state.SystemTime()
+	}
 	if err := b.read(m.results); err != nil {
 		return errors.Join(err, runErr)
 	}

@@ -73,11 +73,14 @@ func commandStep(name, mechanism string) step {
 		Env: environment(mechanism), Timeout: 4 * time.Minute}
 }
 
-// testsAtATime is how many of a suite's parallel tests run at once. Most of their time they wait for timers.
+// testsAtATime is how many parallel tests of a suite byMechanism run at once. Most of their time they wait for timers.
 const testsAtATime = "12"
 
 func (s *settings) testStep(suite suite, mechanism, run string, skip ...string) step {
-	args := []string{suite.binary(), "-test.v", "-test.short", "-test.timeout=0", "-test.parallel=" + testsAtATime}
+	args := []string{suite.binary(), "-test.v", "-test.short", "-test.timeout=0"}
+	if suite.byMechanism {
+		args = append(args, "-test.parallel="+testsAtATime)
+	}
 	if run != "" {
 		args = append(args, "-test.run="+run)
 	}
