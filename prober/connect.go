@@ -63,7 +63,7 @@ func Connect(ctx context.Context, target string, remote netip.AddrPort, opts Opt
 			Remote:  remote,
 			Cookie:  cookie,
 			Timeout: opts.Timeout,
-			Options: opts.report(),
+			Options: opts.report(s),
 		},
 	}
 	if err := p.run(ctx, sockaddr); err != nil {

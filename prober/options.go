@@ -131,8 +131,8 @@ func (o *Options) keepalive() bool {
 // exchanges says whether there is something to do on the connection.
 func (o *Options) exchanges() bool { return len(o.Send) > 0 || len(o.Expect) > 0 }
 
-// report is what the options change of a socket's life, and nil when that is nothing.
-func (o *Options) report() *event.Options {
+// report is what the options change of a socket's life, and of its way, and nil when that is nothing.
+func (o *Options) report(s *socket) *event.Options {
 	set := event.Options{
 		SYNRetries:        o.SYNRetries,
 		UserTimeout:       o.UserTimeout,
@@ -140,6 +140,10 @@ func (o *Options) report() *event.Options {
 		KeepaliveIdle:     o.KeepaliveIdle,
 		KeepaliveInterval: o.KeepaliveInterval,
 		KeepaliveCount:    o.KeepaliveCount,
+		Mark:              o.Mark,
+	}
+	if o.Interface != "" {
+		set.Device = s.device()
 	}
 	if set == (event.Options{}) {
 		return nil

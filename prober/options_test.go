@@ -103,7 +103,8 @@ func TestConnectSetsItsOptions(t *testing.T) {
 		t.Errorf("connected=%v (%v) from %v, want from 127.0.0.5:4321", p.Connected, p.Errno, p.Local)
 	}
 	report := &event.Options{SYNRetries: 3, UserTimeout: 1234 * time.Millisecond, KeepAlive: true,
-		KeepaliveIdle: 5 * time.Second, KeepaliveInterval: 6 * time.Second, KeepaliveCount: 7}
+		KeepaliveIdle: 5 * time.Second, KeepaliveInterval: 6 * time.Second, KeepaliveCount: 7,
+		Mark: 0xdeadbeef, Device: 1}
 	if diff := cmp.Diff(report, p.Options); diff != "" {
 		t.Errorf("reported options (-want +got):\n%s", diff)
 	}

@@ -64,6 +64,15 @@ func (s *socket) set(opt setting) error {
 	return fmt.Errorf("set %s: %w", opt.name, err)
 }
 
+// device is the number of the interface that the socket is bound to; 0 also where the kernel does not tell.
+func (s *socket) device() int {
+	index, err := unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX)
+	if err != nil {
+		return 0 // Linux 5.1 is the first that does
+	}
+	return index
+}
+
 // queueErrors turns the queueing of ICMP errors (IP_RECVERR) on or off; off empties the queue. It is for the
 // handshake only: on an established connection it makes ICMP errors fatal that the kernel would otherwise outlive
 // (tcp_v4_err).

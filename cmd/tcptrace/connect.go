@@ -82,6 +82,7 @@ func (c *connectCommand) run(ctx context.Context, a *app, args []string) (err er
 	}
 	return c.trace.within(ctx, func(ctx context.Context, interrupted func() bool) error {
 		s := a.openSession(m, &c.sessionFlags, rec)
+		s.ask = newOracle(plan.options.NetNS).ask
 		missed := new(missedSink)
 		s.sinks = append(s.sinks, missed)
 		err := carryOut(ctx, tr, s, &plan)

@@ -114,6 +114,12 @@ func (f *filtered) Resolution(r *event.Resolution) {
 	}
 }
 
+func (f *filtered) Answer(a answer) {
+	if !f.quiet {
+		f.sink.Answer(a)
+	}
+}
+
 func (f *filtered) Verdict(v verdict.Verdict, about told) {
 	if f.full() || !f.shows(v, about) {
 		return

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -21,6 +22,7 @@ const (
 	typeProbe      = "probe"
 	typeResolution = "resolution"
 	typeLost       = "lost"
+	typeHost       = "host"
 	typeVerdict    = "verdict"
 	typeSettled    = "settled"
 	typeStop       = "stop"
@@ -60,6 +62,8 @@ func (j *jsonRenderer) Resolution(r *event.Resolution) {
 }
 
 func (j *jsonRenderer) Lost(l lost) { j.encode(encodeLost(l)) }
+
+func (j *jsonRenderer) Answer(a answer) { j.encode(encodeHost(a)) }
 
 // Verdict adds to the verdict when it was given: a replay gives its own at the same point of the story.
 func (j *jsonRenderer) Verdict(v verdict.Verdict, about told) {
@@ -155,6 +159,51 @@ func encodeLost(l lost) lostLine {
 	if l.CPU >= 0 {
 		line.CPU = &l.CPU
 	}
+	return line
+}
+
+// hostLine is [answer] as it is written. What was not asked is absent.
+type hostLine struct {
+	Type      string         `json:"type"`
+	Conn      *event.ConnID  `json:"conn,omitempty"`
+	Cookie    uint64         `json:"cookie,omitempty"`
+	Route     *routeLine     `json:"route,omitempty"`
+	Ports     *portsLine     `json:"ports,omitempty"`
+	Conntrack *conntrackLine `json:"conntrack,omitempty"`
+	Somaxconn int            `json:"somaxconn,omitempty"`
+}
+
+type routeLine struct {
+	Errno   *event.Errno `json:"errno,omitempty"` // there is no route, or one that refuses
+	Device  string       `json:"ifname,omitempty"`
+	Gateway netip.Addr   `json:"gateway,omitzero"`
+}
+
+type portsLine struct {
+	First    int `json:"first"`
+	Last     int `json:"last"`
+	InUse    int `json:"in_use"`
+	TimeWait int `json:"time_wait"`
+}
+
+type conntrackLine struct {
+	Count int `json:"count"`
+	Max   int `json:"max"`
+}
+
+func encodeHost(a answer) hostLine {
+	line := hostLine{Type: typeHost, Cookie: a.about.cookie, Somaxconn: a.host.Somaxconn}
+	if a.about.conn != 0 {
+		line.Conn = &a.about.conn
+	}
+	if r := a.host.Route; r != nil {
+		line.Route = &routeLine{Device: r.Device, Gateway: r.Gateway}
+		if r.Errno != 0 {
+			line.Route.Errno = &r.Errno
+		}
+	}
+	line.Ports = (*portsLine)(a.host.Ports)
+	line.Conntrack = (*conntrackLine)(a.host.Conntrack)
 	return line
 }
 

@@ -92,6 +92,7 @@ func (c *keepaliveCommand) run(ctx context.Context, a *app, arg string) (err err
 	}
 	return c.trace.within(ctx, func(ctx context.Context, interrupted func() bool) error {
 		s := a.openSession(m, &c.sessionFlags, rec)
+		s.ask = newOracle(plan.options.NetNS).ask
 		s.handleOutlook(expected)
 		sum, err := runProbes(ctx, tr, s, plan, interrupted)
 		if err != nil {

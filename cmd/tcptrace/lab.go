@@ -149,6 +149,7 @@ func (c *labCommand) run(ctx context.Context, a *app, l lab.Lab) (err error) {
 
 	judged := judgeOf(l, tr.TellsDropReasons())
 	s := a.openSession(m, &c.sessionFlags, rec)
+	s.ask = labOracle(network, scene).ask
 	s.sinks = append(s.sinks, &judged)
 	if c.output.Format == formatText && !c.detail.Quiet {
 		fmt.Fprintf(a.stdout, "lab %s: %s\n", l.Name, l.Summary)
@@ -193,6 +194,17 @@ func planLab(scene *lab.Scene, m *meta) (runner, error) {
 		resolver: prober.Resolver{NetNS: scene.Client.NetNS(), Server: scene.DNS},
 		repeat:   repeatFlags{Count: 1},
 	}, nil
+}
+
+// labOracle asks about what happens in a lab. Nobody else can enter its network namespaces: they have no names, and no
+// process lives there.
+func labOracle(network *lab.Network, scene *lab.Scene) *oracle {
+	o := newOracle(scene.Client.NetNS())
+	o.known = make(map[uint32]*prober.NetNS)
+	for _, h := range network.Hosts() {
+		o.known[h.Inode()] = h.NetNS()
+	}
+	return o
 }
 
 // judge is a sink that compares the final verdicts with the expected cause.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tcptrace/tracer/event"
+	"tcptrace/tracer/verdict"
 )
 
 // maxLine bounds a line of a recording: a verdict with many doubts has some kilobytes.
@@ -28,8 +29,8 @@ func newRecordingReader(r io.Reader) *recordingReader {
 	return &recordingReader{lines: bufio.NewReaderSize(r, maxLine)}
 }
 
-// next gives what the next line says: a meta, outlook, *event.Event, *event.Probe, *event.Resolution, lost, told, stop or
-// summaryLine, of a scan a *targetLine or *scanSummaryLine, or an unknownLine. The end is io.EOF, or errCutShort where the
+// next gives what the next line says: a meta, outlook, *event.Event, *event.Probe, *event.Resolution, lost, answer, told,
+// stop or summaryLine, of a scan a *targetLine or *scanSummaryLine, or an unknownLine. The end is io.EOF, or errCutShort where the
 // last line is not whole.
 func (r *recordingReader) next() (any, error) {
 	text, err := r.lines.ReadSlice('\n')
@@ -96,6 +97,7 @@ var parsers = map[string]func([]byte) (any, error){
 	typeProbe:      parseInto[event.Probe],
 	typeResolution: parseInto[event.Resolution],
 	typeLost:       parseLost,
+	typeHost:       parseHost,
 	typeVerdict:    parseTold,
 	typeSettled:    parseTold,
 	typeStop:       parseStop,
@@ -178,6 +180,26 @@ func parseLost(text []byte) (any, error) {
 		}
 	}
 	return l, nil
+}
+
+func parseHost(text []byte) (any, error) {
+	var line hostLine
+	if err := json.Unmarshal(text, &line); err != nil {
+		return nil, err
+	}
+	a := answer{about: answerKey{cookie: line.Cookie}, host: verdict.Host{Somaxconn: line.Somaxconn}}
+	if line.Conn != nil {
+		a.about.conn = *line.Conn
+	}
+	if r := line.Route; r != nil {
+		a.host.Route = &verdict.Route{Device: r.Device, Gateway: r.Gateway}
+		if r.Errno != nil {
+			a.host.Route.Errno = *r.Errno
+		}
+	}
+	a.host.Ports = (*verdict.Ports)(line.Ports)
+	a.host.Conntrack = (*verdict.Conntrack)(line.Conntrack)
+	return a, nil
 }
 
 // parseTold reads when a verdict was given, or stories ended without one. The verdict itself a replay finds anew.

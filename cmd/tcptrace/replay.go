@@ -152,6 +152,8 @@ func (r *replay) handle(line any) error {
 		r.session.handleResolution(line, r.now)
 	case lost:
 		r.session.handleLost(line)
+	case answer:
+		r.session.handleAnswer(line)
 	case told:
 		r.now = max(r.now, line.at)
 		r.session.advance(line.at)

@@ -101,11 +101,13 @@ func (t *trial) build(ctx context.Context, m meta) {
 	network, scene, err := lab.Build(ctx, t.lab)
 	if err != nil {
 		t.err = fmt.Errorf("build: %w", err)
-	} else {
-		t.network = network
-		t.plan, t.err = planLab(scene, &m)
+		t.session = newSession(m, nil, &t.judge)
+		return
 	}
+	t.network = network
+	t.plan, t.err = planLab(scene, &m)
 	t.session = newSession(m, nil, &t.judge)
+	t.session.ask = labOracle(network, scene).ask
 }
 
 // run carries the plan out, and ends the trial in the feed, once the kernel's view of the probes has come as well.

@@ -26,6 +26,9 @@ type session struct {
 	probes  probeJoin
 	names   nameBook
 	totals  *tally
+	// ask asks the host what a verdict would rest on; nil: there is nobody to ask, as in a replay, which has the answers.
+	ask     func(verdict.Question) *verdict.Host
+	answers map[answerKey]*verdict.Host
 	shown   func(verdict.Verdict, told) bool
 	count   int // verdicts shown
 	// status is the exit status, where something else than the verdicts decides it; nil otherwise.
@@ -48,6 +51,7 @@ func newSession(m meta, shown func(verdict.Verdict, told) bool, sinks ...sink) *
 		probes:  newProbeJoin(),
 		names:   newNameBook(m.Held),
 		totals:  newTally(),
+		answers: make(map[answerKey]*verdict.Host),
 		shown:   shown,
 	}
 	s.say(func(out sink) { out.Meta(m) })
@@ -72,6 +76,9 @@ func (s *session) handleOrdered(ev *event.Event) {
 
 // handleProbe takes the outcome of a probe. Its verdict waits for the kernel's view of it, if there is one.
 func (s *session) handleProbe(p *event.Probe) {
+	if !s.facts.Traced {
+		s.inquire(nil, p)
+	}
 	s.say(func(out sink) { out.Probe(p) })
 	if !s.facts.Traced {
 		s.judgeProbe(p, nil, p.StartedMono+p.Lifetime)
@@ -115,9 +122,11 @@ func (s *session) finish(now time.Duration, interrupted bool) *summary {
 		s.handleOrdered(ev)
 	}
 	s.judgeSettled(now)
-	s.say(func(out sink) { out.Stop(stop{Mono: now, Interrupted: interrupted}) })
 	s.facts.Interrupted = interrupted
-	for _, p := range s.probes.rest() {
+	probes := s.probes.rest()
+	s.inquireAll(nil, probes)
+	s.say(func(out sink) { out.Stop(stop{Mono: now, Interrupted: interrupted}) })
+	for _, p := range probes {
 		s.judgeProbe(p, s.probes.connection(p), now)
 		s.probes.forget(p)
 	}
@@ -148,18 +157,14 @@ func (s *session) verdicts() int { return s.count }
 func (s *session) judgeSettled(now time.Duration) {
 	before := s.totals.verdicts
 	ended := s.tracker.Settled(now)
-	for _, c := range ended {
-		switch s.meta.Subject {
-		case aboutConnections:
-			s.judgeConnection(c, now)
-			s.tracker.Forget(c.ID)
-		case aboutProbes:
-			if !s.probes.settled(c) {
-				s.tracker.Forget(c.ID)
-			}
-		}
+	stories := s.settle(ended)
+	ripe := s.probes.ripe(now)
+	s.inquireAll(stories, ripe)
+	for _, c := range stories {
+		s.judgeConnection(c, now)
+		s.tracker.Forget(c.ID)
 	}
-	for _, p := range s.probes.ripe(now) {
+	for _, p := range ripe {
 		c := s.probes.connection(p)
 		s.judgeProbe(p, c, now)
 		s.probes.forget(p)
@@ -173,6 +178,22 @@ func (s *session) judgeSettled(now time.Duration) {
 	}
 }
 
+// settle takes connections whose story is told, and gives those that have verdicts of their own. Where verdicts are about
+// probes, the others wait for theirs, or are forgotten.
+func (s *session) settle(ended []*timeline.Connection) []*timeline.Connection {
+	switch s.meta.Subject {
+	case aboutConnections:
+		return ended
+	case aboutProbes:
+		for _, c := range ended {
+			if !s.probes.settled(c) {
+				s.tracker.Forget(c.ID)
+			}
+		}
+	}
+	return nil
+}
+
 // judgeConnection gives the verdict about a connection, unless it is the far end of another one on this host: the
 // two are one story, which the client's verdict tells.
 func (s *session) judgeConnection(c *timeline.Connection, now time.Duration) {
@@ -180,6 +201,7 @@ func (s *session) judgeConnection(c *timeline.Connection, now time.Duration) {
 		return
 	}
 	facts := s.facts
+	facts.Host = s.answerAbout(c, nil)
 	facts.Running = !c.Closed && !c.Expired
 	v := verdict.Of(c, facts)
 	s.deliver(v, told{at: now, connection: c, final: true, warnings: warningsAbout(c, v, s.meta.HZ)})
@@ -189,7 +211,7 @@ func (s *session) judgeConnection(c *timeline.Connection, now time.Duration) {
 // when it was the last of the name's addresses.
 func (s *session) judgeProbe(p *event.Probe, c *timeline.Connection, now time.Duration) {
 	facts := s.facts
-	facts.Probe = p
+	facts.Probe, facts.Host = p, s.answerAbout(c, p)
 	v := verdict.Of(c, facts)
 	r, ofName, last := s.names.add(p, v)
 	s.deliver(v, told{at: now, connection: c, probe: p, final: r == nil})

@@ -132,6 +132,7 @@ func TestReplayReadsAsLiveWhateverHappens(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		about := rapid.SampledFrom([]subject{aboutConnections, aboutProbes}).Draw(t, "subject")
 		s := newStory(tracedMeta(about))
+		s.ask = func(verdict.Question) *verdict.Host { return drawHost(t) }
 		now := uptime
 		for range rapid.IntRange(0, 60).Draw(t, "steps") {
 			now += time.Duration(rapid.IntRange(0, 200).Draw(t, "wait")) * time.Millisecond
@@ -140,7 +141,8 @@ func TestReplayReadsAsLiveWhateverHappens(t *testing.T) {
 			case 0:
 				s.handleLost(lost{Kind: event.SYNRetransmit, CPU: conn, Count: 1})
 			case 1:
-				s.handleProbe(&event.Probe{Target: "t", Remote: server4, Cookie: uint64(conn), StartedMono: uptime, Lifetime: now - uptime, Errno: event.ETIMEDOUT})
+				s.handleProbe(&event.Probe{Target: "t", Remote: server4, Cookie: uint64(conn), StartedMono: uptime, Lifetime: now - uptime,
+					Synchronous: conn%2 == 0, Errno: rapid.SampledFrom(askedAbout).Draw(t, "errno")})
 			case 2, 3, 4:
 				s.advance(now)
 			default:
@@ -148,6 +150,9 @@ func TestReplayReadsAsLiveWhateverHappens(t *testing.T) {
 				ev.Conn, ev.Cookie = event.ConnID(conn), uint64(conn)
 				ev.Role = event.RoleClient + event.Role(conn%2)
 				ev.ISN, ev.PeerISN = uint32(100+conn), uint32(100+conn^1)
+				if ev.Kind == event.Error {
+					ev.Errno = rapid.SampledFrom(askedAbout).Draw(t, "errno")
+				}
 				ev.Nth = uint32(rapid.IntRange(0, 9).Draw(t, "nth"))
 				if ev.Kind == event.Connect {
 					ev.Sysctls = defaultSysctls()
@@ -161,6 +166,50 @@ func TestReplayReadsAsLiveWhateverHappens(t *testing.T) {
 			t.Fatalf("the replay reads differently (-live +replay):\n%s\n%s", diff, s.json)
 		}
 	})
+}
+
+// askedAbout are errnos that make a session ask the host, and one that does not.
+var askedAbout = []event.Errno{event.EACCES, event.ENETUNREACH, event.EADDRNOTAVAIL, event.ETIMEDOUT}
+
+// drawHost is what a host may say; nil: it was asked too often.
+func drawHost(t *rapid.T) *verdict.Host {
+	switch rapid.IntRange(0, 4).Draw(t, "host") {
+	case 0:
+		return nil
+	case 1:
+		return &verdict.Host{Route: &verdict.Route{Errno: event.EACCES}}
+	case 2:
+		return &verdict.Host{Route: &verdict.Route{Device: "eth0", Gateway: server4.Addr()}}
+	case 3:
+		return &verdict.Host{Ports: &verdict.Ports{First: 1, Last: 2, InUse: rapid.IntRange(1, 2).Draw(t, "ports"), TimeWait: 1}}
+	}
+	return &verdict.Host{Conntrack: &verdict.Conntrack{Count: 7, Max: 8}, Somaxconn: 128}
+}
+
+func TestAVerdictRestsOnWhatTheHostSays(t *testing.T) {
+	s := newStory(tracedMeta(aboutConnections))
+	s.ask = func(q verdict.Question) *verdict.Host {
+		if !q.Route || q.NetNS != 4026531840 || q.Remote != server4 {
+			t.Errorf("asked %+v", q)
+		}
+		return &verdict.Host{Route: &verdict.Route{Errno: event.EINVAL}}
+	}
+	for nth, kind := range []event.Kind{event.Error, event.Close} {
+		s.handleEvent(at(0, kind, func(ev *event.Event) {
+			ev.Errno, ev.NetNS, ev.Nth = event.EINVAL, 4026531840, uint32(nth+1)
+			if kind == event.Close {
+				ev.State, ev.Total = event.StateClose, ev.Nth
+			}
+		}))
+	}
+	s.advance(uptime + time.Second)
+	s.finish(uptime+time.Second, false)
+	if !strings.Contains(s.text.String(), "a blackhole route") || !strings.Contains(s.json.String(), `"confidence":"certain"`) {
+		t.Errorf("the verdict does without:\n%s\n%s", s.text, s.json)
+	}
+	if text, _ := s.replayed(t); text != s.text.String() {
+		t.Errorf("the replay does without:\n%s", text)
+	}
 }
 
 // fatal lets a helper of testing end a property's check.

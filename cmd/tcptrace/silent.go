@@ -18,6 +18,7 @@ func (silent) Event(*timeline.Connection, *event.Event) {}
 func (silent) Probe(*event.Probe)                       {}
 func (silent) Resolution(*event.Resolution)             {}
 func (silent) Lost(lost)                                {}
+func (silent) Answer(answer)                            {}
 func (silent) Verdict(verdict.Verdict, told)            {}
 func (silent) Settled(time.Duration)                    {}
 func (silent) Stop(stop)                                {}

@@ -23,6 +23,8 @@ type sink interface {
 	Probe(*event.Probe)
 	Resolution(*event.Resolution)
 	Lost(lost)
+	// Answer is what the host said when it was asked about a connection whose verdict follows.
+	Answer(answer)
 	Verdict(verdict.Verdict, told)
 	// Settled says that, at that time on CLOCK_MONOTONIC, the stories of connections ended without a verdict.
 	Settled(time.Duration)

@@ -99,6 +99,9 @@ func (t *textRenderer) warning(w lint.Warning) {
 	}
 }
 
+// Answer writes nothing: the verdict that rests on it says so.
+func (t *textRenderer) Answer(answer) {}
+
 // Event writes one event of connection c.
 func (t *textRenderer) Event(c *timeline.Connection, ev *event.Event) {
 	if ev.IfName != "" && ev.Kind != event.Close {

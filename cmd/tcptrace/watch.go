@@ -16,6 +16,7 @@ import (
 type watchCommand struct {
 	sessionFlags
 	kernel kernelFlags
+	netns  *prober.NetNS // of --netns
 }
 
 func newWatchCommand(a *app) *cobra.Command {
@@ -72,6 +73,7 @@ func (c *watchCommand) run(ctx context.Context, a *app, args []string) (err erro
 	if err != nil {
 		return err
 	}
+	defer c.netns.Close()
 	rec, err := c.trace.openRecorder()
 	if err != nil {
 		return err
@@ -144,10 +146,19 @@ func (c *watchCommand) locate(f *tracer.Filter) error {
 		if err != nil {
 			return usageErrorf("--netns: %w", err)
 		}
-		defer ns.Close()
+		c.netns = ns
 		f.NetNS = []uint32{ns.Inode()}
 	}
 	return nil
+}
+
+// oracle asks about what is watched. A namespace that was named may have no other way in.
+func (c *watchCommand) oracle() *oracle {
+	o := newOracle(nil)
+	if c.netns != nil {
+		o.known = map[uint32]*prober.NetNS{c.netns.Inode(): c.netns}
+	}
+	return o
 }
 
 // watch feeds a session until it is to end: by ctx, after the verdicts that were asked for, or, where there is a
@@ -158,6 +169,7 @@ func (c *watchCommand) watch(ctx context.Context, a *app, tr *tracer.Tracer, rec
 	m.Subject = aboutConnections
 	describeTrace(&m, tr)
 	s := a.openSession(m, &c.sessionFlags, rec)
+	s.ask = c.oracle().ask
 	f := newFeed(tr, s)
 	err := f.run(ctx, func() bool {
 		return c.filter.Count > 0 && s.verdicts() >= c.filter.Count || child.over(f, s)

@@ -184,6 +184,8 @@ type Options struct {
 	RTOMax            time.Duration // TCP_RTO_MAX_MS; 0 also where the kernel has no such option
 	Linger2           time.Duration // TCP_LINGER2; negative: an orphan in FIN_WAIT2 is reset at once
 	Backlog           int           // of a listener: what sk_max_ack_backlog holds
+	Mark              uint32        // SO_MARK, which may decide the route; 0 is what sockets begin with
+	Device            int           // SO_BINDTODEVICE, by the device's number in its network namespace
 }
 
 // Sysctls are the settings of the socket's own network namespace that rule its life.

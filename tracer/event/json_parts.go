@@ -86,6 +86,8 @@ var optionsObject = jsonline.Object[Options]{
 	jsonline.Millis("tcp_rto_max_ms", func(o *Options) *time.Duration { return &o.RTOMax }),
 	jsonline.Millis("tcp_linger2_ms", func(o *Options) *time.Duration { return &o.Linger2 }),
 	jsonline.Int("backlog", func(o *Options) *int { return &o.Backlog }),
+	jsonline.Uint("so_mark", func(o *Options) *uint32 { return &o.Mark }),
+	jsonline.Int("so_bindtoifindex", func(o *Options) *int { return &o.Device }),
 }
 
 // AppendJSON adds the options as an object.

@@ -110,11 +110,11 @@ func ofOldConnection(ev *event.Event) bool {
 // ofConntrack says that connection tracking dropped a packet. Where the function does not tell, and nftables would have
 // told its own, a table that is full does.
 func (s *story) ofConntrack(ev *event.Event) bool {
-	if strings.Contains(ev.Location, "conntrack") {
-		return true
-	}
-	return s.conntrack().full() && ev.Reason == "NETFILTER_DROP" && !ruleSet(ev)
+	return inConntrack(ev) || s.conntrack().full() && mayBeConntrack(ev)
 }
+
+// inConntrack says that the function which dropped a packet is connection tracking's.
+func inConntrack(ev *event.Event) bool { return strings.Contains(ev.Location, "conntrack") }
 
 // ruleSet says that a packet was dropped by a rule of a firewall: the function that ran the rules freed it.
 func ruleSet(ev *event.Event) bool {

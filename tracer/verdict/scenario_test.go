@@ -280,8 +280,8 @@ func (sc *scenario) expect(words []string) error {
 	return nil
 }
 
-// judge runs the story through a tracker as the kernel would tell it.
-func (sc *scenario) judge() Verdict {
+// track runs the story through a tracker as the kernel would tell it, and gives what else is known then.
+func (sc *scenario) track() (*timeline.Tracker, Facts) {
 	tracker := timeline.New(timeline.Config{HZ: 250})
 	facts := sc.facts
 	facts.Lost = make(map[event.Kind]uint64)
@@ -299,13 +299,22 @@ func (sc *scenario) judge() Verdict {
 		tracker.Add(&ev)
 	}
 	tracker.Settled(last + cmp.Or(sc.settle, 61*time.Millisecond))
+	return tracker, facts
+}
+
+// of is what is known of one connection.
+func (sc *scenario) of(letter string, tracker *timeline.Tracker, facts Facts) (*timeline.Connection, Facts) {
+	facts.Probe = sc.probes[letter]
+	if declared := sc.conns[letter]; declared != nil {
+		return tracker.Connection(declared.id), facts
+	}
+	return nil, facts
+}
+
+func (sc *scenario) judge() Verdict {
+	tracker, facts := sc.track()
 	of := func(letter string) Verdict {
-		f := facts
-		f.Probe = sc.probes[letter]
-		var c *timeline.Connection
-		if declared := sc.conns[letter]; declared != nil {
-			c = tracker.Connection(declared.id)
-		}
+		c, f := sc.of(letter, tracker, facts)
 		sc.matched = append(sc.matched, slices.IndexFunc(rules, func(r rule) bool { return r.match(tell(c, f)) }))
 		return Of(c, f)
 	}

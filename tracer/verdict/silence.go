@@ -27,18 +27,24 @@ var silenceRules = []rule{
 	{
 		cause: NoRoute,
 		match: func(s *story) bool {
-			return s.silent() && s.retriesFailed(event.EHOSTUNREACH, event.ENETUNREACH, event.EINVAL, event.EACCES)
+			return s.silent() && s.retriesFailed(routeErrnos...) && s.route() != nil && s.route().Errno != 0
 		},
+		outcome: OutcomeFailed,
+		endedBy: (*story).whoEndedSilence,
+		shows:   handshakeAnd(event.Close),
+		summary: func(s *story) string { return s.noRouteAnyMore() + ", and there is none now either; " + s.silenceEnd() },
+		advice:  routeAdvice,
+	},
+	{
+		cause:      NoRoute,
+		match:      func(s *story) bool { return s.silent() && s.retriesFailed(routeErrnos...) },
 		outcome:    OutcomeFailed,
 		confidence: Likely,
 		endedBy:    (*story).whoEndedSilence,
 		shows:      handshakeAnd(event.Close),
 		doubts:     say("the first SYN had a route; the repeated ones had none"),
-		summary: func(s *story) string {
-			return fmt.Sprintf("no route any more: %s could not be sent (%s); %s", count(s.failed, "repeated SYN"),
-				s.last(event.SYNRetransmit).Errno, s.silenceEnd())
-		},
-		advice: routeAdvice,
+		summary:    func(s *story) string { return s.noRouteAnyMore() + "; " + s.silenceEnd() },
+		advice:     routeAdvice,
 	},
 	{
 		cause:      DroppedByLocalOutput,

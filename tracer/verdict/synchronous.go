@@ -22,7 +22,7 @@ var synchronousRules = []rule{
 	{
 		cause: NoRoute,
 		match: func(s *story) bool {
-			return s.syncError && s.route() != nil && s.route().Errno == s.errno && s.errno != 0
+			return s.syncError && s.errno != 0 && s.route() != nil && s.route().Errno == s.errno
 		},
 		outcome: OutcomeFailed,
 		endedBy: endedBy(EndedByKernel),
@@ -59,6 +59,7 @@ var synchronousRules = []rule{
 		outcome: OutcomeFailed,
 		endedBy: endedBy(EndedByKernel),
 		shows:   []event.Kind{event.Error},
+		doubts:  (*story).routeSince,
 		summary: atOnce("no route"),
 		advice:  routeAdvice,
 	},
@@ -69,7 +70,7 @@ var synchronousRules = []rule{
 		confidence: Likely,
 		endedBy:    endedBy(EndedByKernel),
 		shows:      []event.Kind{event.Error},
-		doubts:     say("an address or a scope that connect() does not take gives the same errno"),
+		doubts:     (*story).blackholeDoubts,
 		summary:    atOnce("no route, a blackhole route it seems"),
 		advice:     routeAdvice,
 	},
@@ -91,7 +92,7 @@ var synchronousRules = []rule{
 		confidence: Likely,
 		endedBy:    endedBy(EndedByKernel),
 		shows:      []event.Kind{event.Error},
-		doubts:     say("a source address that this host does not have gives the same errno, where one was asked for"),
+		doubts:     (*story).portsDoubts,
 		summary:    atOnce("no free source port"),
 		advice:     portsAdvice,
 	},
@@ -134,6 +135,28 @@ var routeKinds = map[event.Errno]string{
 	event.EHOSTUNREACH: ": an unreachable route",
 }
 
+// routeSince is about a route that was there when the host was asked.
+func (s *story) routeSince() []string {
+	r := s.route()
+	if r == nil || r.Errno != 0 {
+		return nil
+	}
+	by := ""
+	if r.Device != "" {
+		by = ", by " + r.Device
+	}
+	return []string{"the route was asked for afterwards, and there is one" + by + ": it has come since, or the kernel refuses the address itself"}
+}
+
+func (s *story) blackholeDoubts() []string {
+	return append(s.routeSince(), "an address or a scope that connect() does not take gives the same errno")
+}
+
+// noRouteAnyMore tells of repeated SYNs that had no route.
+func (s *story) noRouteAnyMore() string {
+	return fmt.Sprintf("no route any more: %s could not be sent (%s)", count(s.failed, "repeated SYN"), s.last(event.SYNRetransmit).Errno)
+}
+
 func policyAdvice(s *story) []string {
 	return []string{
 		"see who forbids it: bpftool cgroup tree, and the audit log of SELinux or AppArmor (dmesg, ausearch -m avc)",
@@ -145,6 +168,16 @@ func policyAdvice(s *story) []string {
 func (s *story) portsTaken() string {
 	p := s.sourcePorts()
 	return fmt.Sprintf("all %s of %d-%d towards it are taken, %d in TIME_WAIT", count(p.Last-p.First+1, "port"), p.First, p.Last, p.TimeWait)
+}
+
+// portsDoubts are about ports that were not all taken when the host was asked, or of which it was not.
+func (s *story) portsDoubts() []string {
+	doubts := []string{"a source address that this host does not have gives the same errno, where one was asked for"}
+	if p := s.sourcePorts(); p != nil {
+		doubts = append(doubts, fmt.Sprintf("the ports were counted afterwards: %d of %s of %d-%d towards it were taken",
+			p.InUse, count(p.Last-p.First+1, "port"), p.First, p.Last))
+	}
+	return doubts
 }
 
 func portsAdvice(s *story) []string {

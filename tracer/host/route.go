@@ -1,0 +1,71 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"syscall"
+
+	"github.com/vishvananda/netlink"
+
+	"tcptrace/tracer/event"
+)
+
+// RouteQuery is what decides which route the kernel takes.
+type RouteQuery struct {
+	Remote netip.Addr
+	Source netip.Addr // that the socket is bound to; invalid: the kernel chooses
+	Mark   uint32     // SO_MARK
+	Device int        // SO_BINDTODEVICE, by the device's number; 0: none
+	UID    *uint32    // of the socket's owner; nil: this process's
+}
+
+// Route is what a lookup gave.
+type Route struct {
+	// Errno is what connect() would get: ENETUNREACH without a route, EACCES, EINVAL and EHOSTUNREACH of a prohibit, a
+	// blackhole and an unreachable one; 0: there is a route, and only then the others are known.
+	Errno   event.Errno
+	Device  string
+	Source  netip.Addr // that the kernel chooses for a socket which has none
+	Gateway netip.Addr // invalid: the remote end is on the link
+}
+
+// RouteTo looks a route up in the network namespace of the calling thread, as ip route get does (RTM_GETROUTE). Its error
+// says that the kernel could not be asked; that there is no route is an answer.
+func RouteTo(q RouteQuery) (Route, error) {
+	options := &netlink.RouteGetOptions{Mark: q.Mark, OifIndex: q.Device, UID: q.UID}
+	if q.Source.IsValid() && !q.Source.IsUnspecified() {
+		options.SrcAddr = q.Source.Unmap().AsSlice()
+	}
+	routes, err := netlink.RouteGetWithOptions(q.Remote.Unmap().AsSlice(), options)
+	if errno, ok := errors.AsType[syscall.Errno](err); ok && refuses(errno) {
+		return Route{Errno: event.Errno(errno)}, nil
+	}
+	if err != nil {
+		return Route{}, fmt.Errorf("look up the route to %s: %w", q.Remote, err)
+	}
+	if len(routes) == 0 {
+		return Route{}, fmt.Errorf("look up the route to %s: the kernel gave none", q.Remote)
+	}
+	return describeRoute(&routes[0]), nil
+}
+
+// refuses says that an errno is a route's, as fib_props and the dst_error of IPv6 have it.
+func refuses(errno syscall.Errno) bool {
+	switch errno {
+	case syscall.ENETUNREACH, syscall.EACCES, syscall.EINVAL, syscall.EHOSTUNREACH:
+		return true
+	}
+	return false
+}
+
+func describeRoute(found *netlink.Route) Route {
+	var r Route
+	r.Source, _ = netip.AddrFromSlice(found.Src)
+	r.Gateway, _ = netip.AddrFromSlice(found.Gw)
+	r.Source, r.Gateway = r.Source.Unmap(), r.Gateway.Unmap()
+	if link, err := netlink.LinkByIndex(found.LinkIndex); err == nil {
+		r.Device = link.Attrs().Name
+	}
+	return r
+}
