@@ -53,6 +53,15 @@ static u32 sysctl_rto_max_ms(struct net *net)
 }
 
 /*
+ * Whether the waits between SYN-ACKs are at most the listener's RTO maximum (tcp_reqsk_timeout), and not 120 s. That came
+ * with 6.19, as did the place of the retransmission timer; functions that are inlined leave no trace of their own.
+ */
+static bool synacks_heed_rto_max(void)
+{
+	return bpf_core_field_exists(struct sock, tcp_retransmit_timer);
+}
+
+/*
  * How many timeouts there were since the first SYN. total_rto (6.7) is what tcp_retransmit_timer compares with the
  * linear timeouts; kernels without it have no linear timeouts to compare with.
  */

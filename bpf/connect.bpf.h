@@ -206,13 +206,13 @@ static void record_connect(struct sock *sk)
 		announce(sk, c, now_ns);
 }
 
-static void emit_error(struct connection *c, u32 error, u64 now_ns)
+static void emit_error(struct connection *c, struct sock *sk, u32 error, u64 now_ns)
 {
-	struct event *e = begin(c, EVENT_ERROR, now_ns);
+	struct event_with_settings *e = begin_with_settings(c, EVENT_ERROR, now_ns, sk);
 
 	if (!e)
 		return;
-	e->error = error;
+	e->event.error = error;
 	submit(e);
 }
 
@@ -243,7 +243,7 @@ static void record_connect_result(struct sock *sk, int result)
 	if (!passes_at_last(sk, c))
 		return;
 	note_trouble(c, sk);
-	emit_error(c, -result, now_ns);
+	emit_error(c, sk, -result, now_ns);
 	emit_failed_close(c, sk, TCP_SYN_SENT, -result, now_ns);
 	c->flags |= ENDED;
 }
@@ -272,7 +272,7 @@ static void record_connect_refused_locally(struct sock *sk, const struct sockadd
 		return;
 	c.flags = FOLLOWED;
 	c.troubled = 1;
-	emit_error(&c, -result, now_ns);
+	emit_error(&c, sk, -result, now_ns);
 	emit_failed_close(&c, sk, TCP_CLOSE, -result, now_ns);
 }
 

@@ -137,6 +137,16 @@ static __always_inline struct event_with_settings *begin_with_settings(struct co
 	return e;
 }
 
+/* The same of a request, which has no settings but its listener's. */
+static __always_inline struct event_with_settings *begin_with_listener(struct connection *c, u8 kind, u64 now_ns, struct sock *listening)
+{
+	struct event_with_settings *e = begin_with_settings(c, kind, now_ns, listening);
+
+	if (e)
+		e->event.cookie = 0; /* the listener has one of its own */
+	return e;
+}
+
 static __always_inline struct event_with_traffic *begin_with_traffic(struct connection *c, u8 kind, u64 now_ns)
 {
 	struct event_with_traffic *e;

@@ -130,6 +130,7 @@ enum settings_flags {
 	SETTINGS_KEEPALIVE = 1, /* SO_KEEPALIVE */
 	SETTINGS_HAS_LINEAR_TIMEOUTS = 2, /* the kernel has tcp_syn_linear_timeouts */
 	SETTINGS_ABORT_ON_OVERFLOW = 4,
+	SETTINGS_SYNACK_RTO_MAX = 8, /* the kernel's RTO maximum is that of SYN-ACKs too */
 };
 
 /* What rules a socket's life, read from that very socket and its own network namespace. 0 of an option: not set. */
@@ -139,6 +140,8 @@ struct settings {
 	__u32 option_keepalive_interval_jiffies;
 	__u32 option_rto_max_jiffies;
 	__s32 option_linger2_jiffies; /* negative: an orphan in FIN_WAIT2 is reset at once */
+	__u32 option_mark;
+	__u32 option_device; /* that the socket is bound to, by its number */
 	__u32 sysctl_rto_max_ms;
 	__u32 sysctl_keepalive_idle_jiffies;
 	__u32 sysctl_keepalive_interval_jiffies;

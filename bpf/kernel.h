@@ -209,6 +209,7 @@ struct sock_common {
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
 	unsigned char skc_ipv6only : 1;
+	int skc_bound_dev_if;
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
@@ -231,6 +232,7 @@ struct sock {
 	u16 sk_protocol;
 	int sk_err;
 	int sk_err_soft;
+	__u32 sk_mark;
 	kuid_t sk_uid;
 	struct socket *sk_socket;
 	struct timer_list sk_timer;

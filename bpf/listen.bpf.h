@@ -224,8 +224,8 @@ static void record_syn_received(struct sock *listening, struct request_sock *req
 	struct tcp_request_sock *treq = (struct tcp_request_sock *)req;
 	u64 now_ns = bpf_ktime_get_ns();
 	u64 pair = pair_of_request(req);
+	struct event_with_settings *e;
 	struct connection c;
-	struct event *e;
 
 	if (!modes.armed || bpf_map_lookup_elem(&requests, &pair))
 		return;
@@ -238,11 +238,11 @@ static void record_syn_received(struct sock *listening, struct request_sock *req
 	c.flags &= ~COOKIE_SENT;
 	c.flags |= ANNOUNCED;
 	note_request(req);
-	e = begin(&c, EVENT_SYN_RECEIVED, now_ns);
+	e = begin_with_listener(&c, EVENT_SYN_RECEIVED, now_ns, listening);
 	if (e) {
-		e->state = TCP_NEW_SYN_RECV;
-		e->old_state = TCP_LISTEN;
-		e->tcp_seq = c.peer_isn;
+		e->event.state = TCP_NEW_SYN_RECV;
+		e->event.old_state = TCP_LISTEN;
+		e->event.tcp_seq = c.peer_isn;
 		submit(e);
 	}
 	bpf_map_update_elem(&requests, &pair, &c, BPF_ANY);

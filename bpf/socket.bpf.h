@@ -24,6 +24,13 @@ enum connection_flags {
 	COOKIE_SENT = 64, /* its SYN was answered by a SYN cookie */
 };
 
+/* How far a simultaneous open has come. In one, a SYN-ACK follows a SYN that was taken already, and repeats nothing. */
+enum crossing {
+	CROSSING_NONE,
+	CROSSING_AWAITS_SYNACK, /* established, though what brought that about has not been seen */
+	CROSSING_DONE, /* the SYN-ACK came: any other is a repeated one */
+};
+
 /*
  * A connection's id is the time and CPU of its beginning, so a struct sock that connects again gets another, and
  * no kernel address leaves the kernel.
@@ -69,7 +76,8 @@ struct connection {
 	u8 probed; /* the last keepalive probe has had no answer so far; no flag, as accept changes those without a lock */
 	u8 troubled; /* see trouble.bpf.h; no flag for the same reason */
 	u8 synack_duplicates; /* so far, at most 255 */
-	u8 unused[6];
+	u8 crossing; /* of a client: see enum crossing */
+	u8 unused[5];
 };
 
 /*
@@ -278,6 +286,8 @@ static void read_options(struct settings *s, struct sock *sk)
 	s->option_rto_max_jiffies = option_rto_max_jiffies(icsk);
 	s->option_linger2_jiffies = BPF_CORE_READ(tp, linger2);
 	s->option_syn_retries = BPF_CORE_READ(icsk, icsk_syn_retries);
+	s->option_mark = BPF_CORE_READ(sk, sk_mark);
+	s->option_device = BPF_CORE_READ(sk, __sk_common.skc_bound_dev_if);
 	if (sock_flag(sk, bpf_core_enum_value(enum sock_flags, SOCK_KEEPOPEN)))
 		s->flags |= SETTINGS_KEEPALIVE;
 }
@@ -301,6 +311,8 @@ static void read_sysctls(struct settings *s, struct net *net)
 		s->flags |= SETTINGS_HAS_LINEAR_TIMEOUTS;
 	if (BPF_CORE_READ(net, ipv4.sysctl_tcp_abort_on_overflow))
 		s->flags |= SETTINGS_ABORT_ON_OVERFLOW;
+	if (synacks_heed_rto_max())
+		s->flags |= SETTINGS_SYNACK_RTO_MAX;
 }
 
 static void read_settings(struct settings *s, struct sock *sk)

@@ -27,6 +27,8 @@ static void record_established(struct sock *sk, u8 old_state, u64 now_ns)
 		c = open_child(sk, now_ns);
 	if (!c || c->state == TCP_ESTABLISHED || !passes_at_last(sk, c))
 		return;
+	if (c->role == ROLE_CLIENT && old_state == TCP_SYN_RECV && !c->crossing)
+		c->crossing = CROSSING_AWAITS_SYNACK;
 	c->state = TCP_ESTABLISHED;
 	c->established_ns = now_ns;
 	if (!c->local_port)
@@ -138,7 +140,10 @@ static void record_state(struct sock *sk, u8 old_state, u8 state)
 		record_listen(sk, (struct task_struct *)bpf_get_current_task());
 		break;
 	case TCP_SYN_RECV:
-		break; /* a child still wearing its listener's tuple; ESTABLISHED is next */
+		/* From LISTEN it is a child still wearing its listener's tuple; ESTABLISHED is next. */
+		if (old_state == TCP_SYN_SENT)
+			record_other_state(sk, old_state, state, now_ns);
+		break;
 	case TCP_ESTABLISHED:
 		record_established(sk, old_state, now_ns);
 		break;

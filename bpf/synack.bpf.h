@@ -128,6 +128,21 @@ static void record_any_timer_start(struct timer_list *timer)
 }
 
 /*
+ * Whether a SYN-ACK is the one that each side of a simultaneous open sends for the other's SYN. It completes the handshake,
+ * and is dropped then like one that comes too late.
+ */
+static bool is_first_of_crossing(struct connection *c, struct sock *sk)
+{
+	bool first = c->crossing == CROSSING_AWAITS_SYNACK;
+
+	if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_SYN_RECV)
+		first = true;
+	if (first)
+		c->crossing = CROSSING_DONE;
+	return first;
+}
+
+/*
  * A segment came in for sk, or is being dropped by it. One that repeats the SYN-ACK says that the server is still waiting
  * for the handshake's last packet, while the client has long been established by it.
  */
@@ -146,6 +161,8 @@ static void record_synack_duplicate(struct sock *sk, struct sk_buff *skb)
 		return;
 	seq = BPF_CORE_READ(cb, seq);
 	if (c->peer_isn && seq != c->peer_isn)
+		return;
+	if (is_first_of_crossing(c, sk))
 		return;
 	if (c->synack_duplicates != (u8)~0)
 		c->synack_duplicates++;

@@ -21,9 +21,20 @@ static void retell_connect(struct connection *c, struct sock *sk)
 	submit(e);
 }
 
+/* A listener that is gone has taken its settings with it. */
+static struct event *begin_syn_received(struct connection *c)
+{
+	struct event_with_settings *e;
+
+	if (!bpf_map_lookup_elem(&listeners, &c->listener))
+		return begin(c, EVENT_SYN_RECEIVED, began_ns(c));
+	e = begin_with_listener(c, EVENT_SYN_RECEIVED, began_ns(c), (struct sock *)c->listener);
+	return e ? &e->event : NULL;
+}
+
 static void retell_syn_received(struct connection *c)
 {
-	struct event *e = begin(c, EVENT_SYN_RECEIVED, began_ns(c));
+	struct event *e = begin_syn_received(c);
 
 	if (!e)
 		return;

@@ -215,6 +215,8 @@ func (d *decoder) settingsOf(s *bpfSettings) settings {
 			KeepaliveCount:    int(s.OptionKeepaliveCount),
 			RTOMax:            d.jiffies(s.OptionRtoMaxJiffies),
 			Linger2:           time.Duration(s.OptionLinger2Jiffies) * d.jiffy,
+			Mark:              s.OptionMark,
+			Device:            int(s.OptionDevice),
 		},
 		sysctls: &event.Sysctls{
 			SYNRetries:           int(s.SysctlSynRetries),
@@ -231,6 +233,7 @@ func (d *decoder) settingsOf(s *bpfSettings) settings {
 			FinTimeout:           d.jiffies(s.SysctlFinTimeoutJiffies),
 			AbortOnOverflow:      flags&bpfSettingsFlagsSETTINGS_ABORT_ON_OVERFLOW != 0,
 			SYNCookies:           int(s.SysctlSyncookies),
+			SYNACKRTOMax:         flags&bpfSettingsFlagsSETTINGS_SYNACK_RTO_MAX != 0,
 		},
 	}
 }

@@ -98,19 +98,22 @@ func TestDecodeSettings(t *testing.T) {
 	raw.Event.Kind = uint8(event.Connect)
 	s := &raw.Settings
 	s.OptionUserTimeoutMs, s.OptionSynRetries, s.OptionLinger2Jiffies = 2500, 3, -1
+	s.OptionMark, s.OptionDevice = 0xdeadbeef, 3
 	s.SysctlSynRetries, s.SysctlSynLinearTimeouts, s.SysctlRtoMaxMs = 6, 4, 120_000
 	s.SysctlKeepaliveIdleJiffies = 7200 * 250
-	s.Flags = uint8(bpfSettingsFlagsSETTINGS_HAS_LINEAR_TIMEOUTS | bpfSettingsFlagsSETTINGS_KEEPALIVE)
+	s.Flags = uint8(bpfSettingsFlagsSETTINGS_HAS_LINEAR_TIMEOUTS | bpfSettingsFlagsSETTINGS_KEEPALIVE | bpfSettingsFlagsSETTINGS_SYNACK_RTO_MAX)
 
 	var got event.Event
 	if err := testDecoder().decode(wire(raw, true), &got); err != nil {
 		t.Fatal(err)
 	}
-	if want := (&event.Options{SYNRetries: 3, UserTimeout: 2500 * time.Millisecond, KeepAlive: true, Linger2: -4 * time.Millisecond}); !cmp.Equal(want, got.Options) {
+	if want := (&event.Options{SYNRetries: 3, UserTimeout: 2500 * time.Millisecond, KeepAlive: true,
+		Linger2: -4 * time.Millisecond, Mark: 0xdeadbeef, Device: 3}); !cmp.Equal(want, got.Options) {
 		t.Errorf("options: %s", cmp.Diff(want, got.Options))
 	}
 	want := &event.Sysctls{
 		SYNRetries: 6, SYNLinearTimeouts: 4, HasSYNLinearTimeouts: true, RTOMax: 2 * time.Minute, KeepaliveIdle: 2 * time.Hour,
+		SYNACKRTOMax: true,
 	}
 	if diff := cmp.Diff(want, got.Sysctls); diff != "" {
 		t.Errorf("sysctls (-want +got):\n%s", diff)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -66,6 +67,33 @@ func DescribeBTF(file string) string {
 		return "from " + file
 	}
 	return "the kernel describes its own (BTF)"
+}
+
+// SYNACKsHeedRTOMax says whether the running kernel limits the waits between SYN-ACKs by tcp_rto_max_ms: see
+// [event.Sysctls]. It is false also where the kernel does not describe its types.
+func SYNACKsHeedRTOMax() bool {
+	k, err := loadKernel("")
+	if err != nil {
+		return false
+	}
+	var sock *btf.Struct
+	return k.types.TypeByName("sock", &sock) == nil && hasMember(sock.Members, "tcp_retransmit_timer")
+}
+
+// hasMember looks for a member by its name, also within those that have none.
+func hasMember(members []btf.Member, name string) bool {
+	return slices.ContainsFunc(members, func(m btf.Member) bool {
+		if m.Name != "" {
+			return m.Name == name
+		}
+		switch inner := btf.UnderlyingType(m.Type).(type) {
+		case *btf.Struct:
+			return hasMember(inner.Members, name)
+		case *btf.Union:
+			return hasMember(inner.Members, name)
+		}
+		return false
+	})
 }
 
 // adapt makes programs of what this kernel can attach. A program for a tracepoint gets the same arguments whether it

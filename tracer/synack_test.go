@@ -1,7 +1,10 @@
 package tracer_test
 
 import (
+	"errors"
 	"net/netip"
+	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -9,16 +12,17 @@ import (
 
 	"tcptrace/prober/lab"
 	"tcptrace/tracer/event"
+	"tcptrace/tracer/timeline"
 )
 
 // TestSYNACKRetriesBelongToTheirRequest has a client that sends one SYN and goes: nobody acknowledges the SYN-ACK.
 func TestSYNACKRetriesBelongToTheirRequest(t *testing.T) {
 	t.Parallel()
-	own := leaveSYNACKUnanswered(t)
+	own := leaveSYNACKUnanswered(t, 1)
 	if own[1].Attempt != 1 {
 		// As for SYNs (see connectInSilence): the first may have been hidden.
 		t.Log("the first retry was not seen: once more")
-		own = leaveSYNACKUnanswered(t)
+		own = leaveSYNACKUnanswered(t, 1)
 	}
 	first, again := own[0], own[1]
 	if first.Kind != event.SYNReceived || again.Kind != event.SYNACKRetransmit || again.Conn != first.Conn {
@@ -32,8 +36,37 @@ func TestSYNACKRetriesBelongToTheirRequest(t *testing.T) {
 	}
 }
 
-// leaveSYNACKUnanswered gives the events of a request up to the first retry of its SYN-ACK that is seen.
-func leaveSYNACKUnanswered(t *testing.T) []event.Event {
+// TestSYNACKsComeWhenTheirListenersSettingsSay limits the waits between them to a second, which only some kernels heed, and
+// their number to three.
+func TestSYNACKsComeWhenTheirListenersSettingsSay(t *testing.T) {
+	for attempt := 1; ; attempt++ {
+		own := leaveSYNACKUnanswered(t, 2)
+		settings := own[0]
+		if settings.Sysctls == nil || settings.Sysctls.SYNACKRetries != 3 || settings.Options == nil || settings.Cookie != 0 {
+			t.Fatalf("the request's settings: %+v %+v, cookie %d", settings.Options, settings.Sysctls, settings.Cookie)
+		}
+		tracker := timeline.New(timeline.Config{HZ: watch(t).tracer.HZ()})
+		for i := range own {
+			tracker.Add(&own[i])
+		}
+		last := own[len(own)-1]
+		if last.Attempt != 2 && attempt < 3 {
+			t.Log("a retry was not seen: once more")
+			continue
+		}
+		if last.Attempt != 2 || last.Predicted == 0 || last.AttemptsExpected != 3 {
+			t.Fatalf("the second retry is foretold as %d of %d at %s", last.Attempt, last.AttemptsExpected, last.Predicted)
+		}
+		if last.Offset < last.Predicted || last.Offset > last.Latest+500*time.Millisecond {
+			t.Errorf("the second retry came after %s, foretold from %s to %s", last.Offset, last.Predicted, last.Latest)
+		}
+		return
+	}
+}
+
+// leaveSYNACKUnanswered gives the events of a request up to as many retries of its SYN-ACK as are wanted. The server's RTO
+// maximum is a second, where it has such a thing.
+func leaveSYNACKUnanswered(t *testing.T, retries int) []event.Event {
 	t.Helper()
 	w := watch(t)
 	network := new(lab.Network)
@@ -57,13 +90,21 @@ func leaveSYNACKUnanswered(t *testing.T) []event.Event {
 	if _, err := client.DropInput(lab.Drop{Port: clientPort}); err != nil {
 		t.Fatal(err)
 	}
+	if err := server.Sysctl("net/ipv4/tcp_synack_retries", "3"); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Sysctl("net/ipv4/tcp_rto_max_ms", "1000"); err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
 	listen(t, server, "192.0.2.10:80")
 	if err := client.Do(func() error { return sendOneSYN(clientPort) }); err != nil {
 		t.Fatal(err)
 	}
 
-	events := w.until(t, server.Inode(), "a second SYN-ACK", func(events []event.Event) bool {
-		return has(events, event.SYNACKRetransmit, event.RoleServer)
+	events := w.until(t, server.Inode(), "SYN-ACKs", func(events []event.Event) bool {
+		return slices.ContainsFunc(events, func(ev event.Event) bool {
+			return ev.Kind == event.SYNACKRetransmit && ev.Role == event.RoleServer && ev.Attempt >= retries
+		})
 	})
 	return of(t, events, event.RoleServer)
 }

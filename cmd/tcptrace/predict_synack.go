@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"tcptrace/tracer"
 	"tcptrace/tracer/event"
 	"tcptrace/tracer/schedule"
 	"tcptrace/tracer/timeline"
@@ -62,6 +63,9 @@ func (f *predictSYNACKFlags) schedule() (schedule.SYNACK, error) {
 			givenOrSysctl(&synack.RTOMax, f.RTOMax, "tcp_rto_max_ms", time.Millisecond),
 		)
 	})
+	if f.RTOMax == nil && synack.RTOMax != defaultRTOMax && !tracer.SYNACKsHeedRTOMax() {
+		synack.RTOMax = defaultRTOMax
+	}
 	return synack, err
 }
 

@@ -204,4 +204,7 @@ type Sysctls struct {
 	FinTimeout           time.Duration // tcp_fin_timeout
 	AbortOnOverflow      bool          // tcp_abort_on_overflow
 	SYNCookies           int           // tcp_syncookies
+	// SYNACKRTOMax says that the RTO maximum, the listener's own or RTOMax, is that of SYN-ACKs too (6.19); otherwise theirs
+	// is always 120 s.
+	SYNACKRTOMax bool
 }

@@ -116,6 +116,7 @@ var sysctlsObject = jsonline.Object[Sysctls]{
 	jsonline.Millis("tcp_fin_timeout_ms", func(s *Sysctls) *time.Duration { return &s.FinTimeout }),
 	jsonline.Bool("tcp_abort_on_overflow", func(s *Sysctls) *bool { return &s.AbortOnOverflow }),
 	jsonline.Int("tcp_syncookies", func(s *Sysctls) *int { return &s.SYNCookies }),
+	jsonline.Bool("synack_rto_max", func(s *Sysctls) *bool { return &s.SYNACKRTOMax }),
 }
 
 // AppendJSON adds the sysctls as an object.

@@ -335,7 +335,9 @@ func (s *Socket) halfOpen(hz int) Forecast {
 		return Forecast{Next: Next{What: SYNACKRetransmit, In: s.Lifetime.Left, Latest: s.Lifetime.Left, Attempt: s.Retransmits + 1}}
 	}
 	synack.Retries = cmp.Or(s.Options.SYNRetries, s.Sysctls.SYNACKRetries)
-	synack.RTOMax = s.rtoMax()
+	if s.Sysctls.SYNACKRTOMax {
+		synack.RTOMax = s.rtoMax()
+	}
 	f := synack.After(s.Retransmits, 0)
 	return from(f, f.Due-s.Lifetime.Left, SYNACKRetransmit, s.Retransmits+1)
 }

@@ -128,6 +128,14 @@ func TestForecastOfEachTimer(t *testing.T) {
 		{"a half-open request", func(x *Socket) {
 			x.State, x.Sysctls.SYNACKRetries, x.Retransmits, x.Lifetime = event.StateNewSYNRecv, 2, 1, Timer{TimerRetransmit, 500 * ms}
 		}, Forecast{Next: Next{What: SYNACKRetransmit, In: 500 * ms, Attempt: 2, Of: 2}, Ends: true, GivesUp: 4500 * ms, Rule: "count"}},
+		{"a half-open request of a kernel that limits its waits", func(x *Socket) {
+			x.State, x.Sysctls.SYNACKRetries, x.Lifetime = event.StateNewSYNRecv, 4, Timer{TimerRetransmit, 500 * ms}
+			x.Sysctls.SYNACKRTOMax, x.Sysctls.RTOMax = true, 2*s
+		}, Forecast{Next: Next{What: SYNACKRetransmit, In: 500 * ms, Attempt: 1, Of: 4}, Ends: true, GivesUp: 8500 * ms, Rule: "count"}},
+		{"and of one that does not", func(x *Socket) {
+			x.State, x.Sysctls.SYNACKRetries, x.Lifetime = event.StateNewSYNRecv, 4, Timer{TimerRetransmit, 500 * ms}
+			x.Sysctls.RTOMax = 2 * s
+		}, Forecast{Next: Next{What: SYNACKRetransmit, In: 500 * ms, Attempt: 1, Of: 4}, Ends: true, GivesUp: 30500 * ms, Rule: "count"}},
 		{"one whose options are not known", func(x *Socket) {
 			x.Options, x.Sysctls, x.InFlight = nil, nil, 1
 			x.Retransmits, x.Retransmit = 3, Timer{TimerRetransmit, 900 * ms}

@@ -372,6 +372,20 @@ func TestSYNACKRetriesAreForetold(t *testing.T) {
 	check(t, "second", second, forecastOf{1, 5, time.Second, time.Second + in250(time.Second), 3020 * ms, 63020 * ms})
 }
 
+// Not every kernel that has an RTO maximum limits the waits between SYN-ACKs by it.
+func TestSYNACKRetriesHeedTheRTOMaximumOfSomeKernels(t *testing.T) {
+	for heeds, want := range map[bool]forecastOf{
+		false: {Expected: 5, Next: time.Second, GivesUp: 63 * time.Second},
+		true:  {Expected: 5, Next: time.Second, GivesUp: 11 * time.Second},
+	} {
+		tracker := New(Config{HZ: 250})
+		first := received(established())
+		first.Sysctls.SYNACKRTOMax, first.Sysctls.RTOMax = heeds, 2*time.Second
+		tracker.Add(first)
+		check(t, "first", first, want)
+	}
+}
+
 // A SYN that comes again is answered at once. That counts as no timeout, and the timer starts again as it was.
 func TestARepeatedSYNIsNoTimeout(t *testing.T) {
 	tracker := New(Config{HZ: 250})

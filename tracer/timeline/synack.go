@@ -36,8 +36,10 @@ func (k *synackClock) setRules(options *event.Options, sysctls *event.Sysctls, h
 	k.known = true
 	k.rules = schedule.SYNACK{
 		Retries: cmp.Or(own.SYNRetries, sysctls.SYNACKRetries),
-		RTOMax:  cmp.Or(own.RTOMax, sysctls.RTOMax),
 		HZ:      hz,
+	}
+	if sysctls.SYNACKRTOMax {
+		k.rules.RTOMax = cmp.Or(own.RTOMax, sysctls.RTOMax)
 	}
 	k.forecast(k.first)
 }
