@@ -105,6 +105,33 @@ struct {
 #define SNDBUF_LOCK 1
 #define RCVBUF_LOCK 2
 
+#define NS_PER_SECOND 1000000000ULL
+
+/* By how much jiffies were ahead of CLOCK_MONOTONIC when they lagged least; 0: nobody has looked. */
+s64 jiffies_ahead_ns;
+
+/* How far jiffies are believed to lag: on a machine that lags for longer, they do not follow the clock. */
+#define LONGEST_LAG_NS (NS_PER_SECOND / 2)
+
+/*
+ * What jiffies will be said to have been now. They follow the clock tick by tick (tick_do_update_jiffies64), but one CPU
+ * moves them, and where that is held up they stand still, and then jump. What is left of a timer counts by the clock.
+ */
+static u64 jiffies_by_clock(u64 now_ns)
+{
+	u64 jiffies = bpf_jiffies64(), tick_ns, by_clock;
+	s64 ahead_ns;
+
+	if (!ticks_per_second)
+		return jiffies;
+	tick_ns = NS_PER_SECOND / ticks_per_second;
+	ahead_ns = jiffies * tick_ns - bpf_ktime_get_ns(); /* read after them: never too far ahead */
+	if (!jiffies_ahead_ns || ahead_ns > jiffies_ahead_ns)
+		jiffies_ahead_ns = ahead_ns;
+	by_clock = (now_ns + jiffies_ahead_ns) / tick_ns;
+	return by_clock - jiffies < LONGEST_LAG_NS / tick_ns ? by_clock : jiffies;
+}
+
 static void read_identity(struct socket_record *r, struct sock *sk)
 {
 	struct connection c = {};
@@ -296,7 +323,7 @@ static void dump_open_file(struct seq_file *seq, struct task_struct *task, u32 f
 	read_owner(&r->owner, task);
 	if (!owner_passes(&r->owner, task))
 		return;
-	read_full_socket(r, sk, bpf_jiffies64());
+	read_full_socket(r, sk, jiffies_by_clock(r->time_ns));
 	bpf_seq_write(seq, r, sizeof(*r));
 }
 
@@ -313,11 +340,11 @@ static void dump_socket(struct seq_file *seq, struct sock_common *common)
 	if (!r)
 		return;
 	if (state == TCP_TIME_WAIT)
-		read_time_wait(r, (struct inet_timewait_sock *)sk, bpf_jiffies64());
+		read_time_wait(r, (struct inet_timewait_sock *)sk, jiffies_by_clock(r->time_ns));
 	else if (state == TCP_NEW_SYN_RECV)
-		read_request(r, (struct request_sock *)sk, bpf_jiffies64());
+		read_request(r, (struct request_sock *)sk, jiffies_by_clock(r->time_ns));
 	else
-		read_full_socket(r, sk, bpf_jiffies64());
+		read_full_socket(r, sk, jiffies_by_clock(r->time_ns));
 	bpf_seq_write(seq, r, sizeof(*r));
 }
 

@@ -18,10 +18,12 @@ const (
 	RuleUserTimeout
 	// RuleOrphan: the application has closed it, and an orphan is given fewer tries (tcp_orphan_retries).
 	RuleOrphan
+	// RuleSilence: the window was shut on data in flight, and the peer then silent for two RTO maxima.
+	RuleSilence
 	rules
 )
 
-var ruleNames = [rules]string{"", "count", "time_model", "user_timeout", "orphan"}
+var ruleNames = [rules]string{"", "count", "time_model", "user_timeout", "orphan", "silence"}
 
 // String is the rule's name in every output, and empty for the zero Rule.
 func (r Rule) String() string {

@@ -2,7 +2,6 @@ package sockets
 
 import (
 	"cmp"
-	"math"
 	"time"
 
 	"tcptrace/tracer/event"
@@ -58,7 +57,7 @@ type Rule string
 
 // The rules: those of package schedule, by their names, and some that are no timer's of transmissions.
 const (
-	RuleSilence    Rule = "silence"     // the window was shut on data in flight, and the peer then silent for two RTO maxima
+	RuleSilence    Rule = "silence"     // that of schedule
 	RuleFinTimeout Rule = "fin_timeout" // tcp_fin_timeout, or TCP_LINGER2: the peer's FIN never came
 	RuleTimeWait   Rule = "time_wait"   // a minute in TIME_WAIT
 )
@@ -176,13 +175,23 @@ func (s *Socket) connecting(hz int) Forecast {
 		RTOMax:         s.rtoMax(),
 		HZ:             hz,
 	}
-	now := max(s.Retransmitting, s.sinceArmed(s.RTO))
-	return from(syn.After(s.Retransmits, now-s.sinceArmed(s.RTO), s.RTO), now, SYNRetransmit, s.Retransmits+1)
+	now, at := s.within(s.Retransmitting, s.RTO)
+	return from(syn.After(s.Retransmits, at, s.RTO), now, SYNRetransmit, s.Retransmits+1)
 }
 
-// sinceArmed is how long ago the live timer was armed, had it been for so long. One that TCP_USER_TIMEOUT shortened was
-// armed later than that, to fire at the same time: the forecast is the same.
+// sinceArmed is how long ago the live timer was armed, had it been for so long.
 func (s *Socket) sinceArmed(wait time.Duration) time.Duration { return max(0, wait-s.Live().Left) }
+
+// within gives the present as an offset from what the kernel counts elapsed time from, and when its timer was armed, had it
+// been for so long. One that TCP_USER_TIMEOUT shortened was armed later than that, to fire at the same time: the forecast is
+// the same. Where the kernel does not say what has elapsed, the timer was armed at the beginning.
+func (s *Socket) within(elapsed, wait time.Duration) (now, at time.Duration) {
+	armed := s.sinceArmed(wait)
+	if elapsed <= 0 || armed > elapsed && s.Options.UserTimeout == 0 {
+		return armed, 0
+	}
+	return elapsed, max(0, elapsed-armed)
+}
 
 // data is what rules the retransmission of data.
 func (s *Socket) data(hz int) schedule.Data {
@@ -202,12 +211,11 @@ func (s *Socket) data(hz int) schedule.Data {
 const thinStream = 4
 
 func (s *Socket) dataInFlight(hz int) Forecast {
-	armed := s.sinceArmed(s.RTO)
 	if s.Retransmits == 0 {
-		return from(s.data(hz).After(0, 0, 0, s.RTO), armed, Retransmit, 1)
+		return from(s.data(hz).After(0, 0, 0, s.RTO), s.sinceArmed(s.RTO), Retransmit, 1)
 	}
-	now := max(s.Retransmitting, armed)
-	return from(s.data(hz).After(s.Retransmits, now-armed, 0, s.RTO), now, Retransmit, s.Retransmits+1)
+	now, at := s.within(s.Retransmitting, s.RTO)
+	return from(s.data(hz).After(s.Retransmits, at, 0, s.RTO), now, Retransmit, s.Retransmits+1)
 }
 
 // beforeRetransmission forecasts a socket whose timer does something else first, from which the RTO then begins
@@ -226,42 +234,29 @@ func (s *Socket) shutInFlight() bool {
 	return !handshake && !s.Orphan && s.InFlight > 0 && s.Traffic != nil && s.Traffic.SendWindow == 0
 }
 
-// shrunkWindow follows tcp_retransmit_timer where the window is shut on data in flight: no count ends it, but silence of
-// the peer for two RTO maxima and as long a time without progress, or the user timeout without progress, whatever the
-// peer says (tcp_rtx_probe0_timed_out).
+// shrunkWindow forecasts data in flight on which the window was shut.
 func (s *Socket) shrunkWindow(hz int) Forecast {
-	longest := s.rtoMax()
-	stuck := max(s.Retransmitting, s.sinceArmed(s.RTO))
-	limit, f := 2*longest-min(stuck, s.LastACK), Forecast{Ends: true, Rule: RuleSilence, Answered: AnsweredNever}
-	if ut := s.Options.UserTimeout; ut > 0 && ut <= 2*longest {
-		limit, f.Rule, f.Answered = ut-stuck, Rule(schedule.RuleUserTimeout.String()), AnsweredSame
+	window := schedule.ShrunkWindow{
+		UserTimeout: s.Options.UserTimeout, RTO: s.RTO, RTOMax: s.rtoMax(),
+		Left: s.Retransmit.Left, Stuck: s.sinceArmed(s.RTO), Silent: s.LastACK, HZ: hz,
 	}
-	due, latest := s.Retransmit.Left, s.Retransmit.Left+schedule.WheelDelay(s.RTO, hz)
-	f.Next = Next{What: WindowProbe, In: due, Latest: latest}
-	if due > limit {
+	if s.Retransmitted {
+		window.Stuck, window.Retransmitted = s.Retransmitting, true
+	}
+	scheduled := window.Forecast()
+	f := Forecast{
+		Next: Next{What: WindowProbe, In: scheduled.Due, Latest: scheduled.Latest}, Ends: true,
+		GivesUp: scheduled.GivesUp, Latest: scheduled.GivesUpLatest, Earliest: scheduled.GivesUpEarliest,
+		Rule: Rule(scheduled.Rule.String()), Answered: AnsweredNever,
+	}
+	if scheduled.Last {
 		f.Next.What = GiveUp
 	}
-	f.Earliest = math.MaxInt64
-	for rto := s.RTO; ; {
-		if latest > limit {
-			f.Earliest = min(f.Earliest, max(due, limit))
-		}
-		if due > limit {
-			f.GivesUp, f.Latest = due, max(latest, f.Latest)
-			return f
-		}
-		f.Latest = latest
-		rto = min(2*max(rto, time.Millisecond), longest)
-		wait, late := rto, latest
-		if f.Answered == AnsweredSame { // tcp_clamp_rto_to_user_timeout, and a tick more, as the limit has to be exceeded
-			wait, late = min(rto, max(limit-due, 0)+tick(hz)), min(latest, limit)
-		}
-		due, latest = due+wait, late+wait+schedule.WheelDelay(wait, hz)
+	if s.Options.UserTimeout > 0 {
+		f.Answered = AnsweredSame
 	}
+	return f
 }
-
-// tick is how long a tick takes; of the slowest kernels where that is unknown.
-func tick(hz int) time.Duration { return time.Second / time.Duration(cmp.Or(hz, 100)) }
 
 // shutWindow forecasts a socket that probes a window which is shut.
 func (s *Socket) shutWindow(hz int) Forecast {
@@ -274,15 +269,15 @@ func (s *Socket) shutWindow(hz int) Forecast {
 		OrphanRetries: s.Sysctls.OrphanRetries,
 		HZ:            hz,
 	}
-	armed := s.sinceArmed(s.probeWait())
-	now := armed
+	var probing time.Duration
 	if s.Backoff > 0 && s.Probed {
-		now = max(s.Probing, armed)
+		probing = s.Probing
 	}
-	f := s.dies(from(window.After(s.Backoff, s.Probes, now-armed, 0), now, WindowProbe, s.Backoff+1))
+	now, at := s.within(probing, s.probeWait())
+	f := s.dies(from(window.After(s.Backoff, s.Probes, at, 0), now, WindowProbe, s.Backoff+1))
 	window.Answered = true
 	f.Answered = AnsweredNever
-	if window.After(s.Backoff, 0, now-armed, 0).GivesUp > 0 {
+	if window.After(s.Backoff, 0, at, 0).GivesUp > 0 {
 		f.Answered = AnsweredSame
 	}
 	return f

@@ -63,6 +63,20 @@ func TestForecastOfEachTimer(t *testing.T) {
 			Next: Next{What: Retransmit, In: 1600 * ms, Attempt: 4, Of: 4}, Ends: true,
 			GivesUp: 3600 * ms, Rule: "user_timeout", Errno: event.ETIMEDOUT,
 		}},
+		{"data in flight whose timer the user timeout shortened", func(x *Socket) {
+			x.Options.UserTimeout = 3 * s
+			x.InFlight, x.RTO, x.Retransmits, x.Retransmitted = 1, 3200*ms, 4, true
+			x.Retransmitting, x.Retransmit = 2*s, Timer{TimerRetransmit, s}
+		}, Forecast{
+			Next: Next{What: GiveUp, In: s}, Ends: true, GivesUp: s, Rule: "user_timeout", Errno: event.ETIMEDOUT,
+		}},
+		{"a shut window whose timer the user timeout shortened", func(x *Socket) {
+			x.Options.UserTimeout, x.RTO, x.Backoff, x.Probes = 3*s, 200*ms, 4, 4
+			x.Traffic.SendWindow, x.Retransmit = 0, Timer{TimerPersist, s}
+			x.Probed, x.Probing = true, 2*s
+		}, Forecast{
+			Next: Next{What: GiveUp, In: s}, Ends: true, GivesUp: s, Rule: "user_timeout", Errno: event.ETIMEDOUT, Answered: AnsweredSame,
+		}},
 		{"a loss probe first", func(x *Socket) {
 			x.InFlight, x.Retransmit = 1, Timer{TimerTLP, 50 * ms}
 		}, Forecast{
