@@ -208,6 +208,7 @@ struct sock_common {
 	__u16 skc_num;
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
+	unsigned char skc_reuseport : 1;
 	unsigned char skc_ipv6only : 1;
 	int skc_bound_dev_if;
 	possible_net_t skc_net;
@@ -216,6 +217,10 @@ struct sock_common {
 	atomic64_t skc_cookie;
 	unsigned long skc_flags;
 	struct sock *skc_listener;
+};
+
+struct sock_reuseport {
+	u16 num_socks;
 };
 
 struct sock {
@@ -240,6 +245,7 @@ struct sock {
 	atomic_t sk_drops;
 	u32 sk_ack_backlog;
 	u32 sk_max_ack_backlog;
+	struct sock_reuseport *sk_reuseport_cb;
 };
 
 struct inet_sock {
@@ -248,8 +254,17 @@ struct inet_sock {
 	__be32 inet_saddr;
 };
 
+struct fastopen_queue {
+	int qlen;
+	int max_qlen;
+};
+
 struct request_sock_queue {
+	u8 rskq_defer_accept;
 	atomic_t qlen;
+	atomic_t young;
+	struct fastopen_queue fastopenq;
+	struct request_sock *rskq_accept_head;
 };
 
 struct inet_connection_sock {
@@ -312,6 +327,7 @@ struct request_sock_ops {
 
 struct request_sock {
 	struct sock_common __req_common;
+	struct sock *sk;
 	u8 num_retrans;
 	u8 num_timeout : 7;
 	struct timer_list rsk_timer;

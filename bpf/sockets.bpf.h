@@ -24,11 +24,32 @@ enum socket_flags {
 	SOCKET_THIN_LINEAR = 512, /* a thin stream's first retries do not back off */
 	SOCKET_AUTOTUNED = 1024, /* tcp_moderate_rcvbuf */
 	SOCKET_HAS_SETTINGS = 2048,
+	SOCKET_HAS_LISTENING = 4096,
+	SOCKET_HAS_WAITING = 8192, /* listening.oldest_jiffies counts */
+	SOCKET_IPV6ONLY = 16384,
+	SOCKET_REUSEPORT = 32768,
+};
+
+/* What only a listener has. */
+struct listening {
+	u32 accept_len; /* connections that nobody has accepted */
+	u32 accept_max;
+	u32 syn_len; /* half-open requests */
+	u32 syn_young; /* of them, those whose SYN-ACK was not sent again */
+	u32 fastopen_len;
+	u32 fastopen_max;
+	u32 drops;
+	u32 oldest_jiffies; /* since the first of the accept queue became a connection */
+	s32 device; /* that it is bound to, 0: none */
+	u16 group; /* listeners in its SO_REUSEPORT group, itself among them; 0: it has none */
+	u8 defer_accept; /* TCP_DEFER_ACCEPT, as the SYN-ACKs that it stands for */
+	u8 unused;
 };
 
 /*
  * A socket at one moment: every time is relative to that. What is left of a timer is negative once it is overdue. Of a
- * mini-socket only what precedes retransmit_left_jiffies is filled, and lifetime_left_jiffies and retransmits.
+ * mini-socket only what precedes retransmit_left_jiffies is filled, and lifetime_left_jiffies and retransmits; listening is
+ * a listener's.
  */
 struct socket_record {
 	u64 sock; /* tells sockets apart, and leaves tcptrace no further than that */
@@ -84,11 +105,15 @@ struct socket_record {
 	u8 backoff;
 	u8 shutdown;
 	u8 unused[7];
+	struct listening listening;
 	struct settings settings;
 };
 
 /* Mini-sockets too: there may be very many. */
 volatile const bool sockets_mini;
+
+/* Listeners, and nothing else. */
+volatile const bool sockets_listening;
 
 /*
  * Where a record is put together, as it does not fit on the stack. The iterators of one collection are read one after
@@ -252,6 +277,51 @@ static void read_holder(struct socket_record *r, struct sock *sk)
 	r->inode = BPF_CORE_READ((struct socket_alloc *)socket, vfs_inode.i_ino);
 }
 
+/*
+ * The first of the accept queue has waited for as long as it exists: lsndtime is when (tcp_create_openreq_child), as it has
+ * sent nothing yet.
+ */
+static void read_oldest(struct socket_record *r, struct sock *sk, u64 now_jiffies)
+{
+	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
+	struct request_sock *first = BPF_CORE_READ(icsk, icsk_accept_queue.rskq_accept_head);
+	struct sock *child = first ? BPF_CORE_READ(first, sk) : NULL;
+
+	if (!child)
+		return;
+	r->listening.oldest_jiffies = (u32)now_jiffies - BPF_CORE_READ((struct tcp_sock *)child, lsndtime);
+	r->flags |= SOCKET_HAS_WAITING;
+}
+
+static void read_queues(struct listening *l, struct sock *sk)
+{
+	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
+	struct sock_reuseport *group = BPF_CORE_READ(sk, sk_reuseport_cb);
+
+	l->accept_len = queued(sk);
+	l->accept_max = queue_max(sk);
+	l->syn_len = half_open(sk);
+	l->syn_young = BPF_CORE_READ(icsk, icsk_accept_queue.young.counter);
+	l->fastopen_len = BPF_CORE_READ(icsk, icsk_accept_queue.fastopenq.qlen);
+	l->fastopen_max = BPF_CORE_READ(icsk, icsk_accept_queue.fastopenq.max_qlen);
+	l->defer_accept = BPF_CORE_READ(icsk, icsk_accept_queue.rskq_defer_accept);
+	l->drops = drops_of(sk);
+	l->device = BPF_CORE_READ(sk, __sk_common.skc_bound_dev_if);
+	if (group)
+		l->group = BPF_CORE_READ(group, num_socks);
+}
+
+static void read_listening(struct socket_record *r, struct sock *sk, u64 now_jiffies)
+{
+	r->flags |= SOCKET_HAS_LISTENING;
+	read_queues(&r->listening, sk);
+	read_oldest(r, sk, now_jiffies);
+	if (BPF_CORE_READ_BITFIELD_PROBED(sk, __sk_common.skc_ipv6only))
+		r->flags |= SOCKET_IPV6ONLY;
+	if (BPF_CORE_READ_BITFIELD_PROBED(sk, __sk_common.skc_reuseport))
+		r->flags |= SOCKET_REUSEPORT;
+}
+
 static void read_full_socket(struct socket_record *r, struct sock *sk, u64 now_jiffies)
 {
 	read_timers(r, sk, now_jiffies);
@@ -260,6 +330,8 @@ static void read_full_socket(struct socket_record *r, struct sock *sk, u64 now_j
 	read_holder(r, sk);
 	read_settings(&r->settings, sk);
 	r->flags |= SOCKET_HAS_SETTINGS;
+	if (r->state == TCP_LISTEN)
+		read_listening(r, sk, now_jiffies);
 }
 
 static void read_time_wait(struct socket_record *r, struct inet_timewait_sock *tw, u64 now_jiffies)
@@ -316,6 +388,8 @@ static void dump_open_file(struct seq_file *seq, struct task_struct *task, u32 f
 
 	if (!sk)
 		return;
+	if (sockets_listening && BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_LISTEN)
+		return;
 	r = begin_socket(sk);
 	if (!r)
 		return;
@@ -335,6 +409,8 @@ static void dump_socket(struct seq_file *seq, struct sock_common *common)
 	struct socket_record *r;
 
 	if (mini && !sockets_mini)
+		return;
+	if (sockets_listening && state != TCP_LISTEN)
 		return;
 	r = begin_socket(sk);
 	if (!r)

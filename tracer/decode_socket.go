@@ -40,6 +40,7 @@ func (d *decoder) socket(r *bpfSocketRecord) (*sockets.Socket, error) {
 	d.timers(r, s)
 	d.progress(r, s)
 	d.buffers(r, s)
+	d.listening(r, s)
 	return s, nil
 }
 
@@ -115,6 +116,28 @@ func (d *decoder) buffers(r *bpfSocketRecord, s *sockets.Socket) {
 	s.Receive.Tuned = !receiveLocked && flags&bpfSocketFlagsSOCKET_AUTOTUNED != 0
 	s.Send = buffer(r.Sndbuf, r.WmemQueued, sendLocked, r.SysctlWmem)
 	s.Send.Tuned = !sendLocked
+}
+
+func (d *decoder) listening(r *bpfSocketRecord, s *sockets.Socket) {
+	flags, raw := bpfSocketFlags(r.Flags), &r.Listening
+	if flags&bpfSocketFlagsSOCKET_HAS_LISTENING == 0 {
+		return
+	}
+	s.Drops = int(raw.Drops)
+	s.Listening = &sockets.Listening{
+		Accept:    event.Queue{Len: int(raw.AcceptLen), Max: int(raw.AcceptMax)},
+		IPv6Only:  flags&bpfSocketFlagsSOCKET_IPV6ONLY != 0,
+		Device:    int(raw.Device),
+		Whole:     true,
+		SYNs:      int(raw.SynLen),
+		Young:     int(raw.SynYoung),
+		FastOpen:  event.Queue{Len: int(raw.FastopenLen), Max: int(raw.FastopenMax)},
+		Deferred:  int(raw.DeferAccept),
+		ReusePort: flags&bpfSocketFlagsSOCKET_REUSEPORT != 0,
+		Group:     int(raw.Group),
+	}
+	s.HasWaiting = flags&bpfSocketFlagsSOCKET_HAS_WAITING != 0
+	s.Waiting = d.jiffies(raw.OldestJiffies)
 }
 
 // buffer undoes the doubling of setsockopt where somebody asked (sk_setsockopt: what is asked for is taken twice, since

@@ -23,6 +23,8 @@ type SocketOptions struct {
 	Filter Filter
 	// Mini asks for TIME_WAIT and half-open requests too, of which there may be very many.
 	Mini bool
+	// Listening asks for listeners alone.
+	Listening bool
 	// BTF is a file with the kernel's types, for kernels that do not have them themselves.
 	BTF string
 }
@@ -95,6 +97,7 @@ func socketSpec(opts *SocketOptions) (*ebpf.CollectionSpec, error) {
 		bpfVarFilterDimensions: uint32(opts.Filter.dimensions(false)),
 		bpfVarFilterFamily:     opts.Filter.family(),
 		bpfVarSocketsMini:      opts.Mini,
+		bpfVarSocketsListening: opts.Listening,
 	} {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return nil, fmt.Errorf("set %s: %w", name, err)

@@ -59,8 +59,14 @@ type Socket struct {
 	InFlight  int // segments
 	Traffic   *event.Traffic
 
-	// Drops are packets that were thrown away at the socket (sk_drops). Only sock_diag tells them.
+	// Drops are packets that were thrown away at the socket (sk_drops): of a listener, those that made no connection. Iterators
+	// tell only a listener's.
 	Drops int
+
+	Listening *Listening // of a listener
+	// Waiting is how long the first connection of a listener's accept queue has waited; see HasWaiting.
+	Waiting    time.Duration
+	HasWaiting bool
 
 	Receive *Buffer
 	Send    *Buffer

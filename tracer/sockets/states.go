@@ -17,8 +17,11 @@ type Limits struct {
 	Ports         int // how many local ports connects choose from (ip_local_port_range)
 	MaxTimeWait   int // tcp_max_tw_buckets
 	MaxSYNBacklog int // tcp_max_syn_backlog
-	SYNCookies    int // tcp_syncookies
-	MaxOrphans    int // tcp_max_orphans
+	SYNCookies    int // tcp_syncookies; see HasSYNCookies
+	HasSYNCookies bool
+	MaxOrphans    int  // tcp_max_orphans
+	SoMaxConn     int  // net.core.somaxconn
+	Resets        bool // tcp_abort_on_overflow
 }
 
 // Group is the sockets of one state and owner in one network namespace.
