@@ -16,6 +16,15 @@ import (
 // Where several processes hold one, it is the first of them, in the order of their numbers.
 func SocketOwners() map[uint64]event.Owner {
 	owners := make(map[uint64]event.Owner)
+	for inode, holders := range SocketHolders() {
+		owners[inode] = holders[0]
+	}
+	return owners
+}
+
+// SocketHolders is [SocketOwners] with all the processes that hold each socket.
+func SocketHolders() map[uint64][]event.Owner {
+	holders := make(map[uint64][]event.Owner)
 	processes, _ := os.ReadDir("/proc")
 	pids := make([]int, 0, len(processes))
 	for _, process := range processes {
@@ -25,13 +34,13 @@ func SocketOwners() map[uint64]event.Owner {
 	}
 	slices.Sort(pids)
 	for _, pid := range pids {
-		ownersOf(pid, owners)
+		addSockets(pid, holders)
 	}
-	return owners
+	return holders
 }
 
-// ownersOf adds the sockets of one process. One that ends meanwhile, or that we may not look at, has none.
-func ownersOf(pid int, owners map[uint64]event.Owner) {
+// addSockets adds the sockets of one process. One that ends meanwhile, or that we may not look at, has none.
+func addSockets(pid int, holders map[uint64][]event.Owner) {
 	dir := filepath.Join("/proc", strconv.Itoa(pid))
 	descriptors, err := os.ReadDir(filepath.Join(dir, "fd"))
 	if err != nil {
@@ -44,13 +53,16 @@ func ownersOf(pid int, owners map[uint64]event.Owner) {
 			continue
 		}
 		inode, ok := socketInode(target)
-		if !ok || owners[inode].Known() {
+		if !ok {
 			continue
 		}
 		if !owner.Known() {
 			owner = process(pid, dir)
 		}
-		owners[inode] = owner
+		if known := holders[inode]; len(known) > 0 && known[len(known)-1].PID == pid {
+			continue // by another descriptor
+		}
+		holders[inode] = append(holders[inode], owner)
 	}
 }
 

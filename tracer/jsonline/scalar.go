@@ -43,6 +43,26 @@ func Uint[T any, U ~uint32 | ~uint64](key string, at func(*T) *U) Field[T] {
 	}
 }
 
+// Float is a key that holds a finite number.
+func Float[T any](key string, at func(*T) *float64) Field[T] {
+	return Field[T]{
+		key:    key,
+		absent: func(v *T) bool { return *at(v) == 0 },
+		encode: func(dst []byte, v *T) []byte { return strconv.AppendFloat(dst, *at(v), 'f', -1, 64) },
+		decode: func(text []byte, v *T) error {
+			if !isNumber(text) {
+				return errNotANumber
+			}
+			f, err := strconv.ParseFloat(string(text), 64)
+			if err != nil {
+				return errOutOfRange
+			}
+			*at(v) = f
+			return nil
+		},
+	}
+}
+
 // integerError says what is wrong with text, which is no integer of the range that is wanted.
 func integerError(text []byte) error {
 	if !isNumber(text) {

@@ -58,8 +58,14 @@ func (d decoder) socket(data []byte) (*sockets.Socket, error) {
 		s.State = event.StateNewSYNRecv
 	}
 	s.Orphan = !s.Held && closing[state] && timer != timeWait
-	if state != event.StateListen {
-		s.RecvQueue, s.SendQueue = int(native.Uint32(data[56:])), int(native.Uint32(data[60:]))
+	received, sent := int(native.Uint32(data[56:])), int(native.Uint32(data[60:]))
+	if state == event.StateListen {
+		s.Listening = &sockets.Listening{
+			Accept: event.Queue{Len: received, Max: sent}, // tcp_diag_get_info
+			Device: int(native.Uint32(data[40:])),
+		}
+	} else {
+		s.RecvQueue, s.SendQueue = received, sent
 	}
 	arm(s, timer, retries, time.Duration(int32(native.Uint32(data[52:])))*time.Millisecond)
 	if err := attributes(data[messageSize:], s); err != nil {
@@ -137,6 +143,10 @@ func attributes(data []byte, s *sockets.Socket) error {
 		case inetDiagInfo:
 			if !s.Mini() && s.State != event.StateListen {
 				info(attributes.Bytes(), s)
+			}
+		case inetDiagIPv6Only:
+			if s.Listening != nil {
+				s.Listening.IPv6Only = attributes.Uint8() != 0
 			}
 		case inetDiagSKMem:
 			memory(attributes.Bytes(), s)

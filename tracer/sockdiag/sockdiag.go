@@ -13,6 +13,7 @@ import (
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
+	"tcptrace/tracer/event"
 	"tcptrace/tracer/sockets"
 )
 
@@ -21,12 +22,33 @@ const (
 	sockDiagByFamily = 20
 	inetDiagInfo     = 2
 	inetDiagSKMem    = 7
+	inetDiagIPv6Only = 11         // INET_DIAG_SKV6ONLY, which nobody needs to ask for
 	inetDiagCookie   = ^uint32(0) // INET_DIAG_NOCOOKIE: any
 )
 
 // List visits the TCP sockets of the network namespace of the calling thread. With mini it lists TIME_WAIT and half-open
 // requests too.
 func List(mini bool, visit func(*sockets.Socket)) error {
+	states := uint32(1<<maxStates - 1)
+	if !mini {
+		states &^= 1<<event.StateSYNRecv | 1<<event.StateTimeWait
+	}
+	return list(states, visit)
+}
+
+// ListStates visits those in some states only. [event.StateSYNRecv] stands for half-open requests.
+func ListStates(visit func(*sockets.Socket), states ...event.State) error {
+	var mask uint32
+	for _, state := range states {
+		mask |= 1 << state
+	}
+	return list(mask, visit)
+}
+
+// maxStates is TCP_MAX_STATES: all that idiag_states can ask for.
+const maxStates = 13
+
+func list(states uint32, visit func(*sockets.Socket)) error {
 	conn, err := netlink.Dial(unix.NETLINK_SOCK_DIAG, nil)
 	if err != nil {
 		return fmt.Errorf("open sock_diag: %w", err)
@@ -36,7 +58,7 @@ func List(mini bool, visit func(*sockets.Socket)) error {
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		messages, err := conn.Execute(netlink.Message{
 			Header: netlink.Header{Type: sockDiagByFamily, Flags: netlink.Request | netlink.Dump},
-			Data:   request(family, mini),
+			Data:   request(family, states),
 		})
 		if err != nil {
 			return fmt.Errorf("list sockets by sock_diag: %w", err)
@@ -52,13 +74,8 @@ func List(mini bool, visit func(*sockets.Socket)) error {
 	return nil
 }
 
-// request is a struct inet_diag_req_v2 that asks for every socket of a family.
-func request(family uint8, mini bool) []byte {
-	const allStates, miniStates = 1<<13 - 1, 1<<3 | 1<<6 // TCP_SYN_RECV stands for requests, and TCP_TIME_WAIT
-	states := uint32(allStates)
-	if !mini {
-		states &^= miniStates
-	}
+// request is a struct inet_diag_req_v2 that asks for every socket of a family that is in one of the states.
+func request(family uint8, states uint32) []byte {
 	data := []byte{family, unix.IPPROTO_TCP, 1<<(inetDiagInfo-1) | 1<<(inetDiagSKMem-1), 0}
 	data = native.AppendUint32(data, states)
 	data = append(data, make([]byte, 2+2+16+16+4)...) // any ports, addresses and device
