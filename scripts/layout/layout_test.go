@@ -16,7 +16,7 @@ const module = "tcptrace/"
 
 // allowed says which of the project's packages each package may import, directly.
 var allowed = map[string][]string{
-	"cmd/tcptrace":         {"tracer", "tracer/event", "tracer/timeline", "tracer/schedule", "tracer/verdict", "tracer/host", "tracer/host/counters", "tracer/jsonline", "tracer/lint", "tracer/sockets", "tracer/sockdiag", "prober", "prober/lab", "prober/path", "prober/scan"},
+	"cmd/tcptrace":         {"tracer", "tracer/event", "tracer/timeline", "tracer/schedule", "tracer/verdict", "tracer/host", "tracer/host/counters", "tracer/jsonline", "tracer/lint", "tracer/sockets", "tracer/sockdiag", "tracer/listeners", "prober", "prober/lab", "prober/path", "prober/scan"},
 	"prober":               {"tracer/event"},
 	"prober/lab":           {"prober", "tracer/event"},
 	"prober/path":          {"prober", "tracer/event"},
@@ -32,10 +32,11 @@ var allowed = map[string][]string{
 	"tracer/host/counters": {},
 	"tracer/sockets":       {"tracer/event", "tracer/jsonline", "tracer/schedule", "tracer/timeline", "tracer/lint"},
 	"tracer/sockdiag":      {"tracer/event", "tracer/sockets"},
+	"tracer/listeners":     {"tracer/event", "tracer/jsonline", "tracer/lint", "tracer/sockets", "tracer/timeline"},
 }
 
 // pure are the packages of values: no files, no kernel, no clock of their own.
-var pure = []string{"tracer/event", "tracer/jsonline", "tracer/lint", "tracer/schedule", "tracer/sockets", "tracer/timeline", "tracer/verdict"}
+var pure = []string{"tracer/event", "tracer/jsonline", "tracer/lint", "tracer/listeners", "tracer/schedule", "tracer/sockets", "tracer/timeline", "tracer/verdict"}
 
 // impure is what a pure package may not even import through another of the project's.
 var impure = []string{"os", "syscall", "net", "golang.org/x/sys/unix", "github.com/cilium/ebpf"}

@@ -1,0 +1,90 @@
+package listeners
+
+import (
+	"net/netip"
+	"time"
+
+	"tcptrace/tracer/event"
+	"tcptrace/tracer/jsonline"
+)
+
+// line is a listener as it is written: what is worked out besides what was read.
+type line struct {
+	*Listener
+	accept, syn, fastOpen event.Queue
+	backlog               int
+	bound                 Bound
+	deferred, over        time.Duration
+	owners                []event.Owner
+	dropsChange, accepted int
+	sharing               int // listeners; 0: it is the only one
+	rate                  float64
+}
+
+// lineObject is a line about one listener. Times are in milliseconds from when it was read, which mono_ns tells; what the
+// kernel has is known even where it is 0.
+var lineObject = jsonline.Object[line]{
+	jsonline.Nanos("mono_ns", func(l *line) *time.Duration { return &l.Mono }),
+	jsonline.AddrPort("local", func(l *line) *netip.AddrPort { return &l.Local }),
+	jsonline.Bool("ipv6_only", func(l *line) *bool { return &l.Listening.IPv6Only }),
+	jsonline.String("device", func(l *line) *string { return &l.Device }),
+	jsonline.Uint("netns", func(l *line) *uint32 { return &l.NetNS }),
+	jsonline.Uint("cookie", func(l *line) *uint64 { return &l.Cookie }),
+	jsonline.Uint("inode", func(l *line) *uint64 { return &l.Inode }),
+	jsonline.Nested("owner", func(l *line) *event.Owner { return &l.Owner }),
+	jsonline.Objects("owners", func(l *line) *[]event.Owner { return &l.owners }).When(func(l *line) bool { return len(l.Others) > 0 }),
+	jsonline.Uint("uid", func(l *line) *uint32 { return &l.UID }).When(func(l *line) bool { return l.HasUID }),
+
+	jsonline.Nested("accept_queue", func(l *line) *event.Queue { return &l.accept }).Always(),
+	jsonline.Millis("oldest_waiting_ms", func(l *line) *time.Duration { return &l.Waiting }).When(func(l *line) bool { return l.HasWaiting }),
+	jsonline.Nested("syn_queue", func(l *line) *event.Queue { return &l.syn }).When(func(l *line) bool { return l.HasSYNs }),
+	jsonline.Int("syn_young", func(l *line) *int { return &l.Listening.Young }).When(whole),
+	jsonline.Int("backlog", func(l *line) *int { return &l.backlog }).Always(),
+	jsonline.String("backlog_bound_by", func(l *line) *Bound { return &l.bound }),
+	jsonline.Int("somaxconn", func(l *line) *int { return &l.Limits.SoMaxConn }),
+	jsonline.Int("tcp_max_syn_backlog", func(l *line) *int { return &l.Limits.MaxSYNBacklog }),
+	jsonline.Int("tcp_syncookies", func(l *line) *int { return &l.Limits.SYNCookies }).When(func(l *line) bool { return l.Limits.HasSYNCookies }),
+	jsonline.Millis("defer_accept_ms", func(l *line) *time.Duration { return &l.deferred }),
+	jsonline.Nested("fastopen_queue", func(l *line) *event.Queue { return &l.fastOpen }).When(func(l *line) bool { return l.fastOpen.Max > 0 }),
+	jsonline.Bool("reuseport", func(l *line) *bool { return &l.Listening.ReusePort }),
+	jsonline.Int("reuseport_group", func(l *line) *int { return &l.Listening.Group }),
+
+	jsonline.Int("drops", func(l *line) *int { return &l.Drops }).Always(),
+	jsonline.Millis("over_ms", func(l *line) *time.Duration { return &l.over }),
+	jsonline.Int("drops_change", func(l *line) *int { return &l.dropsChange }).When(func(l *line) bool { return l.Recent != nil }),
+	jsonline.Int("accepted", func(l *line) *int { return &l.accepted }).When(counted),
+	jsonline.Float("accept_rate", func(l *line) *float64 { return &l.rate }).When(counted),
+	jsonline.Int("accepted_together_by", func(l *line) *int { return &l.sharing }),
+	jsonline.Objects("warnings", func(l *line) *[]Warning { return &l.Warnings }).Always(),
+}
+
+func whole(l *line) bool { return l.Listening.Whole }
+
+func counted(l *line) bool { return l.Recent != nil && l.Recent.HasAccepted }
+
+// AppendLine adds the listener as an object whose first key, "type", is kind. It adds no newline.
+func (l *Listener) AppendLine(dst []byte, kind string) []byte {
+	told := line{
+		Listener: l, accept: l.Accept(), syn: l.SYN(), fastOpen: l.Listening.FastOpen, backlog: l.Backlog(), bound: l.BoundBy(),
+		deferred: l.DeferAccept(), owners: l.Owners(),
+	}
+	if r := l.Recent; r != nil {
+		told.over, told.dropsChange, told.accepted, told.rate = r.Over, r.Drops, r.Accepted, r.Rate()
+		if r.Sharing > 1 {
+			told.sharing = r.Sharing
+		}
+	}
+	return lineObject.Append(dst, &told, kind)
+}
+
+var warningObject = jsonline.Object[Warning]{
+	jsonline.String("id", func(w *Warning) *string { return &w.ID }),
+	jsonline.String("sentence", func(w *Warning) *string { return &w.Sentence }),
+	jsonline.String("advice", func(w *Warning) *string { return &w.Advice }),
+}
+
+// AppendJSON adds the warning as an object.
+func (w *Warning) AppendJSON(dst []byte) []byte { return warningObject.Append(dst, w, "") }
+
+// UnmarshalJSON reads what AppendJSON wrote; its errors name the key.
+func (w *Warning) UnmarshalJSON(text []byte) error { return warningObject.Unmarshal(text, w) }
