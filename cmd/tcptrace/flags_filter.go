@@ -53,15 +53,21 @@ func (f *filterFlags) addTo(cmd *cobra.Command) {
 
 // addOwnerAndEnds adds those that say which sockets are meant.
 func (f *filterFlags) addOwnerAndEnds(cmd *cobra.Command) {
+	f.addOwner(cmd)
 	flags := cmd.Flags()
-	flags.VarP(newList(&f.PIDs, "PID,...", parseBetween("a process id", 1, math.MaxInt32)), "pid", "p", "only sockets of these processes")
-	flags.Var(newValue(&f.Comm, "NAME", parseComm), "comm", "only sockets of processes of that name")
-	flags.Var(newValue(&f.UID, "UID", parseUID), "uid", "only sockets of that user")
 	flags.VarP(newValue(&f.Port, "PORT", parsePort), "port", "P", "only connections with that port on either side")
 	flags.Var(newValue(&f.LocalPort, "PORT", parsePort), "lport", "only connections with that local port")
 	flags.Var(newValue(&f.RemotePort, "PORT", parsePort), "rport", "only connections with that remote port")
 	flags.Var(newValue(&f.Addr, "CIDR", parsePrefix), "addr", "only connections with an address in that network on either side")
 	addNetNSFlag(cmd, &f.NetNS)
+}
+
+// addOwner adds those that say whose sockets are meant.
+func (f *filterFlags) addOwner(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.VarP(newList(&f.PIDs, "PID,...", parseBetween("a process id", 1, math.MaxInt32)), "pid", "p", "only sockets of these processes")
+	flags.Var(newValue(&f.Comm, "NAME", parseComm), "comm", "only sockets of processes of that name")
+	flags.Var(newValue(&f.UID, "UID", parseUID), "uid", "only sockets of that user")
 	flags.Var(newValue(&f.Cgroup, "PATH", nonEmpty("a cgroup")), "cgroup", "only sockets of processes in that cgroup (v2) or below")
 	flags.Var(newValue(&f.Container, "ID", parseContainer), "container", "only sockets of that container")
 }

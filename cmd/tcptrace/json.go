@@ -29,6 +29,8 @@ const (
 	typeSummary    = "summary"
 	typeSocket     = "socket"
 	typeState      = "state"
+	typeListener   = "listener"
+	typeMore       = "more"
 )
 
 // jsonRenderer writes the stream as one JSON object a line.

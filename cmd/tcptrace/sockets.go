@@ -93,7 +93,7 @@ func parseState(text string) (event.State, error) {
 }
 
 func (c *socketsCommand) run(ctx context.Context, a *app) (err error) {
-	filter, err := c.kernelFilter()
+	filter, err := kernelFilter(&c.filter, &c.trace)
 	if err != nil {
 		return err
 	}
@@ -125,19 +125,19 @@ func (c *socketsCommand) mini() bool {
 }
 
 // kernelFilter is the part of the filter that the kernel side applies.
-func (c *socketsCommand) kernelFilter() (tracer.Filter, error) {
-	w := watchCommand{sessionFlags: sessionFlags{filter: c.filter, trace: c.trace}}
+func kernelFilter(filter *filterFlags, trace *traceFlags) (tracer.Filter, error) {
+	w := watchCommand{sessionFlags: sessionFlags{filter: *filter, trace: *trace}}
 	opts, err := w.options()
 	return opts.Filter, err
 }
 
 // userFilter is the whole filter as it is applied to what the kernel side let pass.
-func (c *socketsCommand) userFilter(kernel tracer.Filter) sockets.Filter {
+func userFilter(filter *filterFlags, kernel tracer.Filter) sockets.Filter {
 	return sockets.Filter{
 		PIDs: kernel.PIDs, Comms: kernel.Comms, UIDs: kernel.UIDs,
-		Cgroup: host.CgroupBelowRoot(c.filter.Cgroup), Container: c.filter.Container,
-		NetNS: kernel.NetNS, Port: c.filter.Port, LocalPort: c.filter.LocalPort, RemotePort: c.filter.RemotePort,
-		Network: c.filter.Addr, Family: kernel.Family, States: c.State,
+		Cgroup: host.CgroupBelowRoot(filter.Cgroup), Container: filter.Container,
+		NetNS: kernel.NetNS, Port: filter.Port, LocalPort: filter.LocalPort, RemotePort: filter.RemotePort,
+		Network: filter.Addr, Family: kernel.Family,
 	}
 }
 

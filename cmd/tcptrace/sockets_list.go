@@ -66,7 +66,8 @@ func (c *socketsCommand) listBySockDiag(a *app, filter tracer.Filter) (listing, 
 }
 
 func (c *socketsCommand) pass(census *sockets.Census, kernel tracer.Filter, limits map[uint32]sockets.Limits) listing {
-	filter := c.userFilter(kernel)
+	filter := userFilter(&c.filter, kernel)
+	filter.States = c.State
 	all := census.Sockets()
 	return listing{slices.DeleteFunc(all, func(s *sockets.Socket) bool { return !filter.Passes(s) }), limits}
 }
@@ -80,20 +81,26 @@ type namespaceVisit struct {
 
 	limits  map[uint32]sockets.Limits // of those visited
 	refused int                       // namespaces that could not be entered
+	noticed bool                      // that has been told
+}
+
+// one visits the namespace that the user named, this one without a name.
+func (v *namespaceVisit) one(named string) error {
+	v.limits = make(map[uint32]sockets.Limits)
+	if named == "" {
+		return v.enter(nil)
+	}
+	ns, err := prober.OpenNetNS(named)
+	if err != nil {
+		return usageErrorf("--netns: %w", err)
+	}
+	return v.enter(ns)
 }
 
 // all visits this namespace, those that processes live in or that have a name, and those of which some process only holds
 // a socket; or just the one that the user named.
 func (v *namespaceVisit) all(named string) error {
-	v.limits = make(map[uint32]sockets.Limits)
-	if named != "" {
-		ns, err := prober.OpenNetNS(named)
-		if err != nil {
-			return usageErrorf("--netns: %w", err)
-		}
-		return v.enter(ns)
-	}
-	if err := v.enter(nil); err != nil {
+	if err := v.one(named); err != nil || named != "" {
 		return err
 	}
 	paths := host.NetNamespaces()
@@ -107,7 +114,7 @@ func (v *namespaceVisit) all(named string) error {
 			return err
 		}
 	}
-	if v.refused > 0 {
+	if v.refused > 0 && !v.noticed {
 		v.app.notice("%s could not be entered: of them only sockets that a process holds are listed, if any",
 			counted(uint64(v.refused), "network namespace"))
 	}
@@ -153,6 +160,15 @@ func namespaceOf(s *sockets.Socket) (*prober.NetNS, error) {
 	return prober.NetNSFromFD(int(file.Fd()))
 }
 
+// readTCPSysctl says whether a number could be read.
+func readTCPSysctl(name string, into *int) bool {
+	n, err := host.TCPSysctl(name)
+	if err == nil {
+		*into = n
+	}
+	return err == nil
+}
+
 // readLimits reads those of the calling thread's network namespace. What cannot be read stays unknown.
 func readLimits() sockets.Limits {
 	var l sockets.Limits
@@ -160,12 +176,15 @@ func readLimits() sockets.Limits {
 		name string
 		into *int
 	}{
-		{"tcp_max_tw_buckets", &l.MaxTimeWait}, {"tcp_max_syn_backlog", &l.MaxSYNBacklog},
-		{"tcp_syncookies", &l.SYNCookies}, {"tcp_max_orphans", &l.MaxOrphans},
+		{"tcp_max_tw_buckets", &l.MaxTimeWait}, {"tcp_max_syn_backlog", &l.MaxSYNBacklog}, {"tcp_max_orphans", &l.MaxOrphans},
 	} {
-		if n, err := host.TCPSysctl(limit.name); err == nil {
-			*limit.into = n
-		}
+		readTCPSysctl(limit.name, limit.into)
+	}
+	l.HasSYNCookies = readTCPSysctl("tcp_syncookies", &l.SYNCookies)
+	var resets int
+	l.Resets = readTCPSysctl("tcp_abort_on_overflow", &resets) && resets != 0
+	if somaxconn, err := host.Sysctl("net.core.somaxconn"); err == nil && len(somaxconn) == 1 {
+		l.SoMaxConn = somaxconn[0]
 	}
 	if ports, err := host.TCPSysctls("ip_local_port_range"); err == nil && len(ports) == 2 {
 		l.Ports = ports[1] - ports[0] + 1

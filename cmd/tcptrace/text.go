@@ -169,7 +169,7 @@ func (t *textRenderer) offset(c *timeline.Connection, ev *event.Event) time.Dura
 func (t *textRenderer) label(c *timeline.Connection, ev *event.Event) []string {
 	offset := t.painted(faint, fmt.Sprintf("%9s", formatOffset(t.offset(c, ev))))
 	switch {
-	case t.meta.Subject == aboutConnections:
+	case t.meta.Subject == aboutConnections, t.meta.Subject == aboutListeners:
 		clock := ev.Time.In(t.config.Location).Format("15:04:05.000000")
 		return []string{t.painted(faint, clock), offset, t.column(ownerLabel, owner(ev.Owner)), t.column(tupleLabel, tuple(ev))}
 	case !t.meta.Single:

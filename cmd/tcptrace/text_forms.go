@@ -263,13 +263,21 @@ func icmpDetails(ev *event.Event) []string {
 var refusedStages = map[string]string{"syn": "refused a SYN", "ack": "refused the final ACK"}
 
 func acceptQueueDetails(ev *event.Event) []string {
-	return stated(append([]string{cmp.Or(refusedStages[ev.Stage], ev.Stage)}, queueDetails(ev)...)...)
+	return stated(append([]string{cmp.Or(refusedStages[ev.Stage], ev.Stage), whoseQueue(ev)}, queueDetails(ev)...)...)
 }
 
 var synQueueActions = map[string]string{"cookie": "answered by a SYN cookie", "drop": "dropped the SYN"}
 
 func synQueueDetails(ev *event.Event) []string {
-	return stated(append([]string{cmp.Or(synQueueActions[ev.Action], ev.Action)}, queueDetails(ev)...)...)
+	return stated(append([]string{cmp.Or(synQueueActions[ev.Action], ev.Action), whoseQueue(ev)}, queueDetails(ev)...)...)
+}
+
+// whoseQueue says that it is not certain which listener's.
+func whoseQueue(ev *event.Event) string {
+	if !ev.Ambiguous {
+		return ""
+	}
+	return "by this or another listener of the port"
 }
 
 func errorDetails(ev *event.Event) []string {

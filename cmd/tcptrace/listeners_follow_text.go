@@ -1,0 +1,146 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"tcptrace/tracer/listeners"
+	"tcptrace/tracer/timeline"
+)
+
+// followText writes what happens to listeners' clients for people: one event a line, and in the end a paragraph a listener.
+type followText struct {
+	*textRenderer
+	lines listenersText
+}
+
+// topClients is how many are named.
+const topClients = 5
+
+func (t *followText) more(h hiddenEvents) {
+	clock := h.Time.In(t.config.Location).Format(time.TimeOnly)
+	t.line("  " + t.painted(faint, pad(clock, len("15:04:05.000000"))+"  "+
+		fmt.Sprintf("%s more: %s, %s", grouped(int(h.Count)), forms[h.Kind].words, addrPort(h.Local))))
+}
+
+func (t *followText) account(a *listeners.Account, over time.Duration) {
+	tone := good
+	if a.Refused.Total() > a.Refused.Cookies {
+		tone = bad
+	} else if a.Refused.Total()+a.Expired > 0 {
+		tone = warning
+	}
+	mark := map[bool]string{true: "✓ ", false: "✗ "}[tone == good]
+	t.line(t.painted(tone, mark+escape(accountName(a))))
+	for _, paragraph := range []string{refusedWords(a), clientWords(a), acceptedWords(a, over), waitsWords(&a.Waits), unfinishedWords(a)} {
+		t.lines.below(plain, paragraph)
+	}
+	t.lines.below(plain, prefixed("→ ", a.Diagnosis()))
+}
+
+// accountName says which listener it is, or that nobody knows.
+func accountName(a *listeners.Account) string {
+	if !a.Local.IsValid() {
+		return fmt.Sprintf("listeners of which nobody knows which, netns %d", a.NetNS)
+	}
+	name := a.Local.String() + "  " + owner(a.Owner)
+	if a.Sockets > 1 {
+		name += fmt.Sprintf(", %d listeners together", a.Sockets)
+	}
+	return name
+}
+
+func refusedWords(a *listeners.Account) string {
+	r := a.Refused
+	if r.Total() == 0 {
+		return ""
+	}
+	parts := stated(
+		countedPart(r.SYNs, "SYN", "dropped as the accept queue was full"),
+		countedPart(r.FinalACKs, "final ACK", "dropped as the accept queue was full"),
+		countedPart(r.SYNDrops, "SYN", "dropped as the SYN queue was full"),
+		countedPart(r.Cookies, "SYN", "answered by a cookie as the SYN queue was full"),
+	)
+	words := strings.Join(parts, "; ") + fmt.Sprintf(" (backlog %d)", a.Max)
+	if r.Untold > 0 {
+		words += fmt.Sprintf("; %s of these counted, but in no event", grouped(int(r.Untold)))
+	}
+	if a.Ambiguous > 0 {
+		words += fmt.Sprintf("; %s may be another listener's of the port", grouped(int(a.Ambiguous)))
+	}
+	return words
+}
+
+func countedPart(n uint64, thing, became string) string {
+	if n == 0 {
+		return ""
+	}
+	return countOf(int(n), thing) + " " + became
+}
+
+func clientWords(a *listeners.Account) string {
+	top := a.Clients.Top(topClients)
+	if len(top) == 0 {
+		return ""
+	}
+	names := make([]string, len(top))
+	for i, c := range top {
+		names[i] = fmt.Sprintf("%s (%s)", c.Addr, grouped(int(c.Count)))
+	}
+	words := "refused, of those told one by one: " + strings.Join(names, ", ")
+	if more := a.Clients.Different() - len(top); more > 0 {
+		words += fmt.Sprintf(", and %s", plural(more, "other client", "other clients"))
+	}
+	return words
+}
+
+func acceptedWords(a *listeners.Account, over time.Duration) string {
+	if a.Accepted == 0 {
+		return ""
+	}
+	words := countOf(int(a.Accepted), "connection") + " accepted"
+	if over > 0 {
+		words += ", " + rate(float64(a.Accepted)/over.Seconds()) + "/s"
+	}
+	return words
+}
+
+// waitsWords is for how long connections waited to be accepted.
+func waitsWords(w *listeners.Waits) string {
+	if w.Count == 0 {
+		return ""
+	}
+	var parts []string
+	for _, b := range w.Buckets() {
+		bound := "longer"
+		if b.Within > 0 {
+			bound = "≤ " + timeline.FormatDuration(b.Within)
+		}
+		parts = append(parts, fmt.Sprintf("%s: %s", bound, grouped(int(b.Count))))
+	}
+	return fmt.Sprintf("waited to be accepted: half within %s, 99 %% within %s, the longest %s (%s)",
+		timeline.FormatDuration(w.Within(0.5)), timeline.FormatDuration(w.Within(0.99)), timeline.FormatDuration(w.Longest),
+		strings.Join(parts, ", "))
+}
+
+func unfinishedWords(a *listeners.Account) string {
+	return strings.Join(stated(
+		countedPart(a.Retransmits, "SYN-ACK", "sent again"),
+		countedPart(a.Expired, "half-open connection", "expired"),
+	), "; ")
+}
+
+func (t *followText) end(totals followTotals) {
+	words := stated(
+		countOf(int(totals.Refused.Overflows()), "overflow"),
+		countedPart(totals.Refused.SYNDrops, "SYN", "dropped by SYN queues"),
+		countedPart(totals.Refused.Cookies, "SYN cookie", "sent"),
+		countedPart(totals.Accepted, "connection", "accepted"),
+	)
+	lost := "no event lost"
+	if totals.Lost > 0 {
+		lost = countOf(int(totals.Lost), "event") + " lost"
+	}
+	t.line("  " + t.painted(faint, strings.Join(words, ", ")+" in "+timeline.FormatDuration(totals.Over)+", "+lost))
+}
