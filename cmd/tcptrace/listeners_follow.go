@@ -203,7 +203,8 @@ func (f *follower) finish(refused []tracer.Refusals, now time.Duration, interrup
 	for i := range refused {
 		r := &refused[i]
 		counted := listeners.Refused{
-			SYNs: r.SYNs, FinalACKs: r.FinalACKs, SYNDrops: r.QueueDrops, Cookies: r.CookiesSent, Untold: r.UntoldOverflows + r.UntoldQueueFull,
+			SYNs: r.SYNs, FinalACKs: r.FinalACKs, SYNDrops: r.QueueDrops, Cookies: r.CookiesSent,
+			UntoldOverflows: r.UntoldOverflows, UntoldQueueFull: r.UntoldQueueFull,
 		}
 		f.ledger.Settle(r.NetNS, r.Local, r.Owner, r.Max, counted)
 		f.totals.Refused.Add(counted)

@@ -52,11 +52,13 @@ type refusedLine struct {
 	FinalACKs uint64 `json:"final_acks"`
 	SYNDrops  uint64 `json:"dropped_by_syn_queue"`
 	Cookies   uint64 `json:"cookies"`
-	Untold    uint64 `json:"untold"`
+	// Those that no event stood for, of the first two and of the others.
+	UntoldOverflows uint64 `json:"untold_overflows"`
+	UntoldQueueFull uint64 `json:"untold_syn_queue"`
 }
 
 func encodeRefused(r listeners.Refused) refusedLine {
-	return refusedLine{r.SYNs, r.FinalACKs, r.SYNDrops, r.Cookies, r.Untold}
+	return refusedLine{r.SYNs, r.FinalACKs, r.SYNDrops, r.Cookies, r.UntoldOverflows, r.UntoldQueueFull}
 }
 
 type clientLine struct {

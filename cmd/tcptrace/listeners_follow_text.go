@@ -63,8 +63,8 @@ func refusedWords(a *listeners.Account) string {
 		countedPart(r.Cookies, "SYN", "answered by a cookie as the SYN queue was full"),
 	)
 	words := strings.Join(parts, "; ") + fmt.Sprintf(" (backlog %d)", a.Max)
-	if r.Untold > 0 {
-		words += fmt.Sprintf("; %s of these counted, but in no event", grouped(int(r.Untold)))
+	if untold := r.Untold(); untold > 0 {
+		words += fmt.Sprintf("; %s of these counted, but in no event", grouped(int(untold)))
 	}
 	if a.Ambiguous > 0 {
 		words += fmt.Sprintf("; %s may be another listener's of the port", grouped(int(a.Ambiguous)))

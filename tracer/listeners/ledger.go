@@ -56,11 +56,15 @@ type Refused struct {
 	FinalACKs uint64 // dropped: the accept queue
 	SYNDrops  uint64 // SYNs that were dropped: the SYN queue
 	Cookies   uint64 // SYNs that were answered by a cookie: the SYN queue
-	Untold    uint64 // of all of these, those that no event stood for
+	// UntoldOverflows and UntoldQueueFull are those of the first two and of the last two that no event stood for.
+	UntoldOverflows, UntoldQueueFull uint64
 }
 
 // Total is all of it.
 func (r Refused) Total() uint64 { return r.SYNs + r.FinalACKs + r.SYNDrops + r.Cookies }
+
+// Untold is what no event stood for.
+func (r Refused) Untold() uint64 { return r.UntoldOverflows + r.UntoldQueueFull }
 
 // Overflows is what the listener adds to ListenOverflows of its network namespace.
 func (r Refused) Overflows() uint64 { return r.SYNs + r.FinalACKs }
@@ -71,7 +75,8 @@ func (r *Refused) Add(more Refused) {
 	r.FinalACKs += more.FinalACKs
 	r.SYNDrops += more.SYNDrops
 	r.Cookies += more.Cookies
-	r.Untold += more.Untold
+	r.UntoldOverflows += more.UntoldOverflows
+	r.UntoldQueueFull += more.UntoldQueueFull
 }
 
 // Open makes an account for each listener.
