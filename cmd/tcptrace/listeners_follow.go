@@ -185,9 +185,11 @@ func (f *follower) handleOrdered(ev *event.Event) {
 	}
 	c := f.tracker.Add(ev)
 	f.totals.Events += uint64(max(1, ev.Count))
-	if f.counts(ev.Kind) && !f.done() {
-		f.events++
+	if !f.done() {
 		f.say(func(out followSink) { out.Event(c, ev) })
+		if f.counts(ev.Kind) {
+			f.events++
+		}
 	}
 	if ev.Kind == event.Accept {
 		f.totals.Accepted++

@@ -56,13 +56,14 @@ func refusedWords(a *listeners.Account) string {
 	if r.Total() == 0 {
 		return ""
 	}
-	parts := stated(
-		countedPart(r.SYNs, "SYN", "dropped as the accept queue was full"),
-		countedPart(r.FinalACKs, "final ACK", "dropped as the accept queue was full"),
-		countedPart(r.SYNDrops, "SYN", "dropped as the SYN queue was full"),
-		countedPart(r.Cookies, "SYN", "answered by a cookie as the SYN queue was full"),
-	)
-	words := strings.Join(parts, "; ") + fmt.Sprintf(" (backlog %d)", a.Max)
+	words := strings.Join(stated(
+		because("dropped as the accept queue was full", countedPart(r.SYNs, "SYN"), countedPart(r.FinalACKs, "final ACK")),
+		because("dropped as the SYN queue was full", countedPart(r.SYNDrops, "SYN")),
+		because("answered by a cookie as the SYN queue was full", countedPart(r.Cookies, "SYN")),
+	), "; ")
+	if a.Max > 0 {
+		words += fmt.Sprintf(" (backlog %d)", a.Max)
+	}
 	if untold := r.Untold(); untold > 0 {
 		words += fmt.Sprintf("; %s of these counted, but in no event", grouped(int(untold)))
 	}
@@ -72,11 +73,21 @@ func refusedWords(a *listeners.Account) string {
 	return words
 }
 
-func countedPart(n uint64, thing, became string) string {
+// because says what became of several things; it is empty if there were none.
+func because(became string, things ...string) string {
+	all := strings.Join(stated(things...), " and ")
+	if all == "" {
+		return ""
+	}
+	return all + " " + became
+}
+
+// countedPart is empty for none.
+func countedPart(n uint64, thing string) string {
 	if n == 0 {
 		return ""
 	}
-	return countOf(int(n), thing) + " " + became
+	return countOf(int(n), thing)
 }
 
 func clientWords(a *listeners.Account) string {
@@ -99,7 +110,7 @@ func acceptedWords(a *listeners.Account, over time.Duration) string {
 	if a.Accepted == 0 {
 		return ""
 	}
-	words := countOf(int(a.Accepted), "connection") + " accepted"
+	words := because("accepted", countedPart(a.Accepted, "connection"))
 	if over > 0 {
 		words += ", " + rate(float64(a.Accepted)/over.Seconds()) + "/s"
 	}
@@ -126,17 +137,17 @@ func waitsWords(w *listeners.Waits) string {
 
 func unfinishedWords(a *listeners.Account) string {
 	return strings.Join(stated(
-		countedPart(a.Retransmits, "SYN-ACK", "sent again"),
-		countedPart(a.Expired, "half-open connection", "expired"),
+		because("sent again", countedPart(a.Retransmits, "SYN-ACK")),
+		because("expired", countedPart(a.Expired, "half-open connection")),
 	), "; ")
 }
 
 func (t *followText) end(totals followTotals) {
 	words := stated(
 		countOf(int(totals.Refused.Overflows()), "overflow"),
-		countedPart(totals.Refused.SYNDrops, "SYN", "dropped by SYN queues"),
-		countedPart(totals.Refused.Cookies, "SYN cookie", "sent"),
-		countedPart(totals.Accepted, "connection", "accepted"),
+		because("dropped by SYN queues", countedPart(totals.Refused.SYNDrops, "SYN")),
+		because("sent", countedPart(totals.Refused.Cookies, "SYN cookie")),
+		because("accepted", countedPart(totals.Accepted, "connection")),
 	)
 	lost := "no event lost"
 	if totals.Lost > 0 {

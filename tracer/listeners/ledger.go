@@ -202,7 +202,8 @@ func (g *Ledger) holding(netns uint32, local netip.AddrPort, owner event.Owner) 
 	return g.account(netns, local, owner)
 }
 
-// Accounts are those of listeners to which something has happened, those that refused the most first.
+// Accounts are those of listeners to which something has happened, those that refused the most first. What is nobody's comes
+// last.
 func (g *Ledger) Accounts() []*Account {
 	var all []*Account
 	for _, a := range g.accounts {
@@ -212,6 +213,7 @@ func (g *Ledger) Accounts() []*Account {
 	}
 	slices.SortFunc(all, func(a, b *Account) int {
 		return cmp.Or(
+			-cmp.Compare(a.known(), b.known()),
 			-cmp.Compare(a.Refused.Total(), b.Refused.Total()),
 			-cmp.Compare(a.Told+a.Expired+a.Retransmits, b.Told+b.Expired+b.Retransmits),
 			-cmp.Compare(a.Accepted+a.Received, b.Accepted+b.Received),
@@ -219,6 +221,14 @@ func (g *Ledger) Accounts() []*Account {
 		)
 	})
 	return all
+}
+
+// known is 1 for a listener that is known, and 0 for what is nobody's.
+func (a *Account) known() int {
+	if a.Local.IsValid() {
+		return 1
+	}
+	return 0
 }
 
 func (a *Account) busy() bool {

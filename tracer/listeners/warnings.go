@@ -116,8 +116,17 @@ func (l *Listener) synQueueFull() (sentence, advice string) {
 	if l.Limits.SYNCookies != 0 {
 		becomes = "SYNs are answered by cookies, which lose TCP options"
 	}
-	return fmt.Sprintf("the SYN queue is full: %s, %d of them not answered even once again; %s", queue(q), q.Len-l.Listening.Young, becomes),
-		"a SYN flood, or clients whose final ACKs get lost; tcptrace listeners --follow says which"
+	return "the SYN queue is full: " + queue(q) + l.repeated() + "; " + becomes,
+		"a SYN flood, or clients whose final ACKs get lost; tcptrace listeners --follow says whose"
+}
+
+// repeated is how many SYN-ACKs had no answer so far.
+func (l *Listener) repeated() string {
+	old := l.Listening.SYNs - l.Listening.Young
+	if !l.Listening.Whole || old <= 0 {
+		return ""
+	}
+	return fmt.Sprintf(", of which %s had to be answered again", grouped(old))
 }
 
 func (l *Listener) dropping() (sentence, advice string) {
