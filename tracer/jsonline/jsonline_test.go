@@ -146,3 +146,19 @@ func TestObjectAppendsToWhatIsThere(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+func TestFloatsReadBackExactly(t *testing.T) {
+	object := Object[float64]{Float("f", func(f *float64) *float64 { return f })}
+	rapid.Check(t, func(t *rapid.T) {
+		want := rapid.Float64().Draw(t, "f")
+		var got float64
+		if err := object.Unmarshal(object.Append(nil, &want, ""), &got); err != nil || got != want {
+			t.Fatalf("%v is read as %v: %v", want, got, err)
+		}
+	})
+	for _, text := range []string{`{"f":"1"}`, `{"f":true}`, `{"f":1e999}`} {
+		if err := object.Unmarshal([]byte(text), new(float64)); err == nil {
+			t.Errorf("%s is read", text)
+		}
+	}
+}

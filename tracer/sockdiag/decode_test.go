@@ -114,3 +114,17 @@ func TestDropsOfASocketWhereTheKernelTellsThem(t *testing.T) {
 		}
 	}
 }
+
+func TestListenerHasQueuesInsteadOfBytes(t *testing.T) {
+	data := message(event.StateListen, 0, 0, 0)
+	native.PutUint32(data[40:], 3)
+	data = append(data, 5, 0, inetDiagIPv6Only, 0, 1, 0, 0, 0)
+	s, err := decoder{}.socket(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := sockets.Listening{Accept: event.Queue{Len: 5, Max: 6}, Device: 3, IPv6Only: true}
+	if s.Listening == nil || *s.Listening != want || s.RecvQueue != 0 || s.SendQueue != 0 {
+		t.Errorf("%+v, queues %d and %d; want %+v and none", s.Listening, s.RecvQueue, s.SendQueue, want)
+	}
+}
