@@ -235,4 +235,16 @@ struct event_with_packet {
 	struct packet packet;
 };
 
+/* How a connect was answered, where only that is asked for: a record of its own, see handshake.bpf.h. */
+struct handshake {
+	__u64 began_ns; /* CLOCK_MONOTONIC: connect(), just before the first SYN */
+	__u64 ended_ns; /* the answer */
+	__u32 syns; /* sent so far: the answer came after that many */
+	__u32 error; /* positive errno of the answer; 0: it was a SYN-ACK */
+	__u16 family;
+	__u16 remote_port;
+	__u8 unused[4];
+	__u8 remote[16];
+};
+
 #endif

@@ -34,6 +34,7 @@
 #include "task.bpf.h"
 #include "frame.bpf.h"
 #include "sockets.bpf.h"
+#include "handshake.bpf.h"
 
 /* The kernel gives some helpers only to programs under a licence that it is compatible with. */
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -57,6 +58,7 @@ struct exported {
 	enum direction direction;
 	enum hook hook;
 	enum drop_class drop_class;
+	struct handshake handshake;
 };
 
 const struct exported *exported;
@@ -860,6 +862,15 @@ SEC("iter/task_file")
 int open_files_iterator(struct bpf_iter__task_file *ctx)
 {
 	record_open_file(ctx->task, ctx->file);
+	return 0;
+}
+
+/* ---- handshakes: of one process, alone ---- */
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(handshakes_tracepoint, struct sock *sk, int old_state, int state)
+{
+	record_handshake(sk, old_state, state);
 	return 0;
 }
 
