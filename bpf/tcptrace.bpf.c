@@ -874,6 +874,20 @@ int BPF_PROG(handshakes_tracepoint, struct sock *sk, int old_state, int state)
 	return 0;
 }
 
+SEC("fentry/tcp_set_state")
+int BPF_PROG(handshakes_fentry, struct sock *sk, int state)
+{
+	record_handshake(sk, BPF_CORE_READ(sk, __sk_common.skc_state), state);
+	return 0;
+}
+
+SEC("kprobe/tcp_set_state")
+int BPF_KPROBE(handshakes_kprobe, struct sock *sk, int state)
+{
+	record_handshake(sk, BPF_CORE_READ(sk, __sk_common.skc_state), state);
+	return 0;
+}
+
 /* ---- sockets: the records of those that exist now ---- */
 
 SEC("iter/task_file")

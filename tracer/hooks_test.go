@@ -19,10 +19,10 @@ func embedded(t *testing.T) *ebpf.CollectionSpec {
 	return spec
 }
 
-// programsInUse are those that a hook, the housekeeping or the list of sockets names.
+// programsInUse are those that a hook, the housekeeping, the handshakes or the list of sockets name.
 func programsInUse() map[string]bool {
 	used := make(map[string]bool)
-	for _, h := range hooks {
+	for _, h := range append(slices.Clone(hooks), handshakeHook) {
 		for _, w := range h.ways {
 			for _, p := range w.programs {
 				used[p] = true

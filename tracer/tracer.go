@@ -362,10 +362,22 @@ type Lost struct {
 
 // Lost lists what was lost since the start, by kind and CPU.
 func (t *Tracer) Lost() ([]Lost, error) {
+	all, err := lostRecords(t.shared.Maps[bpfMapLost])
+	if err != nil {
+		return nil, err
+	}
+	if unseen := t.attacher.misses() + t.malformed.Load(); unseen > 0 {
+		all = append(all, Lost{CPU: -1, Count: unseen})
+	}
+	return all, nil
+}
+
+// lostRecords lists what found no room in the ring.
+func lostRecords(lost *ebpf.Map) ([]Lost, error) {
 	var all []Lost
 	for kind := range uint32(bpfEventKindEVENT_KINDS) {
 		var counts []uint64
-		if err := t.shared.Maps[bpfMapLost].Lookup(kind, &counts); err != nil {
+		if err := lost.Lookup(kind, &counts); err != nil {
 			return nil, fmt.Errorf("count lost events: %w", err)
 		}
 		for cpu, count := range counts {
@@ -373,9 +385,6 @@ func (t *Tracer) Lost() ([]Lost, error) {
 				all = append(all, Lost{Kind: event.Kind(kind), CPU: cpu, Count: count})
 			}
 		}
-	}
-	if unseen := t.attacher.misses() + t.malformed.Load(); unseen > 0 {
-		all = append(all, Lost{CPU: -1, Count: unseen})
 	}
 	return all, nil
 }

@@ -1,0 +1,196 @@
+package tracer
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"os"
+	"slices"
+	"time"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/ringbuf"
+	"github.com/cilium/ebpf/rlimit"
+
+	"tcptrace/tracer/event"
+)
+
+// Handshake is how one connect was answered.
+type Handshake struct {
+	Remote netip.AddrPort
+	Began  time.Duration // connect(), just before the first SYN; on CLOCK_MONOTONIC
+	Ended  time.Duration // the answer
+	SYNs   int           // sent by then
+	Errno  event.Errno   // of the answer; 0: it is connected
+}
+
+// HandshakeOptions says whose handshakes to time.
+type HandshakeOptions struct {
+	// PID is the process, by its number in the host's first PID namespace.
+	PID int
+	// MaxPending is how many connects can be under way at a time; 0 means 65,536. What finds no room is counted as lost.
+	MaxPending int
+	// RingBytes is the size of the ring buffer, rounded up to a power of two and whole pages; 0 means 2 MiB, which is
+	// some 37,000 answers between two looks.
+	RingBytes int
+	// Mechanisms restricts the choice; nil means all.
+	Mechanisms []Mechanism
+	// BTF is a file with the kernel's types, for kernels that do not have them themselves.
+	BTF string
+}
+
+// defaultHandshakeRing is the size of the ring buffer of one who looks at it each few milliseconds.
+const defaultHandshakeRing = 2 << 20
+
+// Handshakes times the connects of one process, and does nothing else: a [Tracer] that tells only when each was answered,
+// for very many at a time. Its records are there before the process itself is told of an answer, so that there is
+// never anything to wait for. Silence is not told.
+//
+// It belongs to one goroutine.
+type Handshakes struct {
+	attacher *attacher
+	shared   *ebpf.Collection
+	reader   *ringbuf.Reader
+	record   ringbuf.Record
+	hook     Hook
+}
+
+// OpenHandshakes starts to time connects; the caller closes it. The error is [ErrPrivilege], [ErrNoBTF] or a
+// [*NothingError] where one of these is the reason.
+func OpenHandshakes(opts HandshakeOptions) (*Handshakes, error) {
+	if err := checkPrivilege(); err != nil {
+		return nil, err
+	}
+	kernel, err := loadKernel(opts.BTF)
+	if err != nil {
+		return nil, err
+	}
+	// Kernels before 5.11 count maps against it; a failure shows when the maps are made.
+	_ = rlimit.RemoveMemlock()
+	spec, err := loadBpf()
+	if err != nil {
+		return nil, fmt.Errorf("read the embedded programs: %w", err)
+	}
+	kernel.adapt(spec.Programs)
+	if err := configureHandshakes(spec, &opts); err != nil {
+		return nil, err
+	}
+	shared, err := ebpf.NewCollection(&ebpf.CollectionSpec{
+		Maps: spec.Maps, Variables: spec.Variables, Types: spec.Types, ByteOrder: spec.ByteOrder,
+	})
+	if errors.Is(err, os.ErrPermission) {
+		return nil, ErrPrivilege
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make the maps: %w", err)
+	}
+	h := &Handshakes{shared: shared, attacher: &attacher{
+		spec: spec, shared: shared, kernel: kernel, cache: btf.NewCache(), allowed: opts.Mechanisms,
+		programs: make(map[instance]error), single: make(map[string]*ebpf.Program), denied: make(map[Mechanism]error),
+	}}
+	if err := h.start(); err != nil {
+		h.Close()
+		return nil, err
+	}
+	return h, nil
+}
+
+// handshakeMaps are those that the programs use: the others are not made.
+var handshakeMaps = []string{bpfMapEvents, bpfMapHandshakes, bpfMapLost, constants}
+
+// constants is the section of what is set before programs are loaded.
+const constants = ".rodata"
+
+func configureHandshakes(spec *ebpf.CollectionSpec, opts *HandshakeOptions) error {
+	if err := spec.Variables[bpfVarHandshakesOf].Set(uint32(opts.PID)); err != nil {
+		return fmt.Errorf("set %s: %w", bpfVarHandshakesOf, err)
+	}
+	maps.DeleteFunc(spec.Maps, func(name string, _ *ebpf.MapSpec) bool { return !slices.Contains(handshakeMaps, name) })
+	maps.DeleteFunc(spec.Variables, func(_ string, v *ebpf.VariableSpec) bool { return v.SectionName != constants })
+	if opts.RingBytes == 0 {
+		opts.RingBytes = defaultHandshakeRing
+	}
+	spec.Maps[bpfMapEvents].MaxEntries = ringSize(opts.RingBytes)
+	if opts.MaxPending > 0 {
+		spec.Maps[bpfMapHandshakes].MaxEntries = uint32(opts.MaxPending)
+	}
+	return nil
+}
+
+// handshakeHook is how they are seen. Nothing is attached twice: what one copy misses, the socket's own measurement makes
+// up for.
+var handshakeHook = hook{
+	kind: event.Established,
+	ways: []way{
+		{Tracepoint, programs(bpfProgHandshakesTracepoint), nil, ""},
+		{Fentry, programs(bpfProgHandshakesFentry), nil, ""},
+		{Kprobe, programs(bpfProgHandshakesKprobe), nil, kprobesSkip},
+	},
+	cost: "it is not known when which answer came",
+}
+
+func (h *Handshakes) start() (err error) {
+	if h.reader, err = ringbuf.NewReader(h.shared.Maps[bpfMapEvents]); err != nil {
+		return fmt.Errorf("open the ring buffer: %w", err)
+	}
+	h.reader.SetDeadline(time.Unix(1, 0)) // long ago: reading never waits
+	if h.hook = h.attacher.choose(handshakeHook); h.hook.Mechanism == "" {
+		return &NothingError{[]Hook{h.hook}}
+	}
+	return nil
+}
+
+// Hook says how they are seen.
+func (h *Handshakes) Hook() Hook { return h.hook }
+
+// Read takes the next record, if there is one, without waiting.
+func (h *Handshakes) Read(to *Handshake) (ok bool, err error) {
+	switch err := h.reader.ReadInto(&h.record); {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	return true, decodeHandshake(h.record.RawSample, to)
+}
+
+const handshakeSize = int(unsafe.Sizeof(bpfHandshake{}))
+
+func decodeHandshake(record []byte, to *Handshake) error {
+	if len(record) != handshakeSize {
+		return fmt.Errorf("%w: %d bytes of a handshake", errRecord, len(record))
+	}
+	var r bpfHandshake
+	read(&r, record)
+	_, remote, err := endpoints(r.Family, [16]uint8{}, 0, r.Remote, r.RemotePort)
+	*to = Handshake{
+		Remote: remote, Began: time.Duration(r.BeganNs), Ended: time.Duration(r.EndedNs),
+		SYNs: int(r.Syns), Errno: event.Errno(r.Error),
+	}
+	return err
+}
+
+// Lost lists what was lost since the start, by kind and CPU.
+func (h *Handshakes) Lost() ([]Lost, error) {
+	all, err := lostRecords(h.shared.Maps[bpfMapLost])
+	if err != nil {
+		return nil, err
+	}
+	if unseen := h.attacher.misses(); unseen > 0 {
+		all = append(all, Lost{CPU: -1, Count: unseen})
+	}
+	return all, nil
+}
+
+// Close ends it and gives back everything.
+func (h *Handshakes) Close() error {
+	err := h.attacher.close()
+	if h.reader != nil {
+		err = errors.Join(err, h.reader.Close())
+	}
+	h.shared.Close()
+	return err
+}
