@@ -70,13 +70,12 @@ func TestScanCountsSuccessesByTimeout(t *testing.T) {
 			if sum.Outcomes["connected"] != 1300 || sum.Outcomes["refused"] != 160 || sum.Outcomes["timeout"]+sum.Outcomes["unreachable"] != 540 {
 				t.Errorf("outcomes %v; want 1300 connected, 160 refused, 500 timeout, 40 unreachable", sum.Outcomes)
 			}
-			// What a retry was needed for has no exact time without a trace. With one, a machine with more to do lets events
-			// come after their results were told.
-			clock, least := "tcp_info", 1170
+			// What a retry was needed for has no exact time without a trace, and some answers may be missed with one.
+			clock := "tcp_info"
 			if trace == "--require-trace" {
-				clock, least = "kernel", 130
+				clock = "kernel"
 			}
-			if n := sum.Clocks[clock]; n < least {
+			if n := sum.Clocks[clock]; n < 1170 {
 				t.Errorf("%d of 1300 times are by the clock %s: %v", n, clock, sum.Clocks)
 			}
 		})

@@ -1,10 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -17,6 +17,7 @@ import (
 	"tcptrace/prober"
 	"tcptrace/prober/scan"
 	"tcptrace/tracer"
+	"tcptrace/tracer/event"
 )
 
 // scanCommand is what the flags of scan say.
@@ -257,8 +258,6 @@ func (c *scanCommand) scan(ctx context.Context, a *app, targets []scan.Target) (
 	}
 	if tr != nil {
 		defer tr.Close()
-		a.noticeTrouble(tr)
-		describeTrace(&m, tr)
 	}
 	return c.trace.within(ctx, func(ctx context.Context, interrupted func() bool) error {
 		s := c.newSession(a, m, tr, rec, targets, before)
@@ -270,30 +269,37 @@ func (c *scanCommand) scan(ctx context.Context, a *app, targets []scan.Target) (
 }
 
 // openTrace starts the trace that times are taken from; nil where there is to be none, or can be none.
-func (c *scanCommand) openTrace(m *meta, targets int) (*tracer.Tracer, error) {
+func (c *scanCommand) openTrace(m *meta, targets int) (*tracer.Handshakes, error) {
 	if c.untraced {
 		m.Untraced = "it was not asked for (--no-trace)"
 		return nil, nil
 	}
-	if c.kernel.MaxConnections == 0 && targets > defaultConnections/2 {
-		c.kernel.MaxConnections = 2 * targets
+	var opts tracer.Options
+	if err := c.kernel.apply(&opts); err != nil {
+		return nil, err
 	}
-	if c.kernel.RingBytes == 0 {
-		c.kernel.RingBytes = scanRing
-	}
-	tr, err := openTracer(&c.kernel, tracer.Options{Filter: tracer.Filter{PIDs: []int{os.Getpid()}}, NewOnly: true})
+	tr, err := tracer.OpenHandshakes(tracer.HandshakeOptions{
+		PID: os.Getpid(), MaxPending: cmp.Or(opts.MaxConnections, targets+targets/spareShare+spareHandshakes),
+		RingBytes: opts.RingBytes, Mechanisms: opts.Mechanisms, BTF: opts.BTF,
+	})
 	switch {
 	case err == nil:
+		hook := tr.Hook()
+		m.Hooks = map[event.Kind]string{hook.Kind: string(hook.Mechanism)}
+		if hook.Partial != "" {
+			m.Costs = map[event.Kind]string{hook.Kind: hook.Partial}
+		}
 		return tr, nil
-	case c.trace.RequireTrace || report(io.Discard, err) == exitUsage:
-		return nil, err
+	case c.trace.RequireTrace:
+		return nil, noTraceErrorf("%w", err)
 	}
 	m.Untraced = whyUntraced(err)
 	return nil, nil
 }
 
-// scanRing is the size of a scan's ring buffer: events are taken out as fast as they come, as little is done with them.
-const scanRing = 8 << 20
-
-// defaultConnections is how many connections a trace follows at a time if it is told nothing else.
-const defaultConnections = 65536
+// The room for handshakes beyond one for each target: for those whose end is not seen, one in some hundred at the worst,
+// which stay until another socket has the same address.
+const (
+	spareShare      = 8
+	spareHandshakes = 1024
+)

@@ -1,146 +1,116 @@
 package main
 
 import (
-	"errors"
 	"net/netip"
-	"sync"
+	"slices"
 	"time"
 
 	"tcptrace/prober/scan"
 	"tcptrace/tracer"
-	"tcptrace/tracer/event"
+	"tcptrace/tracer/host"
 )
 
-// kernelTimes is what the kernel's events say of a scan's targets: when each first SYN was sent, and when which answer
-// came. A target is known by its address and port, of which a scan has each once.
+// kernelTimes is what the kernel says of a scan's targets: when each answer came, and after how many SYNs. A target is
+// known by its address and port, of which a scan has each once.
 //
-// Nothing is kept of an event but what it means, so it reads the trace itself: a feed would make room for each of some
-// hundred thousand.
+// The kernel makes its record before it wakes the socket, so whoever has a result and then reads has the record, too.
 type kernelTimes struct {
-	tracer   *tracer.Tracer
-	byRemote map[netip.AddrPort]int32
-	ended    chan error // has why reading ended
-
-	mu    sync.Mutex
-	views []kernelView // by target
-	since time.Duration
+	handshakes *tracer.Handshakes
+	targets    []scan.Target
+	byRemote   []int32 // the numbers of targets, sorted by their addresses: a map would be as large as the targets themselves
+	answers    []kernelAnswer
+	scan       *scan.Scan // the round
 }
 
-// kernelView is the kernel's side of one target's connects. Times are CLOCK_MONOTONIC; 0 is not yet.
-type kernelView struct {
-	began    time.Duration // the first connect
-	answered time.Duration // established
-	ended    time.Duration // the last attempt was over without
-	syns     int32
+// kernelAnswer is the kernel's side of what a target answered last. Times are CLOCK_MONOTONIC; the zero value is that
+// nothing is known.
+type kernelAnswer struct {
+	began, ended time.Duration
+	syns         int32
+	refused      bool // it was an error
 }
 
-func newKernelTimes(tr *tracer.Tracer, targets []scan.Target) *kernelTimes {
+func newKernelTimes(handshakes *tracer.Handshakes, targets []scan.Target) *kernelTimes {
 	k := &kernelTimes{
-		tracer: tr, byRemote: make(map[netip.AddrPort]int32, len(targets)), views: make([]kernelView, len(targets)),
-		ended: make(chan error, 1),
+		handshakes: handshakes, targets: targets,
+		byRemote: make([]int32, len(targets)), answers: make([]kernelAnswer, len(targets)),
 	}
 	for i := range targets {
-		addr := targets[i].Addr
-		k.byRemote[netip.AddrPortFrom(addr.Addr().WithZone(""), addr.Port())] = int32(i)
+		k.byRemote[i] = int32(i)
 	}
+	slices.SortFunc(k.byRemote, func(a, b int32) int { return k.remote(a).Compare(k.remote(b)) })
 	return k
 }
 
-// read takes events until the trace is flushed, or closed.
+// remote is a target's address as the kernel's records have it: without a zone.
+func (k *kernelTimes) remote(target int32) netip.AddrPort {
+	addr := k.targets[target].Addr
+	return netip.AddrPortFrom(addr.Addr().WithZone(""), addr.Port())
+}
+
+// find is the number of the target that has this address.
+func (k *kernelTimes) find(remote netip.AddrPort) (target int32, ok bool) {
+	place, ok := slices.BinarySearchFunc(k.byRemote, remote, func(target int32, to netip.AddrPort) int {
+		return k.remote(target).Compare(to)
+	})
+	if !ok {
+		return 0, false
+	}
+	return k.byRemote[place], true
+}
+
+// begin forgets what was seen so far: a round begins.
+func (k *kernelTimes) begin(sc *scan.Scan) {
+	k.read()
+	clear(k.answers)
+	k.scan = sc
+}
+
+// read takes the records that there are. What cannot be read is not known, which is what the answers say then.
 func (k *kernelTimes) read() {
-	var ev event.Event
+	var h tracer.Handshake
 	for {
-		if err := k.tracer.Read(&ev); err != nil {
-			k.ended <- err
+		ok, err := k.handshakes.Read(&h)
+		if !ok || err != nil {
 			return
 		}
-		k.add(&ev)
+		k.add(&h)
 	}
 }
 
-// finish ends the trace and takes what it had recorded.
-func (k *kernelTimes) finish() error {
-	err := errors.Join(k.tracer.Detach(), k.tracer.Flush())
-	if err != nil {
-		return err
+func (k *kernelTimes) add(h *tracer.Handshake) {
+	if target, ok := k.find(h.Remote); ok {
+		k.answers[target] = kernelAnswer{h.Began, h.Ended, int32(h.SYNs), h.Errno != 0}
 	}
-	if err := <-k.ended; !errors.Is(err, tracer.ErrFlushed) {
-		return err
-	}
-	return nil
-}
-
-// begin forgets what was seen before now: a round begins.
-func (k *kernelTimes) begin(now time.Duration) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	clear(k.views)
-	k.since = now
-}
-
-func (k *kernelTimes) add(ev *event.Event) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if ev.Role != event.RoleClient || ev.Mono < k.since {
-		return
-	}
-	target, ok := k.byRemote[ev.Remote]
-	if !ok {
-		return
-	}
-	view := &k.views[target]
-	switch ev.Kind {
-	case event.Connect:
-		if view.began == 0 {
-			view.began = ev.Mono
-		}
-		view.ended = 0
-		view.syns++
-	case event.SYNRetransmit:
-		if ev.Errno == 0 {
-			view.syns++
-		}
-	case event.Established:
-		view.answered = ev.Mono
-	case event.Close:
-		if view.answered == 0 {
-			view.ended = ev.Mono
-		}
-	}
-}
-
-func (k *kernelTimes) view(target int32) kernelView {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.views[target]
-}
-
-// complete says whether all has been seen that a result wants to know.
-func (k *kernelTimes) complete(r *scan.Result) bool {
-	view := k.view(r.Target)
-	if r.Outcome == scan.Connected {
-		return view.answered != 0
-	}
-	return view.ended != 0
 }
 
 // improve puts the kernel's times into a result, where it has them.
 func (k *kernelTimes) improve(r *scan.Result) {
-	view := k.view(r.Target)
-	if view.began == 0 {
-		return
-	}
-	if view.syns > 0 {
-		r.SYNs = view.syns
-	}
-	var answered time.Duration
+	answer := k.answers[r.Target]
 	switch r.Outcome {
 	case scan.Connected, scan.Reset:
-		answered = view.answered
+		if answer.refused {
+			return
+		}
 	case scan.Refused, scan.Unreachable:
-		answered = view.ended
+		if !answer.refused {
+			return
+		}
+	default:
+		return
 	}
-	if answered > view.began {
-		r.Connect, r.Clock = answered-view.began, scan.KernelClock
+	began := answer.began
+	if r.Attempts > 1 {
+		began = k.began(r) // of the first attempt, not of the one that was answered
+	} else {
+		r.SYNs = max(r.SYNs, answer.syns)
 	}
+	if answer.ended > began {
+		r.Connect, r.Clock = answer.ended-began, scan.KernelClock
+	}
+}
+
+// began is when the first connect() for a result was called, on CLOCK_MONOTONIC.
+func (k *kernelTimes) began(r *scan.Result) time.Duration {
+	return host.Monotonic() - time.Since(k.scan.Began()) + r.Began
 }

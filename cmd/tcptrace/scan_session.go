@@ -8,7 +8,6 @@ import (
 	"tcptrace/prober/scan"
 	"tcptrace/tracer"
 	"tcptrace/tracer/event"
-	"tcptrace/tracer/host"
 )
 
 // scanSink is somewhere that a scan's results go.
@@ -51,25 +50,14 @@ type scanSession struct {
 	before   *comparison
 	feed     *feed
 
-	kernel  *kernelTimes // nil: there is no trace
-	round   *scanRound   // nil: between rounds
-	waiting []waitingResult
-	settled func() // called once nothing waits; nil while the round goes on
-	stats   []*scanStats
-	lost    map[lostKey]uint64 // told so far
-	failed  bool
+	kernel *kernelTimes // nil: there is no trace
+	round  *scanRound   // nil: before the first
+	stats  []*scanStats
+	lost   map[lostKey]uint64 // told so far
+	failed bool
 }
 
-// waitingResult is a result whose kernel's side may still come.
-type waitingResult struct {
-	target int32
-	until  time.Duration // CLOCK_MONOTONIC
-}
-
-// viewGrace is how long the kernel's events of a target may lag behind its result: less than a feed stays busy after it.
-const viewGrace = busyAfter - 50*time.Millisecond
-
-func (c *scanCommand) newSession(a *app, m meta, tr *tracer.Tracer, rec *recording, targets []scan.Target, before *comparison) *scanSession {
+func (c *scanCommand) newSession(a *app, m meta, tr *tracer.Handshakes, rec *recording, targets []scan.Target, before *comparison) *scanSession {
 	s := &scanSession{command: c, app: a, targets: targets, before: before, lost: make(map[lostKey]uint64)}
 	s.sinks = append(s.sinks, a.scanPrinter(&c.output, &c.detail))
 	if rec != nil {
@@ -77,7 +65,6 @@ func (c *scanCommand) newSession(a *app, m meta, tr *tracer.Tracer, rec *recordi
 	}
 	if tr != nil {
 		s.kernel = newKernelTimes(tr, targets)
-		go s.kernel.read()
 	}
 	s.progress = newProgressLine(a, c.detail.Quiet)
 	s.feed = newFeed(nil, s)
@@ -98,9 +85,6 @@ func (s *scanSession) run(ctx context.Context, interrupted func() bool) error {
 	err := s.feed.run(context.WithoutCancel(ctx), func() bool { return over })
 	if err == nil {
 		err = errors.Join(<-ended, s.feed.drain())
-	}
-	if s.kernel != nil {
-		err = errors.Join(err, s.kernel.finish())
 	}
 	s.progress.clear()
 	sum := &scanSummary{Rounds: s.stats, Interrupted: interrupted(), ExitStatus: s.status()}
@@ -163,10 +147,8 @@ func (s *scanSession) runRound(ctx context.Context, number int, refresh time.Dur
 	stop()
 	told := make(chan struct{})
 	s.feed.do(func() {
-		s.settled = func() {
-			s.end(number, opts, sc, before)
-			close(told)
-		}
+		s.end(number, opts, sc, before)
+		close(told)
 	})
 	<-told
 	if err != nil {
@@ -181,9 +163,8 @@ func (s *scanSession) begin(number int, sc *scan.Scan) {
 		results: make([]scan.Result, len(s.targets)), Notes: sc.Room().Bounds,
 		Several: s.several(),
 	}
-	s.waiting, s.settled = s.waiting[:0], nil
 	if s.kernel != nil {
-		s.kernel.begin(host.Monotonic())
+		s.kernel.begin(sc)
 	}
 	for _, note := range sc.Room().Bounds {
 		s.app.notice("%s", note)
@@ -192,16 +173,18 @@ func (s *scanSession) begin(number int, sc *scan.Scan) {
 
 func (s *scanSession) several() bool { return len(s.command.refreshes) > 1 || s.command.interval != 0 }
 
-// take takes results from the scan.
+// take takes results from the scan, and tells them. What the kernel says of them is there already.
 func (s *scanSession) take(batch []scan.Result) {
-	until := host.Monotonic() + viewGrace
-	for _, r := range batch {
-		s.round.results[r.Target] = r
-		if s.kernel == nil {
-			s.tell(r.Target)
-			continue
+	if s.kernel != nil {
+		s.kernel.read()
+	}
+	for i := range batch {
+		r := &batch[i]
+		if s.kernel != nil {
+			s.kernel.improve(r)
 		}
-		s.waiting = append(s.waiting, waitingResult{r.Target, until})
+		s.round.results[r.Target] = *r
+		s.tell(r.Target)
 	}
 }
 
@@ -214,7 +197,7 @@ func (s *scanSession) tellLost() (total uint64) {
 	if s.kernel == nil {
 		return 0
 	}
-	counts, err := s.kernel.tracer.Lost()
+	counts, err := s.kernel.handshakes.Lost()
 	if err != nil {
 		return 0 // what cannot be read now is read at the next end
 	}
@@ -231,25 +214,8 @@ func (s *scanSession) tellLost() (total uint64) {
 	return total
 }
 
-// advance tells the results whose kernel's side is there, or will not come any more.
-func (s *scanSession) advance(now time.Duration) {
-	n := 0
-	for ; n < len(s.waiting); n++ {
-		w := s.waiting[n]
-		if !s.kernel.complete(&s.round.results[w.target]) && now < w.until {
-			break
-		}
-		s.kernel.improve(&s.round.results[w.target])
-		s.tell(w.target)
-	}
-	s.waiting = s.waiting[n:]
-	if len(s.waiting) == 0 && s.settled != nil {
-		settled := s.settled
-		s.settled = nil
-		settled()
-	}
-	s.say(scanSink.Flush)
-}
+// advance passes on what was told.
+func (s *scanSession) advance(time.Duration) { s.say(scanSink.Flush) }
 
 func (s *scanSession) tell(target int32) {
 	line := targetLine{target: s.targets[target], result: s.round.results[target]}

@@ -19,6 +19,7 @@ import (
 	"pgregory.net/rapid"
 
 	"tcptrace/prober/scan"
+	"tcptrace/tracer"
 	"tcptrace/tracer/event"
 )
 
@@ -270,37 +271,29 @@ func TestRefreshBeginsTheScheduleOfSYNsAnew(t *testing.T) {
 func TestKernelTimesReplaceOurs(t *testing.T) {
 	targets := scanExample().targets
 	k := newKernelTimes(nil, targets)
-	k.begin(time.Second)
-	see := func(target int, kind event.Kind, at time.Duration) {
-		k.add(&event.Event{Kind: kind, Role: event.RoleClient, Remote: targets[target].Addr, Mono: time.Second + at})
+	see := func(target int, took time.Duration, syns int, errno event.Errno) {
+		k.add(&tracer.Handshake{Remote: targets[target].Addr, Began: time.Second, Ended: time.Second + took, SYNs: syns, Errno: errno})
 	}
-	see(0, event.Connect, 0)
-	see(0, event.SYNRetransmit, time.Second)
-	see(0, event.Established, 1100*time.Millisecond)
-	see(2, event.Connect, 0)
-	see(2, event.Close, 3*time.Millisecond)
-	see(1, event.Connect, 0)
-	see(3, event.Established, -time.Millisecond) // of the round before
+	see(0, 1100*time.Millisecond, 2, 0)
+	see(2, 3*time.Millisecond, 1, event.ECONNREFUSED)
+	k.add(&tracer.Handshake{Remote: netip.MustParseAddrPort("203.0.113.200:1"), Began: 1, Ended: 2}) // nobody's
 
-	for _, c := range []struct {
-		result   scan.Result
-		complete bool
-		want     scan.Result
-	}{
-		{scan.Result{Target: 0, Outcome: scan.Connected, Connect: 2 * time.Second, SYNs: 1}, true,
-			scan.Result{Target: 0, Outcome: scan.Connected, Connect: 1100 * time.Millisecond, SYNs: 2, Clock: scan.KernelClock}},
-		{scan.Result{Target: 2, Outcome: scan.Refused, Connect: time.Second}, true,
-			scan.Result{Target: 2, Outcome: scan.Refused, Connect: 3 * time.Millisecond, SYNs: 1, Clock: scan.KernelClock}},
-		{scan.Result{Target: 1, Outcome: scan.TimedOut, Connect: time.Second}, false,
-			scan.Result{Target: 1, Outcome: scan.TimedOut, Connect: time.Second, SYNs: 1}},
-		{scan.Result{Target: 3, Outcome: scan.Connected, Connect: time.Second, SYNs: 1, Clock: scan.InfoClock}, false,
-			scan.Result{Target: 3, Outcome: scan.Connected, Connect: time.Second, SYNs: 1, Clock: scan.InfoClock}},
+	for _, c := range []struct{ result, want scan.Result }{
+		{scan.Result{Target: 0, Outcome: scan.Connected, Attempts: 1, Connect: 2 * time.Second, SYNs: 1},
+			scan.Result{Target: 0, Outcome: scan.Connected, Attempts: 1, Connect: 1100 * time.Millisecond, SYNs: 2, Clock: scan.KernelClock}},
+		{scan.Result{Target: 2, Outcome: scan.Refused, Attempts: 1, Connect: time.Second, SYNs: 1},
+			scan.Result{Target: 2, Outcome: scan.Refused, Attempts: 1, Connect: 3 * time.Millisecond, SYNs: 1, Clock: scan.KernelClock}},
+		{scan.Result{Target: 2, Outcome: scan.Connected, Attempts: 1, Connect: time.Second, SYNs: 1},
+			scan.Result{Target: 2, Outcome: scan.Connected, Attempts: 1, Connect: time.Second, SYNs: 1}}, // another answer than that
+		{scan.Result{Target: 1, Outcome: scan.TimedOut, Attempts: 1, Connect: time.Second, SYNs: 3},
+			scan.Result{Target: 1, Outcome: scan.TimedOut, Attempts: 1, Connect: time.Second, SYNs: 3}},
+		{scan.Result{Target: 3, Outcome: scan.Connected, Attempts: 1, Connect: time.Second, SYNs: 1, Clock: scan.InfoClock},
+			scan.Result{Target: 3, Outcome: scan.Connected, Attempts: 1, Connect: time.Second, SYNs: 1, Clock: scan.InfoClock}},
 	} {
 		got := c.result
-		complete := k.complete(&got)
 		k.improve(&got)
-		if diff := cmp.Diff(c.want, got); diff != "" || complete != c.complete {
-			t.Errorf("target %d: complete %v; (-want +got):\n%s", c.result.Target, complete, diff)
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("target %d (-want +got):\n%s", c.result.Target, diff)
 		}
 	}
 }
