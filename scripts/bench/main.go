@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -15,13 +16,15 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"tcptrace/prober/lab"
 )
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == measuring {
+		os.Exit(measure(os.Args[2:]))
+	}
 	binary := flag.String("tcptrace", "./tcptrace", "the program to measure")
 	pairs := flag.Int("pairs", 5, "how often to measure each")
 	flag.Parse()
@@ -97,13 +100,6 @@ type contender struct {
 	args []string
 }
 
-// measurement is what a run took.
-type measurement struct {
-	wall, cpu time.Duration
-	rss       int64 // KiB, the most at a time
-	found     int   // targets that answered; -1: it does not say
-}
-
 type benchmark struct {
 	client   *lab.Host
 	pairs    int
@@ -135,9 +131,9 @@ func (b *benchmark) compare(title string, contenders []contender) {
 	for i, c := range contenders {
 		last := all[len(all)-1]
 		fmt.Printf("  %-26s %20s %20s %10.1f MiB %8d\n", c.name,
-			withRatio(all[i], last, func(m measurement) float64 { return m.wall.Seconds() }),
-			withRatio(all[i], last, func(m measurement) float64 { return m.cpu.Seconds() }),
-			median(values(all[i], func(m measurement) float64 { return float64(m.rss) / 1024 })),
+			withRatio(all[i], last, func(m measurement) float64 { return m.Wall.Seconds() }),
+			withRatio(all[i], last, func(m measurement) float64 { return m.CPU.Seconds() }),
+			median(values(all[i], func(m measurement) float64 { return float64(m.RSS) / 1024 })),
 			int(median(values(all[i], func(m measurement) float64 { return float64(m.found) }))))
 	}
 }
@@ -164,32 +160,27 @@ func median(numbers []float64) float64 {
 }
 
 // run measures a program in the client's network namespace.
-func (b *benchmark) run(args []string) (measurement, error) {
-	cmd := exec.Command(args[0], args[1:]...)
+func (b *benchmark) run(args []string) (m measurement, err error) {
+	cmd := exec.Command("/proc/self/exe", append([]string{measuring}, args...)...)
 	var out, complaints bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &complaints
-	var began time.Time
-	err := b.client.Do(func() error {
-		began = time.Now()
-		return cmd.Start()
-	})
+	result, toResult, err := os.Pipe()
 	if err != nil {
-		return measurement{}, err
+		return m, err
 	}
-	err = cmd.Wait()
-	wall := time.Since(began)
-	exit, failed := errors.AsType[*exec.ExitError](err)
-	if failed && exit.ExitCode() == 1 { // not all targets answer
-		err = nil
-	}
+	defer result.Close()
+	cmd.ExtraFiles = []*os.File{toResult}
+	err = b.client.Do(cmd.Start)
+	toResult.Close()
 	if err != nil {
-		return measurement{}, fmt.Errorf("%w: %s", err, strings.TrimSpace(complaints.String()))
+		return m, err
 	}
-	usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	return measurement{
-		wall: wall, cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(),
-		rss: usage.Maxrss, found: found(out.String()),
-	}, nil
+	err = json.NewDecoder(result).Decode(&m)
+	if err := errors.Join(cmd.Wait(), err); err != nil {
+		return m, fmt.Errorf("%w: %s", err, strings.TrimSpace(complaints.String()))
+	}
+	m.found = found(out.String())
+	return m, nil
 }
 
 var headline = regexp.MustCompile(`: ([0-9,]+) connected`)
