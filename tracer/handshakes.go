@@ -64,7 +64,7 @@ func OpenHandshakes(opts HandshakeOptions) (*Handshakes, error) {
 	if err := checkPrivilege(); err != nil {
 		return nil, err
 	}
-	kernel, err := loadKernel(opts.BTF)
+	kernel, err := plainKernel(opts.BTF)
 	if err != nil {
 		return nil, err
 	}
@@ -96,6 +96,17 @@ func OpenHandshakes(opts HandshakeOptions) (*Handshakes, error) {
 		return nil, err
 	}
 	return h, nil
+}
+
+// plainKernel is [loadKernel] for who asks the kernel's types for nothing: the loader of programs reads them for itself.
+func plainKernel(file string) (*kernel, error) {
+	switch {
+	case file != "":
+		return loadKernel(file)
+	case !describesItself():
+		return nil, ErrNoBTF
+	}
+	return &kernel{describesItself: true}, nil
 }
 
 // handshakeMaps are those that the programs use: the others are not made.

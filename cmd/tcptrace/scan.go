@@ -137,8 +137,6 @@ func (c *scanCommand) run(ctx context.Context, a *app, args []string) error {
 		return err
 	}
 	defer ns.Close()
-	// What there is of memory is the list of targets and their results; garbage need not be as much again.
-	defer debug.SetGCPercent(debug.SetGCPercent(garbagePercent))
 	list, err := c.targets.gather(ctx, a, args, c.trace.family(), &prober.Resolver{NetNS: ns})
 	if err != nil {
 		return err
@@ -260,6 +258,8 @@ func (c *scanCommand) scan(ctx context.Context, a *app, targets []scan.Target) (
 		defer tr.Close()
 	}
 	return c.trace.within(ctx, func(ctx context.Context, interrupted func() bool) error {
+		// What there is of memory is the list of targets and their results; garbage need not be as much again.
+		defer debug.SetGCPercent(debug.SetGCPercent(garbagePercent))
 		s := c.newSession(a, m, tr, rec, targets, before)
 		if err := s.run(ctx, interrupted); err != nil {
 			return err

@@ -38,6 +38,7 @@ func (f *targetFlags) gather(ctx context.Context, a *app, args []string, family 
 		return nil, err
 	}
 	list := new(targetList)
+	var found pile
 	var named []scan.Spec
 	add := func(where string, spec scan.Spec, err error) {
 		switch {
@@ -47,7 +48,9 @@ func (f *targetFlags) gather(ctx context.Context, a *app, args []string, family 
 		case spec.Host != "":
 			named = append(named, spec)
 		default:
-			list.targets = slices.AppendSeq(list.targets, spec.Targets())
+			for target := range spec.Targets() {
+				found.add(target)
+			}
 		}
 	}
 	for _, arg := range args {
@@ -63,7 +66,8 @@ func (f *targetFlags) gather(ctx context.Context, a *app, args []string, family 
 			return nil, err
 		}
 	}
-	list.resolve(ctx, a, named, family, resolver)
+	list.resolve(ctx, a, named, family, resolver, &found)
+	list.targets = found.all()
 	list.tidy(exclusions, family)
 	if f.shuffle {
 		scan.Shuffle(list.targets, f.seed)
@@ -115,7 +119,7 @@ func openList(a *app, name string) (io.ReadCloser, error) {
 const lookups = 64
 
 // resolve adds the targets that names stand for, in the order of the names.
-func (l *targetList) resolve(ctx context.Context, a *app, named []scan.Spec, family prober.Family, resolver *prober.Resolver) {
+func (l *targetList) resolve(ctx context.Context, a *app, named []scan.Spec, family prober.Family, resolver *prober.Resolver, to *pile) {
 	found := make([][]scan.Target, len(named))
 	reasons := make([]string, len(named))
 	var group sync.WaitGroup
@@ -134,9 +138,34 @@ func (l *targetList) resolve(ctx context.Context, a *app, named []scan.Spec, fam
 			l.unresolved++
 			a.notice("%s: %s", named[i].Host, reasons[i])
 		}
-		l.targets = append(l.targets, found[i]...)
+		for _, target := range found[i] {
+			to.add(target)
+		}
 	}
 }
+
+// pile holds targets of which nobody knows how many there will be. It never moves what it holds: a slice that grows leaves
+// behind pieces, of sizes that nothing else has a use for, and together as large as itself.
+type pile struct {
+	full [][]scan.Target
+	last []scan.Target
+}
+
+// pileStep is how many targets a pile makes room for at a time.
+const pileStep = 1024
+
+func (p *pile) add(target scan.Target) {
+	if len(p.last) == cap(p.last) {
+		if len(p.last) > 0 {
+			p.full = append(p.full, p.last)
+		}
+		p.last = make([]scan.Target, 0, pileStep)
+	}
+	p.last = append(p.last, target)
+}
+
+// all is what the pile holds, in the order in which it was added.
+func (p *pile) all() []scan.Target { return slices.Concat(append(p.full, p.last)...) }
 
 // tidy leaves each address and port once, and none that is excluded or of another family.
 func (l *targetList) tidy(exclusions *scan.Exclusions, family prober.Family) {

@@ -27,6 +27,11 @@ const maxAddresses = 1 << 20
 // ParseSpec reads HOST:PORTS or NETWORK:PORTS, where PORTS are ports, their names, or ranges such as 8000-8010, with commas
 // between them. IPv6 stands in brackets, as in [2001:db8::/120]:443. The error is a sentence that says how to write it.
 func ParseSpec(text string) (Spec, error) {
+	// What most lists are full of needs no more than this.
+	if addr, err := netip.ParseAddrPort(text); err == nil && addr.Port() != 0 && addr.Addr().Zone() == "" {
+		ip := addr.Addr().Unmap()
+		return Spec{Network: netip.PrefixFrom(ip, ip.BitLen()), Ports: []uint16{addr.Port()}}, nil
+	}
 	host, ports, err := splitSpec(text)
 	if err != nil {
 		return Spec{}, err
