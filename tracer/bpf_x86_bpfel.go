@@ -88,7 +88,8 @@ type bpfConnection struct {
 	Probed           uint8
 	Troubled         uint8
 	SynackDuplicates uint8
-	Unused           [6]uint8
+	Crossing         uint8
+	Unused           [5]uint8
 }
 
 type bpfCountedKey struct {
@@ -471,6 +472,8 @@ type bpfSettings struct {
 	OptionKeepaliveIntervalJiffies uint32
 	OptionRtoMaxJiffies            uint32
 	OptionLinger2Jiffies           int32
+	OptionMark                     uint32
+	OptionDevice                   uint32
 	SysctlRtoMaxMs                 uint32
 	SysctlKeepaliveIdleJiffies     uint32
 	SysctlKeepaliveIntervalJiffies uint32
@@ -495,6 +498,7 @@ const (
 	bpfSettingsFlagsSETTINGS_KEEPALIVE           bpfSettingsFlags = 1
 	bpfSettingsFlagsSETTINGS_HAS_LINEAR_TIMEOUTS bpfSettingsFlags = 2
 	bpfSettingsFlagsSETTINGS_ABORT_ON_OVERFLOW   bpfSettingsFlags = 4
+	bpfSettingsFlagsSETTINGS_SYNACK_RTO_MAX      bpfSettingsFlags = 8
 )
 
 type bpfSocketFlags uint32
@@ -512,6 +516,10 @@ const (
 	bpfSocketFlagsSOCKET_THIN_LINEAR          bpfSocketFlags = 512
 	bpfSocketFlagsSOCKET_AUTOTUNED            bpfSocketFlags = 1024
 	bpfSocketFlagsSOCKET_HAS_SETTINGS         bpfSocketFlags = 2048
+	bpfSocketFlagsSOCKET_HAS_LISTENING        bpfSocketFlags = 4096
+	bpfSocketFlagsSOCKET_HAS_WAITING          bpfSocketFlags = 8192
+	bpfSocketFlagsSOCKET_IPV6ONLY             bpfSocketFlags = 16384
+	bpfSocketFlagsSOCKET_REUSEPORT            bpfSocketFlags = 32768
 )
 
 type bpfSocketRecord struct {
@@ -575,7 +583,22 @@ type bpfSocketRecord struct {
 	Backoff               uint8
 	Shutdown              uint8
 	Unused                [7]uint8
-	Settings              bpfSettings
+	Listening             struct {
+		_             structs.HostLayout
+		AcceptLen     uint32
+		AcceptMax     uint32
+		SynLen        uint32
+		SynYoung      uint32
+		FastopenLen   uint32
+		FastopenMax   uint32
+		Drops         uint32
+		OldestJiffies uint32
+		Device        int32
+		Group         uint16
+		DeferAccept   uint8
+		Unused        uint8
+	}
+	Settings bpfSettings
 }
 
 type bpfStage uint32
@@ -642,6 +665,7 @@ const (
 	bpfMapDeparted                       = "departed"
 	bpfMapEvents                         = "events"
 	bpfMapFrames                         = "frames"
+	bpfMapHandshakes                     = "handshakes"
 	bpfMapInitialSequences               = "initial_sequences"
 	bpfMapLatestEstablished              = "latest_established"
 	bpfMapListeners                      = "listeners"
@@ -702,6 +726,9 @@ const (
 	bpfProgExitTracepoint                = "exit_tracepoint"
 	bpfProgForkTracepoint                = "fork_tracepoint"
 	bpfProgHandshakeSockops              = "handshake_sockops"
+	bpfProgHandshakesFentry              = "handshakes_fentry"
+	bpfProgHandshakesKprobe              = "handshakes_kprobe"
+	bpfProgHandshakesTracepoint          = "handshakes_tracepoint"
 	bpfProgIcmpErrorConsumedTracepoint   = "icmp_error_consumed_tracepoint"
 	bpfProgIcmpErrorFreedTracepoint      = "icmp_error_freed_tracepoint"
 	bpfProgIcmpErrorV4Fentry             = "icmp_error_v4_fentry"
@@ -773,7 +800,9 @@ const (
 	bpfVarFilterDimensions               = "filter_dimensions"
 	bpfVarFilterFamily                   = "filter_family"
 	bpfVarFollowPeers                    = "follow_peers"
+	bpfVarHandshakesOf                   = "handshakes_of"
 	bpfVarIcmpv6Function                 = "icmpv6_function"
+	bpfVarJiffiesAheadNs                 = "jiffies_ahead_ns"
 	bpfVarMibCookiesReceived             = "mib_cookies_received"
 	bpfVarMibListenOverflows             = "mib_listen_overflows"
 	bpfVarMibQueueFullCookies            = "mib_queue_full_cookies"
@@ -783,6 +812,7 @@ const (
 	bpfVarPacketsAreTraced               = "packets_are_traced"
 	bpfVarQuietFunctionCount             = "quiet_function_count"
 	bpfVarQuietFunctions                 = "quiet_functions"
+	bpfVarSocketsListening               = "sockets_listening"
 	bpfVarSocketsMini                    = "sockets_mini"
 	bpfVarStrangers                      = "strangers"
 	bpfVarTicksPerSecond                 = "ticks_per_second"
@@ -870,6 +900,9 @@ type bpfProgramSpecs struct {
 	ExitTracepoint                *ebpf.ProgramSpec `ebpf:"exit_tracepoint"`
 	ForkTracepoint                *ebpf.ProgramSpec `ebpf:"fork_tracepoint"`
 	HandshakeSockops              *ebpf.ProgramSpec `ebpf:"handshake_sockops"`
+	HandshakesFentry              *ebpf.ProgramSpec `ebpf:"handshakes_fentry"`
+	HandshakesKprobe              *ebpf.ProgramSpec `ebpf:"handshakes_kprobe"`
+	HandshakesTracepoint          *ebpf.ProgramSpec `ebpf:"handshakes_tracepoint"`
 	IcmpErrorConsumedTracepoint   *ebpf.ProgramSpec `ebpf:"icmp_error_consumed_tracepoint"`
 	IcmpErrorFreedTracepoint      *ebpf.ProgramSpec `ebpf:"icmp_error_freed_tracepoint"`
 	IcmpErrorV4Fentry             *ebpf.ProgramSpec `ebpf:"icmp_error_v4_fentry"`
@@ -949,6 +982,7 @@ type bpfMapSpecs struct {
 	Departed          *ebpf.MapSpec `ebpf:"departed"`
 	Events            *ebpf.MapSpec `ebpf:"events"`
 	Frames            *ebpf.MapSpec `ebpf:"frames"`
+	Handshakes        *ebpf.MapSpec `ebpf:"handshakes"`
 	InitialSequences  *ebpf.MapSpec `ebpf:"initial_sequences"`
 	LatestEstablished *ebpf.MapSpec `ebpf:"latest_established"`
 	Listeners         *ebpf.MapSpec `ebpf:"listeners"`
@@ -984,7 +1018,9 @@ type bpfVariableSpecs struct {
 	FilterDimensions    *ebpf.VariableSpec `ebpf:"filter_dimensions"`
 	FilterFamily        *ebpf.VariableSpec `ebpf:"filter_family"`
 	FollowPeers         *ebpf.VariableSpec `ebpf:"follow_peers"`
+	HandshakesOf        *ebpf.VariableSpec `ebpf:"handshakes_of"`
 	Icmpv6Function      *ebpf.VariableSpec `ebpf:"icmpv6_function"`
+	JiffiesAheadNs      *ebpf.VariableSpec `ebpf:"jiffies_ahead_ns"`
 	MibCookiesReceived  *ebpf.VariableSpec `ebpf:"mib_cookies_received"`
 	MibListenOverflows  *ebpf.VariableSpec `ebpf:"mib_listen_overflows"`
 	MibQueueFullCookies *ebpf.VariableSpec `ebpf:"mib_queue_full_cookies"`
@@ -994,6 +1030,7 @@ type bpfVariableSpecs struct {
 	PacketsAreTraced    *ebpf.VariableSpec `ebpf:"packets_are_traced"`
 	QuietFunctionCount  *ebpf.VariableSpec `ebpf:"quiet_function_count"`
 	QuietFunctions      *ebpf.VariableSpec `ebpf:"quiet_functions"`
+	SocketsListening    *ebpf.VariableSpec `ebpf:"sockets_listening"`
 	SocketsMini         *ebpf.VariableSpec `ebpf:"sockets_mini"`
 	Strangers           *ebpf.VariableSpec `ebpf:"strangers"`
 	TicksPerSecond      *ebpf.VariableSpec `ebpf:"ticks_per_second"`
@@ -1030,6 +1067,7 @@ type bpfMaps struct {
 	Departed          *ebpf.Map `ebpf:"departed"`
 	Events            *ebpf.Map `ebpf:"events"`
 	Frames            *ebpf.Map `ebpf:"frames"`
+	Handshakes        *ebpf.Map `ebpf:"handshakes"`
 	InitialSequences  *ebpf.Map `ebpf:"initial_sequences"`
 	LatestEstablished *ebpf.Map `ebpf:"latest_established"`
 	Listeners         *ebpf.Map `ebpf:"listeners"`
@@ -1065,6 +1103,7 @@ func (m *bpfMaps) Close() error {
 		m.Departed,
 		m.Events,
 		m.Frames,
+		m.Handshakes,
 		m.InitialSequences,
 		m.LatestEstablished,
 		m.Listeners,
@@ -1101,7 +1140,9 @@ type bpfVariables struct {
 	FilterDimensions    *ebpf.Variable `ebpf:"filter_dimensions"`
 	FilterFamily        *ebpf.Variable `ebpf:"filter_family"`
 	FollowPeers         *ebpf.Variable `ebpf:"follow_peers"`
+	HandshakesOf        *ebpf.Variable `ebpf:"handshakes_of"`
 	Icmpv6Function      *ebpf.Variable `ebpf:"icmpv6_function"`
+	JiffiesAheadNs      *ebpf.Variable `ebpf:"jiffies_ahead_ns"`
 	MibCookiesReceived  *ebpf.Variable `ebpf:"mib_cookies_received"`
 	MibListenOverflows  *ebpf.Variable `ebpf:"mib_listen_overflows"`
 	MibQueueFullCookies *ebpf.Variable `ebpf:"mib_queue_full_cookies"`
@@ -1111,6 +1152,7 @@ type bpfVariables struct {
 	PacketsAreTraced    *ebpf.Variable `ebpf:"packets_are_traced"`
 	QuietFunctionCount  *ebpf.Variable `ebpf:"quiet_function_count"`
 	QuietFunctions      *ebpf.Variable `ebpf:"quiet_functions"`
+	SocketsListening    *ebpf.Variable `ebpf:"sockets_listening"`
 	SocketsMini         *ebpf.Variable `ebpf:"sockets_mini"`
 	Strangers           *ebpf.Variable `ebpf:"strangers"`
 	TicksPerSecond      *ebpf.Variable `ebpf:"ticks_per_second"`
@@ -1160,6 +1202,9 @@ type bpfPrograms struct {
 	ExitTracepoint                *ebpf.Program `ebpf:"exit_tracepoint"`
 	ForkTracepoint                *ebpf.Program `ebpf:"fork_tracepoint"`
 	HandshakeSockops              *ebpf.Program `ebpf:"handshake_sockops"`
+	HandshakesFentry              *ebpf.Program `ebpf:"handshakes_fentry"`
+	HandshakesKprobe              *ebpf.Program `ebpf:"handshakes_kprobe"`
+	HandshakesTracepoint          *ebpf.Program `ebpf:"handshakes_tracepoint"`
 	IcmpErrorConsumedTracepoint   *ebpf.Program `ebpf:"icmp_error_consumed_tracepoint"`
 	IcmpErrorFreedTracepoint      *ebpf.Program `ebpf:"icmp_error_freed_tracepoint"`
 	IcmpErrorV4Fentry             *ebpf.Program `ebpf:"icmp_error_v4_fentry"`
@@ -1266,6 +1311,9 @@ func (p *bpfPrograms) Close() error {
 		p.ExitTracepoint,
 		p.ForkTracepoint,
 		p.HandshakeSockops,
+		p.HandshakesFentry,
+		p.HandshakesKprobe,
+		p.HandshakesTracepoint,
 		p.IcmpErrorConsumedTracepoint,
 		p.IcmpErrorFreedTracepoint,
 		p.IcmpErrorV4Fentry,
