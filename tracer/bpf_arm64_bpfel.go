@@ -267,6 +267,18 @@ type bpfFrame struct {
 	Other uint64
 }
 
+type bpfHandshake struct {
+	_          structs.HostLayout
+	BeganNs    uint64
+	EndedNs    uint64
+	Syns       uint32
+	Error      uint32
+	Family     uint16
+	RemotePort uint16
+	Unused     [4]uint8
+	Remote     [16]uint8
+}
+
 type bpfHook uint32
 
 const (

@@ -19,7 +19,7 @@ func Ends(visit func(local, remote netip.AddrPort, state event.State)) error {
 	}
 	defer conn.Close()
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		request := request(family, true)
+		request := request(family, 1<<maxStates-1)
 		request[2] = 0 // no attributes
 		messages, err := conn.Execute(netlink.Message{
 			Header: netlink.Header{Type: sockDiagByFamily, Flags: netlink.Request | netlink.Dump},
