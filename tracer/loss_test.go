@@ -135,7 +135,8 @@ func TestNothingIsLostInTenThousandConnections(t *testing.T) {
 			events, last = append(events, more...), time.Now()
 		}
 	}
-	unseen := n/500 + expectNoLoss(t, tr, n)
+	unseen := unseen(tr, n)
+	expectNoLoss(t, tr, unseen)
 	clients, whole := 0, 0
 	for _, own := range connections(events) {
 		if own[0].Role != event.RoleClient {
@@ -153,35 +154,27 @@ func TestNothingIsLostInTenThousandConnections(t *testing.T) {
 	}
 }
 
-// expectNoLoss gives how often the kernel says that it did not call us, in the course of n connections: a kprobe is
-// skipped in the middle of another, the more often the slower the machine. Besides, kernels that keep BPF programs away
-// from certain tasks hide what interrupts those, without a word, so that one end in 500 may be missed.
-func expectNoLoss(t *testing.T, tr *tracer.Tracer, n int) (passedBy int) {
+// unseen is how many of n connections may go unseen, or their ends, without any fault of ours: kernels that keep BPF
+// programs away from certain tasks hide what interrupts those, and a kprobe is skipped in the middle of another, which
+// those before 6.7 do not count.
+func unseen(tr *tracer.Tracer, n int) int {
+	if tr.Mechanism(event.Close) == tracer.Kprobe {
+		return n / 20
+	}
+	return n / 500
+}
+
+// expectNoLoss allows only for ends that were missed in this way.
+func expectNoLoss(t *testing.T, tr *tracer.Tracer, unseen int) {
 	t.Helper()
 	lost, err := tr.Lost()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, l := range lost {
-		if l.Kind == event.KindUnknown && l.CPU < 0 {
-			passedBy += int(l.Count)
-		}
-	}
-	if limit := mostPassedBy(tr, n); passedBy > limit {
-		t.Errorf("the kernel did not call %d times, more than %d", passedBy, limit)
-	}
-	for _, l := range lost {
-		ofUs := l.Kind != event.KindUnknown || l.CPU >= 0
-		if ofUs && (l.Kind != event.Close || int(l.Count) > n/500+passedBy) {
+		// Those of unknown kind are what the kernel says that it did not call us for.
+		if l.Kind != event.Close && l.Kind != event.KindUnknown || l.Count > uint64(unseen) {
 			t.Errorf("lost %d of %s on CPU %d", l.Count, l.Kind, l.CPU)
 		}
 	}
-	return passedBy
-}
-
-func mostPassedBy(tr *tracer.Tracer, n int) int {
-	if tr.Mechanism(event.Close) == tracer.Kprobe {
-		return n / 8
-	}
-	return n / 500
 }

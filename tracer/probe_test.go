@@ -368,6 +368,7 @@ func compareSegments(events []event.Event, captured []segment) string {
 func TestEachKeepaliveProbeAndItsAnswerIsSeen(t *testing.T) {
 	t.Parallel()
 	loopbacks(t, func(t *testing.T, address string) {
+		t.Parallel()
 		client := played(t, keptAlive(net.JoinHostPort(address, "0")), func(client []event.Event, captured []segment) string {
 			return compareSegments(only(client, event.KeepaliveProbe), probes(captured))
 		})
@@ -442,6 +443,7 @@ func TestResetIsNoAnswerToAKeepaliveProbe(t *testing.T) {
 func TestEachWindowProbeIsSeen(t *testing.T) {
 	t.Parallel()
 	loopbacks(t, func(t *testing.T, address string) {
+		t.Parallel()
 		client := played(t, windowShut(net.JoinHostPort(address, "0")), func(client []event.Event, captured []segment) string {
 			return compareSegments(withoutData(only(client, event.WindowProbe)), probes(captured))
 		})
@@ -480,6 +482,7 @@ func withoutData(events []event.Event) []event.Event {
 func TestEachRetransmissionIsSeenUntilTheConnectionDies(t *testing.T) {
 	t.Parallel()
 	loopbacks(t, func(t *testing.T, address string) {
+		t.Parallel()
 		client := played(t, dataLost(net.JoinHostPort(address, "0")), func(client []event.Event, captured []segment) string {
 			data := slices.DeleteFunc(captured, func(s segment) bool { return s.len == 0 })
 			return compareSegments(only(client, event.Retransmit), data[1:])
