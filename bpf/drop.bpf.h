@@ -264,7 +264,7 @@ static void ends_from(struct connection *c, const struct segment *s)
  * The server's end of a connection that came no further than a SYN: one for all its copies. It is among the requests
  * without a number of its own.
  */
-static struct connection *find_refused(const struct segment *s, u64 now_ns)
+static __noinline struct connection *find_refused(const struct segment *s, u64 now_ns)
 {
 	u64 pair = isn_pair(s->seq, 0);
 	struct connection *known, c;
