@@ -189,7 +189,7 @@ func (s *story) conntrackDrops() []*event.Event {
 }
 
 func (s *story) conntrackDoubts() []string {
-	if slices.ContainsFunc(s.conntrackDrops(), func(ev *event.Event) bool { return !ruleSet(ev) && ev.Reason != "NETFILTER_DROP" }) {
+	if slices.ContainsFunc(s.conntrackDrops(), inConntrack) {
 		return nil
 	}
 	return []string{"that the table was full was asked for afterwards: a rule of the firewall may have dropped it as well"}

@@ -67,8 +67,11 @@ func (s *story) failsForWantOfRoute() bool {
 
 // mayBeConntrack says that connection tracking may have dropped a packet, if its table was full.
 func mayBeConntrack(ev *event.Event) bool {
-	return inConntrack(ev) || ev.Reason == "NETFILTER_DROP" && !ruleSet(ev)
+	return inConntrack(ev) || (ev.Reason == "NETFILTER_DROP" || byHook(ev)) && !ruleSet(ev)
 }
+
+// byHook says that some hook of netfilter dropped a packet, on a kernel that gives no reasons.
+func byHook(ev *event.Event) bool { return ev.Reason == "" && ev.Location == "nf_hook_slow" }
 
 // fullListener is the network namespace of the last listener on this host that had no room; 0: there is none.
 func (s *story) fullListener() uint32 {
