@@ -211,7 +211,7 @@ func TestOutlookKeepsItsSettings(t *testing.T) {
 		o.Interval = time.Duration(rapid.IntRange(1, 32767).Draw(t, "interval")) * time.Second
 		o.Count = rapid.IntRange(1, 127).Draw(t, "count")
 		o.UserTimeout = time.Duration(rapid.IntRange(0, 1<<31-1).Draw(t, "timeout")) * time.Millisecond
-		o.HZ, o.Retries2, o.RTOMax = 250, 15, 2*time.Minute
+		o.HZ, o.Retries2, o.RTOMax, o.Local = 250, 15, 2*time.Minute, rapid.Bool().Draw(t, "local")
 		out := new(sinkBuffer)
 		newJSONRenderer(out, false).Outlook(o)
 		parsed, err := parseLine(out.Bytes())

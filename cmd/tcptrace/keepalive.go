@@ -144,6 +144,7 @@ func (p *holding) outlook(hz int) (outlook, error) {
 	var o outlook
 	err := p.options.NetNS.Do(func() (err error) {
 		o.keepaliveSettings, err = given.complete(hz)
+		o.Local = p.target.isLocal()
 		return err
 	})
 	if err != nil {

@@ -46,7 +46,7 @@ func sameWarnings(a, b []lint.Warning) bool {
 func settingsToJudge(c *timeline.Connection, hz int) lint.Settings {
 	return lint.Settings{
 		State:             stateToJudge(c),
-		Local:             c.Peer != nil || c.Remote.Addr().IsLoopback(),
+		Local:             c.Peer != nil || c.Remote.Addr().IsLoopback() || c.Remote.Addr() == c.Local.Addr(),
 		KeepAlive:         c.Options.KeepAlive,
 		KeepaliveIdle:     cmp.Or(c.Options.KeepaliveIdle, c.Sysctls.KeepaliveIdle),
 		KeepaliveInterval: cmp.Or(c.Options.KeepaliveInterval, c.Sysctls.KeepaliveInterval),

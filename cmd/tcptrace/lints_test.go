@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tcptrace/tracer/event"
+	"tcptrace/tracer/schedule"
 	"tcptrace/tracer/verdict"
 )
 
@@ -77,5 +78,26 @@ type warningSink struct {
 func (w *warningSink) Verdict(_ verdict.Verdict, about told) {
 	for _, warning := range about.warnings {
 		w.ids = append(w.ids, warning.ID)
+	}
+}
+
+// Nothing on the way to this host itself can forget a connection.
+func TestKeepaliveToThisHostIsNotComparedWithIdleLimits(t *testing.T) {
+	for local, want := range map[bool]int{false: 1, true: 0} {
+		o := outlook{keepaliveSettings{Keepalive: schedule.Keepalive{Idle: time.Hour, Interval: time.Second, Count: 3}, Local: local}}
+		found := 0
+		for _, w := range o.warnings() {
+			if w.ID == "keepalive_later_than_idle_limits" {
+				found++
+			}
+		}
+		if found != want {
+			t.Errorf("local %t: %+v", local, o.warnings())
+		}
+	}
+	for host, want := range map[string]bool{"127.0.0.1": true, "::1": true, "192.0.2.10": false, "localhost": false} {
+		if got := (&target{host: host}).isLocal(); got != want {
+			t.Errorf("%s is local: %t, want %t", host, got, want)
+		}
 	}
 }

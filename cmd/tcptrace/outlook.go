@@ -54,6 +54,7 @@ type outlookLine struct {
 	Retries2      int     `json:"retries2"`
 	RTOMaxMS      float64 `json:"rto_max_ms,omitempty"`
 	HZ            int     `json:"hz,omitempty"`
+	Local         bool    `json:"local,omitempty"` // both ends are on this host
 
 	Probes        int           `json:"probes"`
 	GivesUpMS     float64       `json:"gives_up_ms"`
@@ -78,6 +79,7 @@ func encodeOutlook(o outlook) outlookLine {
 		Retries2:      o.Retries2,
 		RTOMaxMS:      milliseconds(o.RTOMax),
 		HZ:            o.HZ,
+		Local:         o.Local,
 		Probes:        probes,
 		GivesUpMS:     milliseconds(end.Offset),
 		LatestMS:      milliseconds(end.Latest),
@@ -100,6 +102,7 @@ func parseOutlook(text []byte) (any, error) {
 		},
 		Retries2: line.Retries2,
 		RTOMax:   fromMilliseconds(line.RTOMaxMS),
+		Local:    line.Local,
 	}}, nil
 }
 

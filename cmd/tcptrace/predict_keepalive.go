@@ -27,6 +27,7 @@ type keepaliveSettings struct {
 	schedule.Keepalive
 	Retries2 int
 	RTOMax   time.Duration // 0: the kernel has no such setting
+	Local    bool          // both ends are on this host: there is nothing in between
 }
 
 func newPredictKeepaliveCommand(a *app) *cobra.Command {
@@ -147,6 +148,7 @@ func thousands(n uint64) string {
 
 func (s keepaliveSettings) warnings() []lint.Warning {
 	return lint.Check(lint.Settings{
+		Local:             s.Local,
 		KeepAlive:         true,
 		KeepaliveIdle:     s.Idle,
 		KeepaliveInterval: s.Interval,

@@ -24,6 +24,16 @@ func (t *target) isLiteral() bool {
 	return err == nil
 }
 
+// isLocal says that the host is an address of the network namespace of the calling thread. Of a name it is not known.
+func (t *target) isLocal() bool {
+	addr, err := netip.ParseAddr(t.host)
+	if err != nil {
+		return false
+	}
+	route, err := host.RouteTo(host.RouteQuery{Remote: addr})
+	return addr.IsLoopback() || err == nil && route.Local
+}
+
 func parseTargets(args []string) ([]target, error) {
 	var targets []target
 	for _, arg := range args {

@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"tcptrace/tracer/event"
 )
@@ -28,6 +29,7 @@ type Route struct {
 	Device  string
 	Source  netip.Addr // that the kernel chooses for a socket which has none
 	Gateway netip.Addr // invalid: the remote end is on the link
+	Local   bool       // the remote end is this host itself
 }
 
 // RouteTo looks a route up in the network namespace of the calling thread, as ip route get does (RTM_GETROUTE). Its error
@@ -60,7 +62,7 @@ func refuses(errno syscall.Errno) bool {
 }
 
 func describeRoute(found *netlink.Route) Route {
-	var r Route
+	r := Route{Local: found.Type == unix.RTN_LOCAL}
 	r.Source, _ = netip.AddrFromSlice(found.Src)
 	r.Gateway, _ = netip.AddrFromSlice(found.Gw)
 	r.Source, r.Gateway = r.Source.Unmap(), r.Gateway.Unmap()

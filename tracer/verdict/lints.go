@@ -29,7 +29,7 @@ func (s *story) settings(options *event.Options, sysctls *event.Sysctls) lint.Se
 	idle, interval, probes := s.keepaliveSettings()
 	return lint.Settings{
 		State:             event.StateEstablished,
-		Local:             s.conn != nil && s.conn.Peer != nil || s.remote().Addr().IsLoopback(),
+		Local:             s.conn != nil && s.conn.Peer != nil || s.remote().Addr().IsLoopback() || s.remote().Addr() == s.local().Addr(),
 		KeepAlive:         options.KeepAlive,
 		KeepaliveIdle:     idle,
 		KeepaliveInterval: interval,
