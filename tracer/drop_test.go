@@ -473,9 +473,15 @@ func inject(t *testing.T, h *lab.Host, from, to netip.AddrPort, times int) {
 	binary.BigEndian.PutUint16(segment[2:], to.Port())
 	segment[12], segment[13] = 5<<4, flagACK
 	binary.BigEndian.PutUint16(segment[16:], 0xbad)
+	sendRaw(t, h, to.Addr(), segment, times)
+}
+
+// sendRaw sends a whole segment from h, whose checksum is the caller's.
+func sendRaw(t *testing.T, h *lab.Host, to netip.Addr, segment []byte, times int) {
+	t.Helper()
 	err := h.Do(func() error {
 		domain := unix.AF_INET
-		if to.Addr().Is6() {
+		if to.Is6() {
 			domain = unix.AF_INET6
 		}
 		fd, err := unix.Socket(domain, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
@@ -484,7 +490,7 @@ func inject(t *testing.T, h *lab.Host, from, to netip.AddrPort, times int) {
 		}
 		defer unix.Close(fd)
 		for range times {
-			if err := unix.Sendto(fd, segment, 0, sockaddr(netip.AddrPortFrom(to.Addr(), 0))); err != nil {
+			if err := unix.Sendto(fd, segment, 0, sockaddr(netip.AddrPortFrom(to, 0))); err != nil {
 				return err
 			}
 		}
