@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tcptrace/tracer/event"
+	"tcptrace/tracer/sockets"
 	"tcptrace/tracer/verdict"
 )
 
@@ -30,7 +31,7 @@ func newRecordingReader(r io.Reader) *recordingReader {
 }
 
 // next gives what the next line says: a meta, outlook, *event.Event, *event.Probe, *event.Resolution, lost, answer, told,
-// stop or summaryLine, of a scan a *targetLine or *scanSummaryLine, or an unknownLine. The end is io.EOF, or errCutShort where the
+// stop or summaryLine, of a scan a *targetLine or *scanSummaryLine, of sockets a *sockets.Judged, *stateLine or *socketsSummaryLine, or an unknownLine. The end is io.EOF, or errCutShort where the
 // last line is not whole.
 func (r *recordingReader) next() (any, error) {
 	text, err := r.lines.ReadSlice('\n')
@@ -105,6 +106,8 @@ var parsers = map[string]func([]byte) (any, error){
 	typePath:       parseJourney,
 	typeHop:        parseHop,
 	typeTarget:     parseTarget,
+	typeSocket:     parseInto[sockets.Judged],
+	typeState:      parseInto[stateLine],
 	typeRound:      parseScanSummary,
 }
 
@@ -218,6 +221,9 @@ func parseStop(text []byte) (any, error) {
 func parseSummary(text []byte) (any, error) {
 	if isScanSummary(text) {
 		return parseScanSummary(text)
+	}
+	if isSocketsSummary(text) {
+		return parseInto[socketsSummaryLine](text)
 	}
 	var line summaryLine
 	err := json.Unmarshal(text, &line)

@@ -114,15 +114,16 @@ func FuzzReplay(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		text, stream := new(sinkBuffer), new(sinkBuffer)
 		for _, printers := range []struct {
-			out  sink
-			path pathSink
+			out     sink
+			path    pathSink
+			sockets socketsPrinter
 		}{
-			{newTextRenderer(text, textConfig{Verbose: true}), &pathText{newTextRenderer(text, textConfig{})}},
-			{newJSONRenderer(stream, true), &pathJSON{newJSONRenderer(stream, true)}},
+			{newTextRenderer(text, textConfig{Verbose: true}), &pathText{newTextRenderer(text, textConfig{})}, &socketsText{out: text, verbose: true}},
+			{newJSONRenderer(stream, true), &pathJSON{newJSONRenderer(stream, true)}, &socketsJSON{newJSONRenderer(stream, true)}},
 		} {
 			r := replay{lines: newRecordingReader(bytes.NewReader(data)), out: printers.out, paths: pathReplay{
 				printer: func(meta) pathSink { return printers.path },
-			}}
+			}, sockets: func() socketsPrinter { return printers.sockets }}
 			if _, err := r.run(context.Background()); err != nil && !errors.Is(err, errCutShort) {
 				return
 			}
@@ -135,7 +136,7 @@ func FuzzReplay(f *testing.F) {
 		nowhere := newTextRenderer(new(sinkBuffer), textConfig{})
 		again := replay{lines: newRecordingReader(bytes.NewReader(stream.Bytes())), out: nowhere, paths: pathReplay{
 			printer: func(meta) pathSink { return &pathText{nowhere} },
-		}}
+		}, sockets: func() socketsPrinter { return &socketsText{out: new(sinkBuffer)} }}
 		if _, err := again.run(context.Background()); err != nil {
 			t.Fatalf("the JSON of a replay cannot be replayed: %v\n%s", err, stream)
 		}

@@ -37,6 +37,9 @@ anew from what it saw. The exit status is that of the recorded run. FILE may be 
 				paths: pathReplay{printer: func(m meta) pathSink { return a.pathPrinter(m, &output, &detail) }},
 				scans: a.scanPrinter(&output, &detail),
 			}
+			r.sockets = func() socketsPrinter {
+				return newSocketsPrinter(a.stdout, output.painter(a.stdout), &output, &detail)
+			}
 			status, err := r.run(cmd.Context())
 			if errors.Is(err, errCutShort) {
 				a.notice("%q ends within a line: this is what there is of it", args[0])
@@ -71,13 +74,22 @@ type replay struct {
 	out   sink
 	paths pathReplay
 	scans scanSink
+	// sockets makes the printer of a list of sockets.
+	sockets func() socketsPrinter
 
 	begun   bool
-	scan    *scanReplay   // of a recording that is about a scan
-	session *session      // nil: not begun, or about paths or a scan alone
+	other   otherReplay   // of a recording that is about no connections and probes
+	session *session      // nil: not begun, or about paths or another alone
 	now     time.Duration // CLOCK_MONOTONIC of the recorded host
 	sum     *summary
 	status  *int // of the recorded run
+}
+
+// otherReplay takes the lines of a recording that needs no session.
+type otherReplay interface {
+	handle(line any, number int) error
+	// finish ends the replay, of a recording that may have been cut short, and gives the exit status.
+	finish() int
 }
 
 // run replays until the end, or until ctx ends, and gives the exit status of the recorded run; of one that was cut
@@ -94,8 +106,8 @@ func (r *replay) run(ctx context.Context) (int, error) {
 	switch {
 	case err != nil && err != io.EOF && !cutShort:
 		return 0, err
-	case r.scan != nil:
-		status := r.scan.finish()
+	case r.other != nil:
+		status := r.other.finish()
 		if !cutShort {
 			err = nil
 		}
@@ -122,8 +134,8 @@ func (r *replay) run(ctx context.Context) (int, error) {
 
 // handle takes one line.
 func (r *replay) handle(line any) error {
-	if r.scan != nil {
-		return r.scan.handle(line, r.lines.number)
+	if r.other != nil {
+		return r.other.handle(line, r.lines.number)
 	}
 	if !r.begun {
 		return r.begin(line)
@@ -173,7 +185,10 @@ func (r *replay) begin(line any) error {
 	r.begun, r.paths.meta = true, m
 	switch m.Subject {
 	case aboutTargets:
-		r.scan = newScanReplay(m, r.scans)
+		r.other = newScanReplay(m, r.scans)
+		return nil
+	case aboutSockets:
+		r.other = &socketsReplay{meta: m, out: r.sockets()}
 		return nil
 	case aboutPaths:
 		r.paths.begin()

@@ -162,42 +162,63 @@ func (c *socketsCommand) choose(all []*sockets.Socket) []sockets.Judged {
 // print writes what was asked for to standard output, and to a recording.
 func (c *socketsCommand) print(a *app, rec *recording, m meta, list listing) {
 	shown := c.choose(list.sockets)
-	c.write(c.printer(a.stdout, c.output.painter(a.stdout), list), m, list, shown)
+	c.write(newSocketsPrinter(a.stdout, c.output.painter(a.stdout), &c.output, &c.detail), m, list, shown)
 	if rec != nil {
 		c.write(&socketsJSON{newJSONRenderer(rec.out, false)}, m, list, shown)
 	}
 }
 
-func (c *socketsCommand) printer(out flusher, paint painter, list listing) socketsPrinter {
-	if c.output.Format == formatJSON {
+// newSocketsPrinter writes sockets as these flags ask for.
+func newSocketsPrinter(out flusher, paint painter, output *outputFlags, detail *detailFlags) socketsPrinter {
+	if output.Format == formatJSON {
 		return &socketsJSON{newJSONRenderer(out, false)}
 	}
-	return &socketsText{out: out, paint: paint, quiet: c.detail.Quiet, verbose: c.detail.Verbose, namespaces: len(list.limits) > 1}
+	return &socketsText{out: out, paint: paint, quiet: detail.Quiet, verbose: detail.Verbose}
 }
 
 func (c *socketsCommand) write(p socketsPrinter, m meta, list listing, shown []sockets.Judged) {
+	totals := countSockets(list.sockets)
+	totals.Shown, totals.Namespaces = len(shown), len(list.limits)
 	p.meta(m)
 	if c.States {
-		p.groups(sockets.Groups(list.sockets), list.limits)
+		p.groups(describeGroups(list), totals)
 	} else {
-		p.sockets(shown)
+		p.sockets(shown, totals)
 	}
-	p.summary(list.sockets, len(shown))
+	p.summary(totals)
+}
+
+// socketGroup is a group of sockets, the limits of its network namespace, and what it means there.
+type socketGroup struct {
+	sockets.Group
+	limits  sockets.Limits
+	meaning string
+}
+
+func describeGroups(list listing) []socketGroup {
+	var groups []socketGroup
+	for _, g := range sockets.Groups(list.sockets) {
+		limits := list.limits[g.NetNS]
+		groups = append(groups, socketGroup{g, limits, g.Meaning(limits)})
+	}
+	return groups
 }
 
 // socketsPrinter is a way to write a list of sockets.
 type socketsPrinter interface {
 	meta(meta)
-	sockets([]sockets.Judged)
-	groups(groups []sockets.Group, limits map[uint32]sockets.Limits)
-	summary(all []*sockets.Socket, shown int)
+	sockets([]sockets.Judged, socketTotals)
+	groups([]socketGroup, socketTotals)
+	summary(socketTotals)
 }
 
 // socketTotals counts what a summary tells.
 type socketTotals struct {
-	All     int
-	States  map[string]int
-	Trouble map[sockets.Trouble]int
+	All        int
+	Shown      int // of them
+	Namespaces int // that were listed
+	States     map[string]int
+	Trouble    map[sockets.Trouble]int
 }
 
 func countSockets(all []*sockets.Socket) socketTotals {

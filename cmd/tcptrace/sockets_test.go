@@ -1,9 +1,14 @@
 package main
 
 import (
+	"bytes"
+	"errors"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"tcptrace/tracer/event"
 	"tcptrace/tracer/sockets"
@@ -84,8 +89,53 @@ func printSockets(t *testing.T, c socketsCommand) []byte {
 	for i := range shown { // this machine's HZ decides about the latest times
 		shown[i] = sockets.Judge(&shown[i].Socket, 250)
 	}
-	c.write(c.printer(out, painter{}, list), meta{Version: "v0", Subject: aboutSockets}, list, shown)
+	c.write(socketsPrinterTo(out, c), meta{Version: "v0", Subject: aboutSockets}, list, shown)
 	return out.Bytes()
+}
+
+// socketsPrinterTo writes as c asks for, without colours.
+func socketsPrinterTo(out *sinkBuffer, c socketsCommand) socketsPrinter {
+	return newSocketsPrinter(out, painter{}, &c.output, &c.detail)
+}
+
+func TestSocketsAreReplayedAsTheyWereListed(t *testing.T) {
+	for name, c := range map[string]socketsCommand{
+		"listed": {}, "verbose": {detail: detailFlags{Verbose: true}}, "quiet": {detail: detailFlags{Quiet: true}},
+		"problems": {filter: filterFlags{Problems: true, Count: 2}}, "states": {States: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			live := printSockets(t, c)
+			recorded := c
+			recorded.output.Format = formatJSON
+			var out sinkBuffer
+			r := replay{
+				lines:   newRecordingReader(bytes.NewReader(printSockets(t, recorded))),
+				sockets: func() socketsPrinter { return socketsPrinterTo(&out, c) },
+			}
+			if status, err := r.run(t.Context()); status != exitOK || err != nil {
+				t.Fatalf("status %d, %v", status, err)
+			}
+			if diff := cmp.Diff(string(live), out.String()); diff != "" {
+				t.Errorf("(-live +replayed):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestSocketsOfARecordingThatWasCutShortAreCounted(t *testing.T) {
+	recorded := printSockets(t, socketsCommand{output: outputFlags{Format: formatJSON}})
+	cut := recorded[:bytes.LastIndex(recorded, []byte(`{"type":"summary"`))+10]
+	var out sinkBuffer
+	r := replay{
+		lines:   newRecordingReader(bytes.NewReader(cut)),
+		sockets: func() socketsPrinter { return socketsPrinterTo(&out, socketsCommand{}) },
+	}
+	if _, err := r.run(t.Context()); !errors.Is(err, errCutShort) {
+		t.Errorf("%v, want it cut short", err)
+	}
+	if !strings.Contains(out.String(), "9 TCP sockets") {
+		t.Errorf("they are not counted:\n%s", &out)
+	}
 }
 
 func TestSocketsText(t *testing.T) {

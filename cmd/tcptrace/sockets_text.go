@@ -15,10 +15,11 @@ import (
 
 // socketsText writes sockets for people: one line says which, the lines below it what becomes of it.
 type socketsText struct {
-	out        flusher
-	paint      painter
-	quiet      bool
-	verbose    bool
+	out     flusher
+	paint   painter
+	quiet   bool
+	verbose bool
+
 	namespaces bool // there are several, so say which
 }
 
@@ -26,7 +27,8 @@ func (t *socketsText) meta(meta) {}
 
 func (t *socketsText) line(text string) { fmt.Fprintln(t.out, strings.TrimRight(text, " ")) }
 
-func (t *socketsText) sockets(all []sockets.Judged) {
+func (t *socketsText) sockets(all []sockets.Judged, totals socketTotals) {
+	t.namespaces = totals.Namespaces > 1
 	widths := [2]int{}
 	for i := range all {
 		widths[0] = max(widths[0], len([]rune(ends(all[i].Local, all[i].Remote))))
@@ -313,8 +315,9 @@ func oneBuffer(direction, option string, b *sockets.Buffer) string {
 	return words
 }
 
+// progressWords are how far a connection has come: one that was made.
 func progressWords(j *sockets.Judged) string {
-	if j.Traffic == nil {
+	if j.Traffic == nil || j.Mini() || j.State == event.StateSYNSent {
 		return ""
 	}
 	tr := j.Traffic
@@ -341,7 +344,8 @@ func socketIdentity(j *sockets.Judged) string {
 	return strings.Join(parts, ", ")
 }
 
-func (t *socketsText) groups(groups []sockets.Group, limits map[uint32]sockets.Limits) {
+func (t *socketsText) groups(groups []socketGroup, totals socketTotals) {
+	t.namespaces = totals.Namespaces > 1
 	t.line(t.paint.paint(faint, "   count  state         process               what it means"))
 	for i := range groups {
 		g := &groups[i]
@@ -349,7 +353,7 @@ func (t *socketsText) groups(groups []sockets.Group, limits map[uint32]sockets.L
 		if state == event.StateNewSYNRecv {
 			state = event.StateSYNRecv
 		}
-		meaning := g.Meaning(limits[g.NetNS])
+		meaning := g.meaning
 		if t.namespaces {
 			meaning = strings.Join(stated(meaning, fmt.Sprintf("netns %d", g.NetNS)), "; ")
 		}
@@ -361,8 +365,7 @@ func (t *socketsText) groups(groups []sockets.Group, limits map[uint32]sockets.L
 	}
 }
 
-func (t *socketsText) summary(all []*sockets.Socket, shown int) {
-	totals := countSockets(all)
+func (t *socketsText) summary(totals socketTotals) {
 	words := counted(uint64(totals.All), "TCP socket")
 	if len(totals.States) > 0 {
 		words += ": " + strings.ReplaceAll(tallied(totals.States), event.StateNewSYNRecv.String(), event.StateSYNRecv.String())

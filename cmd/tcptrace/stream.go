@@ -51,7 +51,7 @@ const (
 )
 
 // replayable are the subjects of recordings that can be replayed.
-var replayable = []subject{aboutConnections, aboutProbes, aboutPaths, aboutTargets}
+var replayable = []subject{aboutConnections, aboutProbes, aboutPaths, aboutTargets, aboutSockets}
 
 // meta is what is known before anything happens.
 type meta struct {

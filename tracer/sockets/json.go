@@ -84,7 +84,18 @@ func (j *Judged) AppendLine(dst []byte, line string) []byte { return judgedObjec
 func (j Judged) MarshalJSON() ([]byte, error) { return j.AppendLine(nil, ""), nil }
 
 // UnmarshalJSON reads what MarshalJSON wrote; its errors name the key. Of the timers only those that a line tells are set.
-func (j *Judged) UnmarshalJSON(text []byte) error { return judgedObject.Unmarshal(text, j) }
+func (j *Judged) UnmarshalJSON(text []byte) error {
+	if err := judgedObject.Unmarshal(text, j); err != nil {
+		return err
+	}
+	switch j.Timer.Name {
+	case TimerKeepalive, TimerPersist:
+		j.Probes = j.Timer.Retries
+	case TimerRetransmit:
+		j.Retransmits = j.Timer.Retries
+	}
+	return nil
+}
 
 // A timer that is running has a time, even if it is due now.
 var liveTimerObject = jsonline.Object[LiveTimer]{
