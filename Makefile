@@ -32,10 +32,12 @@ test-kernels:
 	$(GO) run ./scripts/matrix $(if $(KERNELS),-kernels $(KERNELS)) $(if $(RUN),-run '$(RUN)')
 
 # What scan takes, in pairs with nmap -sT on the same 23,193 targets in network namespaces; and what a refresh costs beside a
-# new socket. About two minutes; the machine should have nothing else to do.
+# new socket; what a flood of SYNs costs listeners --follow, and whether it counts them all; what reading 1,000 listeners takes.
+# About two minutes; the machine should have nothing else to do.
 bench: build
 	$(GO) run ./scripts/bench -tcptrace ./$(BINARY)
 	$(GO) test -run '^$$' -bench Refresh ./prober/scan
+	$(GO) test -run '^$$' -bench ThousandListeners ./cmd/tcptrace
 
 install: build
 	install -D -m 0755 $(BINARY) $(DESTDIR)/usr/local/bin/$(BINARY)

@@ -1,5 +1,6 @@
 // Bench measures scan against nmap -sT on the same targets, in network namespaces, in pairs: one run of each after the
-// other, so that what else the machine does is the same for both. It needs root, and nmap for the comparison.
+// other, so that what else the machine does is the same for both; and what listeners --follow takes under a flood of SYNs. It
+// needs root, and nmap for the comparison.
 package main
 
 import (
@@ -27,11 +28,23 @@ func main() {
 	}
 	binary := flag.String("tcptrace", "./tcptrace", "the program to measure")
 	pairs := flag.Int("pairs", 5, "how often to measure each")
+	only := flag.String("only", "", "scan or flood; both without")
 	flag.Parse()
-	if err := bench(context.Background(), *binary, *pairs); err != nil {
+	if err := run(context.Background(), *binary, *pairs, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+}
+
+func run(ctx context.Context, binary string, pairs int, only string) error {
+	var err error
+	if only != "flood" {
+		err = bench(ctx, binary, pairs)
+	}
+	if only != "scan" {
+		err = errors.Join(err, flood(ctx, binary))
+	}
+	return err
 }
 
 // Of 23,193 targets, 60% answer, 30% are silent and 10% refuse.
