@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tcptrace/prober/lab"
+	"tcptrace/tracer"
 	"tcptrace/tracer/event"
 	"tcptrace/tracer/host/counters"
 	"tcptrace/tracer/sockdiag"
@@ -121,7 +123,26 @@ func onceMore(t *testing.T, play func() (missing string)) {
 // event, or counted by one, or told at the end to be in none.
 func TestFollowAccountsForEveryOverflow(t *testing.T) {
 	acceptKernel(t)
-	onceMore(t, func() string { return overflowByCrowd(t) })
+	byEachMechanism(t, func(t *testing.T) { onceMore(t, func() string { return overflowByCrowd(t) }) })
+}
+
+// byEachMechanism runs a test by the best mechanism for each event, and by those alone that the kernel has without functions'
+// trampolines, unless only some are to be tried.
+func byEachMechanism(t *testing.T, test func(t *testing.T)) {
+	t.Helper()
+	mechanisms := []string{"", string(tracer.Tracepoint)}
+	if _, err := os.Stat("/sys/bus/event_source/devices/kprobe"); err == nil {
+		mechanisms = append(mechanisms, string(tracer.Kprobe))
+	}
+	if only := os.Getenv(tracer.MechanismsVariable); only != "" {
+		mechanisms = []string{only}
+	}
+	for _, mechanism := range mechanisms {
+		t.Run(cmp.Or(mechanism, "best"), func(t *testing.T) {
+			t.Setenv(tracer.MechanismsVariable, mechanism)
+			test(t)
+		})
+	}
 }
 
 func overflowByCrowd(t *testing.T) (missing string) {
