@@ -123,7 +123,15 @@ func onceMore(t *testing.T, play func() (missing string)) {
 // event, or counted by one, or told at the end to be in none.
 func TestFollowAccountsForEveryOverflow(t *testing.T) {
 	acceptKernel(t)
-	byEachMechanism(t, func(t *testing.T) { onceMore(t, func() string { return overflowByCrowd(t) }) })
+	byEachMechanism(t, func(t *testing.T) {
+		onceMore(t, func() string { return overflowByCrowd(t, acceptService4(80).String(), false) })
+	})
+}
+
+// A listener that is newer than the trace is known by what it is bound to, as others are.
+func TestFollowMeetsNewListeners(t *testing.T) {
+	acceptKernel(t)
+	onceMore(t, func() string { return overflowByCrowd(t, "0.0.0.0:80", true) })
 }
 
 // byEachMechanism runs a test by the best mechanism for each event, and by those alone that the kernel has without functions'
@@ -145,13 +153,19 @@ func byEachMechanism(t *testing.T, test func(t *testing.T)) {
 	}
 }
 
-func overflowByCrowd(t *testing.T) (missing string) {
+// later says that the listener begins after the trace.
+func overflowByCrowd(t *testing.T, bind string, later bool) (missing string) {
 	t.Helper()
 	const backlog, clients = 8, 200
 	p := newAcceptPair(t)
 	service := acceptService4(80)
-	acceptListening{bind: service.String(), backlog: backlog}.listen(t, p.server)
+	if !later {
+		acceptListening{bind: bind, backlog: backlog}.listen(t, p.server)
+	}
 	follow := p.follow(t, "--lport", "80")
+	if later {
+		acceptListening{bind: bind, backlog: backlog}.listen(t, p.server)
+	}
 	before := listenOverflows(t, p.server)
 	acceptCrowd(t, p.client, service, clients)
 	awaitOverflows(t, p.server, before+clients-2*(backlog+1))
@@ -165,8 +179,8 @@ func overflowByCrowd(t *testing.T) (missing string) {
 		return fmt.Sprintf("accounts %+v; want one", accounts)
 	}
 	a := accounts[0]
-	if a.Local != service.String() || a.Owner.PID != os.Getpid() || a.Accepted != 0 {
-		t.Errorf("the account %+v; want that of %s, process %d, which accepted nothing", a, service, os.Getpid())
+	if a.Local != bind || a.Owner.PID != os.Getpid() || a.Accepted != 0 {
+		t.Errorf("the account %+v; want that of %s, process %d, which accepted nothing", a, bind, os.Getpid())
 	}
 	if len(a.Clients) != 1 || a.Clients[0].Addr != acceptClient4.Addr().String() {
 		t.Errorf("the clients were %+v; want %s", a.Clients, acceptClient4.Addr())

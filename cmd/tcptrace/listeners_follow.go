@@ -34,6 +34,7 @@ func (c *listenersCommand) follow(ctx context.Context, a *app, reader *listeners
 	}
 	describeTrace(&m, tr)
 	followed := c.newFollower(m, c.followSinks(a, rec))
+	followed.list = reader.read
 	followed.ledger.Open(all)
 	return c.trace.within(ctx, func(ctx context.Context, interrupted func() bool) error {
 		f := newFeed(tr, followed)
@@ -117,8 +118,8 @@ type followSink interface {
 // followTotals is what everything comes to.
 type followTotals struct {
 	Events      uint64 // that were told, each by itself or in another one's count
+	Kinds       map[event.Kind]uint64
 	Refused     listeners.Refused
-	Accepted    uint64
 	Lost        uint64
 	Over        time.Duration
 	Interrupted bool
@@ -131,15 +132,18 @@ type follower struct {
 	tracker *timeline.Tracker
 	ledger  listeners.Ledger
 	totals  followTotals
-	began   time.Duration // CLOCK_MONOTONIC
-	most    int           // events; 0: no end of them
+	began   time.Duration                         // CLOCK_MONOTONIC
+	most    int                                   // events; 0: no end of them
+	list    func() ([]*listeners.Listener, error) // nil: there is nobody to ask for those that are new
+	listed  time.Duration                         // CLOCK_MONOTONIC: when somebody was asked
 	events  int
 	counts  func(event.Kind) bool
 }
 
 func (c *listenersCommand) newFollower(m meta, sinks []followSink) *follower {
 	f := &follower{
-		sinks: sinks, tracker: timeline.New(timeline.Config{HZ: m.HZ}), began: host.Monotonic(), most: c.filter.Count, counts: c.showsKind,
+		sinks: sinks, tracker: timeline.New(timeline.Config{HZ: m.HZ}), began: host.Monotonic(),
+		most: c.filter.Count, counts: c.showsKind, totals: followTotals{Kinds: make(map[event.Kind]uint64)},
 	}
 	f.say(func(out followSink) { out.Meta(m) })
 	f.flush()
@@ -176,6 +180,7 @@ func (f *follower) advance(now time.Duration) {
 
 // handleOrdered takes an event that is in order already. What accepted connections go through is not followed.
 func (f *follower) handleOrdered(ev *event.Event) {
+	f.meet(ev)
 	a := f.ledger.Add(ev)
 	if a == nil {
 		if f.tracker.Connection(ev.Conn) != nil {
@@ -184,7 +189,9 @@ func (f *follower) handleOrdered(ev *event.Event) {
 		return
 	}
 	c := f.tracker.Add(ev)
-	f.totals.Events += uint64(max(1, ev.Count))
+	n := uint64(max(1, ev.Count))
+	f.totals.Events += n
+	f.totals.Kinds[ev.Kind] += n
 	if !f.done() {
 		f.say(func(out followSink) { out.Event(c, ev) })
 		if f.counts(ev.Kind) {
@@ -192,8 +199,19 @@ func (f *follower) handleOrdered(ev *event.Event) {
 		}
 	}
 	if ev.Kind == event.Accept {
-		f.totals.Accepted++
 		f.tracker.Forget(ev.Conn)
+	}
+}
+
+// meet looks for listeners that are new, now and then. One that is gone already is known by the events' addresses alone.
+func (f *follower) meet(ev *event.Event) {
+	const every = time.Second
+	if f.list == nil || !f.ledger.Misses(ev) || ev.Mono-f.listed < every {
+		return
+	}
+	f.listed = ev.Mono
+	if all, err := f.list(); err == nil {
+		f.ledger.Open(all)
 	}
 }
 

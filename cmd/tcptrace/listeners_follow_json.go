@@ -115,15 +115,18 @@ func (j *followJSON) account(a *listeners.Account, _ time.Duration) {
 
 // followSummaryLine is the last line of a trace of listeners.
 type followSummaryLine struct {
-	Type        string      `json:"type"`
-	Events      uint64      `json:"events"`
-	Accepted    uint64      `json:"accepted"`
-	Refused     refusedLine `json:"refused"`
-	Lost        uint64      `json:"lost"`
-	DurationMS  float64     `json:"duration_ms"`
-	Interrupted bool        `json:"interrupted,omitempty"`
+	Type        string            `json:"type"`
+	Events      uint64            `json:"events"`
+	Kinds       map[string]uint64 `json:"kinds"`
+	Refused     refusedLine       `json:"refused"`
+	Lost        uint64            `json:"lost"`
+	DurationMS  float64           `json:"duration_ms"`
+	Interrupted bool              `json:"interrupted,omitempty"`
 }
 
 func (j *followJSON) end(t followTotals) {
-	j.encode(followSummaryLine{typeSummary, t.Events, t.Accepted, encodeRefused(t.Refused), t.Lost, milliseconds(t.Over), t.Interrupted})
+	j.encode(followSummaryLine{
+		Type: typeSummary, Events: t.Events, Kinds: byKindName(t.Kinds), Refused: encodeRefused(t.Refused), Lost: t.Lost,
+		DurationMS: milliseconds(t.Over), Interrupted: t.Interrupted,
+	})
 }

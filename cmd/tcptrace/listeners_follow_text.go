@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"tcptrace/tracer/event"
 	"tcptrace/tracer/listeners"
 	"tcptrace/tracer/timeline"
 )
@@ -147,7 +148,7 @@ func (t *followText) end(totals followTotals) {
 		countOf(int(totals.Refused.Overflows()), "overflow"),
 		because("dropped by SYN queues", countedPart(totals.Refused.SYNDrops, "SYN")),
 		because("sent", countedPart(totals.Refused.Cookies, "SYN cookie")),
-		because("accepted", countedPart(totals.Accepted, "connection")),
+		because("accepted", countedPart(totals.Kinds[event.Accept], "connection")),
 	)
 	lost := "no event lost"
 	if totals.Lost > 0 {

@@ -13,6 +13,7 @@ import (
 type Ledger struct {
 	accounts map[account]*Account
 	byPort   map[port]*[]*Account
+	opened   map[identity]bool
 }
 
 // account is what tells listeners apart that share a port: without function hooks, a refusal says no more.
@@ -79,9 +80,17 @@ func (r *Refused) Add(more Refused) {
 	r.UntoldQueueFull += more.UntoldQueueFull
 }
 
-// Open makes an account for each listener.
+// Open makes an account for each listener, unless it has one.
 func (g *Ledger) Open(all []*Listener) {
+	if g.opened == nil {
+		g.opened = make(map[identity]bool)
+	}
 	for _, l := range all {
+		key := identity{l.NetNS, l.ID, l.Local}
+		if g.opened[key] {
+			continue
+		}
+		g.opened[key] = true
 		a := g.account(l.NetNS, l.Local, l.Owner)
 		a.Sockets++
 		a.Max = max(a.Max, l.Backlog())
@@ -114,7 +123,7 @@ func (g *Ledger) account(netns uint32, local netip.AddrPort, owner event.Owner) 
 // Add takes an event of a server's connection or a listener, and gives the account that it belongs to, nil if it says nothing
 // about a listener.
 func (g *Ledger) Add(ev *event.Event) *Account {
-	if !told[ev.Kind] || ev.Role == event.RoleClient || !ev.Local.IsValid() {
+	if !says(ev) {
 		return nil
 	}
 	a := g.of(ev)
@@ -141,6 +150,10 @@ func (g *Ledger) Add(ev *event.Event) *Account {
 	return a
 }
 
+func says(ev *event.Event) bool {
+	return told[ev.Kind] && ev.Role != event.RoleClient && ev.Local.IsValid()
+}
+
 // told are the kinds that say something about a listener.
 var told = map[event.Kind]bool{
 	event.SYNReceived: true, event.Accept: true, event.SYNACKRetransmit: true, event.SYNACKTimeout: true,
@@ -150,6 +163,17 @@ var told = map[event.Kind]bool{
 // of finds the listener that a connection came by: one bound to its address rather than one that takes any, and among several
 // the owner's.
 func (g *Ledger) of(ev *event.Event) *Account {
+	if best := g.best(ev); best != nil {
+		return best
+	}
+	// It listens only since, or is gone already.
+	return g.account(ev.NetNS, ev.Local, ev.Owner)
+}
+
+// Misses says that an event is about a listener that has no account yet.
+func (g *Ledger) Misses(ev *event.Event) bool { return says(ev) && g.best(ev) == nil }
+
+func (g *Ledger) best(ev *event.Event) *Account {
 	var best *Account
 	bestFit := 0
 	if at := g.byPort[port{ev.NetNS, ev.Local.Port()}]; at != nil {
@@ -158,10 +182,6 @@ func (g *Ledger) of(ev *event.Event) *Account {
 				best, bestFit = a, fit
 			}
 		}
-	}
-	if best == nil {
-		// It listens only since, or is gone already.
-		best = g.account(ev.NetNS, ev.Local, ev.Owner)
 	}
 	return best
 }

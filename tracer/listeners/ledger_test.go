@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"tcptrace/tracer/event"
+	"tcptrace/tracer/sockets"
 )
 
 // refusal is one at an address, told of a listener of that process.
@@ -29,11 +30,20 @@ func TestEventsGoToTheListenerThatTookThem(t *testing.T) {
 			}
 		}
 	}
-	g.Open([]*Listener{
+	id := sockets.ID(0)
+	open := func(all ...*Listener) {
+		for _, l := range all {
+			id++
+			l.ID = id
+		}
+		g.Open(all)
+		g.Open(all) // once more, as when one of them is new
+	}
+	open(
 		listening("0.0.0.0:80", owned(1)), listening("192.0.2.1:80", owned(2)),
 		listening("127.0.0.1:81", owned(3)), listening("127.0.0.1:81", owned(4, 5)), listening("127.0.0.1:81", owned(4, 5)),
 		listening("[::]:82", owned(6)),
-	})
+	)
 	for _, test := range []struct {
 		to    string
 		pid   int
@@ -48,6 +58,9 @@ func TestEventsGoToTheListenerThatTookThem(t *testing.T) {
 		{"192.0.2.1:82", 6, 6, "[::]:82"},
 		{"192.0.2.1:83", 7, 7, "192.0.2.1:83"}, // nobody knew it
 	} {
+		if misses := g.Misses(refusal(test.to, test.pid, 0)); misses != (test.owner == 7) {
+			t.Errorf("a refusal at %s misses its account: %t", test.to, misses)
+		}
 		a := g.Add(refusal(test.to, test.pid, 0))
 		if a == nil || a.Owner.PID != test.owner || a.Local.String() != test.local {
 			t.Errorf("a refusal at %s of process %d is told of %+v; want %s of %d", test.to, test.pid, a, test.local, test.owner)
