@@ -205,7 +205,8 @@ func unaccounted(t *testing.T, lines followedLines, want uint64) (missing string
 	}
 	told, untold := lines.standFor("accept_queue_full"), end.Refused.UntoldOverflows
 	if total != want || byAccount != want || told+untold != want {
-		return fmt.Sprintf("ListenOverflows grew by %d: %d in all, %d by listener, %d by events and %d in none", want, total, byAccount, told, untold)
+		return fmt.Sprintf("ListenOverflows grew by %d: %d in all, %d by listener, %d by events and %d in none",
+			want, total, byAccount, told, untold)
 	}
 	return ""
 }
@@ -278,7 +279,8 @@ func waitsInQueue(t *testing.T) (missing string) {
 		}
 	}
 	accounts := lines.ofType(typeListener)
-	if accepts != clients || len(accounts) != 1 || accounts[0].Accepted != clients || accounts[0].Waited == nil || accounts[0].Waited.Count != clients {
+	told := len(accounts) == 1 && accounts[0].Accepted == clients && accounts[0].Waited != nil && accounts[0].Waited.Count == clients
+	if accepts != clients || !told {
 		return fmt.Sprintf("%d accepts told, accounts %+v; want %d", accepts, accounts, clients)
 	}
 	return ""

@@ -162,7 +162,9 @@ func newListenerZoo(t *testing.T, p *acceptPair) *listenerZoo {
 	reusePort := [][3]int{{unix.SOL_SOCKET, unix.SO_REUSEPORT, 1}}
 	for _, l := range []acceptListening{
 		{bind: z.full.String(), backlog: zooBacklog},
-		{bind: "0.0.0.0:81", backlog: 100, options: [][3]int{{unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, 5}, {unix.IPPROTO_TCP, unix.TCP_FASTOPEN, 16}}},
+		{bind: "0.0.0.0:81", backlog: 100, options: [][3]int{
+			{unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, 5}, {unix.IPPROTO_TCP, unix.TCP_FASTOPEN, 16},
+		}},
 		{bind: "[::]:82", backlog: 1 << 20},
 		{bind: "[::]:83", backlog: 10, options: [][3]int{{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1}}},
 		{bind: acceptService6(84).String(), backlog: 10},
@@ -205,7 +207,8 @@ func (z *listenerZoo) fill(t *testing.T, p *acceptPair) {
 // listed is the full one, as the command lists it.
 func (z *listenerZoo) listed(t *testing.T, p *acceptPair) listenerLine {
 	t.Helper()
-	all := acceptListeners(t, tcptraceRun(t, "listeners", "-o", "json", "--netns", acceptNetNS(p.server), "--lport", strconv.Itoa(int(z.full.Port()))))
+	port := strconv.Itoa(int(z.full.Port()))
+	all := acceptListeners(t, tcptraceRun(t, "listeners", "-o", "json", "--netns", acceptNetNS(p.server), "--lport", port))
 	if len(all) != 1 {
 		t.Fatalf("listed %+v; want %s alone", all, z.full)
 	}

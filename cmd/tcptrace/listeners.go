@@ -67,20 +67,23 @@ func (c *listenersCommand) addTo(cmd *cobra.Command) {
 	flags.Lookup("verbose").Usage = "print what bounds each listener, and all of its owners; with --follow, also what went well"
 	f.addOwner(cmd)
 	flags.VarP(newValue(&f.LocalPort, "PORT", parsePort), "port", "P", "only listeners of that port")
-	flags.Var(newValue(&f.LocalPort, "PORT", parsePort), "lport", "the same")
+	flags.Var(newValue(&f.LocalPort, "PORT", parsePort), "lport", "the same as --port")
 	flags.Var(newValue(&f.Addr, "CIDR", parsePrefix), "addr", "only listeners that take connections to an address in that network")
 	addNetNSFlag(cmd, &f.NetNS)
 	flags.BoolVar(&c.AllNetNS, "all-netns", false, "those of every network namespace")
 	flags.BoolVarP(&c.trace.Only4, "ipv4", "4", false, "only those that take IPv4")
 	flags.BoolVarP(&c.trace.Only6, "ipv6", "6", false, "only those that take IPv6")
 	flags.BoolVar(&f.Problems, "problems", false, "only listeners with warnings; with --follow, nothing that goes well")
-	flags.VarP(newValue(&f.Count, "N", parseBetween("a count", 1, math.MaxInt)), "count", "c", "only the first N; with --follow, end after N events")
+	flags.VarP(newValue(&f.Count, "N", parseBetween("a count", 1, math.MaxInt)), "count", "c",
+		"only the first N; with --follow, end after N events")
 	flags.Var(newValue(&c.Interval, "DUR", parseDuration), "interval", "look for DUR first, and tell what happened meanwhile")
 	flags.BoolVarP(&c.Follow, "follow", "f", false, "tell what happens, until ^C, --count or --duration")
 	flags.Var(newList(&f.Kinds, "KIND,...", parseKind), "kind", "with --follow, print only events of these kinds")
-	flags.Var(newValue(&f.MaxEvents, "N/s", parseRate), "max-events", "with --follow, print at most N events a second and count the rest (default 50)")
+	flags.Var(newValue(&f.MaxEvents, "N/s", parseRate), "max-events",
+		"with --follow, print at most N events a second and count the rest (default 50)")
 	flags.Var(newValue(&c.trace.Duration, "DUR", parseDuration), "duration", "with --follow, end the whole command after DUR")
-	flags.Var(newValue(&c.trace.Record, "FILE", nonEmpty("a file name")), "record", "also write the JSON stream to FILE, whatever is printed")
+	flags.Var(newValue(&c.trace.Record, "FILE", nonEmpty("a file name")), "record",
+		"also write the JSON stream to FILE, whatever is printed")
 	flags.BoolVar(&c.trace.RequireTrace, "require-trace", false, "exit 3 instead of listing only what ss could")
 	c.kernel.addTo(cmd)
 	excludeEachOther(cmd, "ipv4", "ipv6")

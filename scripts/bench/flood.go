@@ -53,7 +53,7 @@ func flood(ctx context.Context, binary string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("  %-28s %6d SYNs/s, %.2f of a core by the flood and the kernel, %d overflows\n", "without tcptrace", alone.rate(), alone.cores(), alone.overflows)
+	alone.print("without tcptrace")
 	return b.traced(ctx, binary)
 }
 
@@ -88,9 +88,10 @@ type floodResult struct {
 	took, cpu time.Duration
 }
 
-func (r *floodResult) rate() int { return int(float64(r.sent) / r.took.Seconds()) }
-
-func (r *floodResult) cores() float64 { return r.cpu.Seconds() / r.took.Seconds() }
+func (r *floodResult) print(title string) {
+	fmt.Printf("  %-24s %6.0f SYNs/s, %.2f of a core by the flood and the kernel, %d overflows\n",
+		title, float64(r.sent)/r.took.Seconds(), r.cpu.Seconds()/r.took.Seconds(), r.overflows)
+}
 
 // flood sends it. What the server's kernel does for each SYN happens in this process's time.
 func (b *floodBench) flood(ctx context.Context) (floodResult, error) {
@@ -157,8 +158,8 @@ func (b *floodBench) traced(ctx context.Context, binary string) error {
 		return fmt.Errorf("%w: %s", err, strings.TrimSpace(complaints.String()))
 	}
 	state := cmd.ProcessState
-	fmt.Printf("  %-28s %6d SYNs/s, %.2f of a core by the flood and the kernel, %d overflows\n", "with listeners --follow", flooded.rate(), flooded.cores(), flooded.overflows)
-	fmt.Printf("  %-28s %.2f of a core, %.1f MiB; %d overflows counted, told in %d events, %d lost\n", "tcptrace itself",
+	flooded.print("with listeners --follow")
+	fmt.Printf("  %-24s %.2f of a core, %.1f MiB; %d overflows counted, told in %d events, %d lost\n", "tcptrace itself",
 		(state.UserTime()+state.SystemTime()).Seconds()/time.Since(began).Seconds(),
 		float64(state.SysUsage().(*syscall.Rusage).Maxrss)/1024, summary.overflows(), summary.events, summary.Lost)
 	if summary.overflows() != flooded.overflows {

@@ -259,7 +259,9 @@ func TestLineHasWhatIsKnownAlone(t *testing.T) {
 	if err := json.Unmarshal(l.AppendLine(nil, "listener"), &line); err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{"syn_queue", "syn_young", "owner", "owners", "somaxconn", "tcp_syncookies", "accept_rate", "drops_change", "oldest_waiting_ms"} {
+	for _, key := range []string{
+		"syn_queue", "syn_young", "owner", "owners", "somaxconn", "tcp_syncookies", "accept_rate", "drops_change", "oldest_waiting_ms",
+	} {
 		if value, there := line[key]; there {
 			t.Errorf("%s is %v; want nothing, as it is unknown", key, value)
 		}
