@@ -103,6 +103,8 @@ type listenerLine struct {
 	Drops        int
 	DropsChange  *int `json:"drops_change"`
 	Accepted     *int
+	Rate         float64 `json:"accept_rate"`
+	OverMS       float64 `json:"over_ms"`
 	Warnings     []struct{ ID string }
 }
 
@@ -378,4 +380,45 @@ func ssLocal(l *listenerLine) string {
 		addr += "%" + l.Device
 	}
 	return fmt.Sprintf("%s:%d", addr, l.Local.Port())
+}
+
+// What is accepted, and what is dropped, while --interval lasts.
+func TestListenersTellWhatHappensInAnInterval(t *testing.T) {
+	acceptKernel(t)
+	const interval = 500 * time.Millisecond
+	p := newAcceptPair(t)
+	z := newListenerZoo(t, p)
+	service := acceptService4(443)
+	acceptMust(t, p.server.Listen(service))
+	args := []string{"listeners", "-o", "json", "--netns", acceptNetNS(p.server), "--interval", interval.String()}
+	process := acceptCommand{args: args}.start(t)
+	connects, ended := 0, false
+	for !ended {
+		acceptCrowd(t, p.client, service, 1)
+		acceptCrowd(t, p.client, z.full, 1)
+		connects++
+		select {
+		case <-process.ended:
+			ended = true
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	byPort := make(map[uint16]listenerLine)
+	for _, l := range acceptListeners(t, process.wait(t)) {
+		byPort[l.Local.Port()] = l
+	}
+	if l := byPort[80]; l.DropsChange == nil || *l.DropsChange <= 0 || *l.DropsChange > l.Drops || !l.warned("dropping") {
+		t.Errorf("the full one, where clients come: %+v", l)
+	}
+	if l := byPort[82]; l.Accepted == nil || *l.Accepted != 0 || l.DropsChange == nil || *l.DropsChange != 0 {
+		t.Errorf("one where nobody comes: %+v", l)
+	}
+	l := byPort[443]
+	if l.Accepted == nil || *l.Accepted == 0 || *l.Accepted > connects {
+		t.Fatalf("one that accepts %d: %+v", connects, l)
+	}
+	over := time.Duration(l.OverMS * float64(time.Millisecond))
+	if rate := float64(*l.Accepted) / over.Seconds(); over < interval || l.Rate < 0.99*rate || l.Rate > 1.01*rate {
+		t.Errorf("%d in %s are %v a second; want %v, in %s at least", *l.Accepted, over, l.Rate, rate, interval)
+	}
 }

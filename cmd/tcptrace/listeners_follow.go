@@ -110,6 +110,8 @@ type followSink interface {
 	Lost(lost)
 	// more tells of events that were not shown.
 	more(hiddenEvents)
+	// passed says that what happened until then, on CLOCK_MONOTONIC, has been told.
+	passed(time.Duration)
 	account(*listeners.Account, time.Duration)
 	end(followTotals)
 	Flush()
@@ -175,8 +177,12 @@ func (f *follower) advance(now time.Duration) {
 	for _, c := range f.tracker.Settled(now) {
 		f.tracker.Forget(c.ID)
 	}
+	f.say(func(out followSink) { out.passed(now - lateness) })
 	f.flush()
 }
+
+// lateness is how long after it happened an event may be told at the latest, of those that are not held up.
+const lateness = 100 * time.Millisecond
 
 // handleOrdered takes an event that is in order already. What accepted connections go through is not followed.
 func (f *follower) handleOrdered(ev *event.Event) {
@@ -267,7 +273,7 @@ func (t *thinned) Event(c *timeline.Connection, ev *event.Event) {
 	if !t.shows(ev.Kind) {
 		return
 	}
-	if second := ev.Mono.Truncate(time.Second); second != t.second {
+	if second := ev.Mono.Truncate(time.Second); second > t.second {
 		t.tellHidden()
 		t.second, t.shown = second, 0
 	}
@@ -290,6 +296,12 @@ func (t *thinned) hide(ev *event.Event) {
 		t.hidden[key] = h
 	}
 	h.Count += uint64(max(1, ev.Count))
+}
+
+func (t *thinned) passed(now time.Duration) {
+	if len(t.hidden) > 0 && now >= t.second+time.Second {
+		t.tellHidden()
+	}
 }
 
 // tellHidden says what of the last second was not shown.

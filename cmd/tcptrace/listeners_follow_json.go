@@ -95,6 +95,8 @@ func encodeWaits(w *listeners.Waits) *waitedLine {
 	return line
 }
 
+func (j *followJSON) passed(time.Duration) {}
+
 func (j *followJSON) account(a *listeners.Account, _ time.Duration) {
 	line := accountLine{
 		Type: typeListener, NetNS: a.NetNS, Sockets: a.Sockets, Refused: encodeRefused(a.Refused), Told: a.Told, Ambiguous: a.Ambiguous,

@@ -25,6 +25,8 @@ func (t *followText) more(h hiddenEvents) {
 		fmt.Sprintf("%s more: %s, %s", grouped(int(h.Count)), forms[h.Kind].words, addrPort(h.Local))))
 }
 
+func (t *followText) passed(time.Duration) {}
+
 func (t *followText) account(a *listeners.Account, over time.Duration) {
 	tone := good
 	if a.Refused.Total() > a.Refused.Cookies {

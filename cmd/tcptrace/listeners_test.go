@@ -162,6 +162,10 @@ func TestThinnedEventsAddUp(t *testing.T) {
 		sum := &followSum{}
 		f := (&listenersCommand{}).newFollower(meta{}, []followSink{&thinned{followSink: sum, shows: func(event.Kind) bool { return true }, most: most}})
 		exampleFollowed(f)
+		f.advance(time.Hour + 10*time.Second)
+		if rest := f.totals.Events - sum.events; most > 0 && sum.hidden != rest {
+			t.Errorf("with %d a second, %d of %d hidden events are told in time", most, sum.hidden, rest)
+		}
 		f.finish(nil, 2*time.Hour, false)
 		if sum.events+sum.hidden != f.totals.Events || sum.events+sum.hidden != 506 {
 			t.Errorf("with %d a second, %d are shown and %d hidden; want %d", most, sum.events, sum.hidden, f.totals.Events)
@@ -178,6 +182,7 @@ type followSum struct {
 func (s *followSum) Meta(meta)                                 {}
 func (s *followSum) Lost(lost)                                 {}
 func (s *followSum) more(h hiddenEvents)                       { s.hidden += h.Count }
+func (s *followSum) passed(time.Duration)                      {}
 func (s *followSum) account(*listeners.Account, time.Duration) {}
 func (s *followSum) end(followTotals)                          {}
 func (s *followSum) Flush()                                    {}
