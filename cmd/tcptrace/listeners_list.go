@@ -18,7 +18,6 @@ type listenersReader struct {
 	command *listenersCommand
 	app     *app
 	filter  sockets.Filter
-	wanted  []uint32             // network namespaces; empty: all that are listed
 	lister  *tracer.SocketLister // nil: by sock_diag
 	noticed bool                 // that some namespaces cannot be entered
 }
@@ -28,12 +27,13 @@ func (c *listenersCommand) openReader(a *app, m *meta) (*listenersReader, error)
 	if err != nil {
 		return nil, err
 	}
-	r := &listenersReader{command: c, app: a, filter: userFilter(&c.filter, kernel), wanted: kernel.NetNS}
+	r := &listenersReader{command: c, app: a, filter: userFilter(&c.filter, kernel)}
 	r.lister, err = tracer.OpenSockets(tracer.SocketOptions{Listening: true, BTF: c.kernel.BTF})
 	switch {
-	case err != nil && (c.trace.RequireTrace || c.Follow):
+	case err == nil, c.Follow: // which fails by itself if it must
+	case c.trace.RequireTrace:
 		return nil, noTraceErrorf("%w", err)
-	case err != nil:
+	default:
 		m.Untraced = whyUntraced(err)
 		a.notice("listed as ss does, without TCP_DEFER_ACCEPT, Fast Open, and the owners of others' sockets: %s", m.Untraced)
 	}
@@ -50,7 +50,7 @@ func (r *listenersReader) close() {
 func (r *listenersReader) read() ([]*listeners.Listener, error) {
 	var census listeners.Census
 	devices := make(map[device]string)
-	visit := namespaceVisit{app: r.app, wanted: r.wanted, noticed: r.noticed}
+	visit := namespaceVisit{app: r.app, noticed: r.noticed}
 	here := r.hereByIterators
 	if r.lister == nil {
 		here = hereBySockDiag(host.SocketHolders())

@@ -52,7 +52,7 @@ func (l *Listener) Judge() {
 	}
 }
 
-// Rank orders listeners by their worst warning; those without any come last.
+// rank orders listeners by their worst warning; those without any come last.
 func (l *Listener) rank() int {
 	if len(l.Warnings) == 0 {
 		return len(rules)
