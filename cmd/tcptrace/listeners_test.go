@@ -174,10 +174,7 @@ func TestThinnedEventsAddUp(t *testing.T) {
 }
 
 // followSum counts what it is told.
-type followSum struct {
-	followSink
-	events, hidden uint64
-}
+type followSum struct{ events, hidden uint64 }
 
 func (s *followSum) Meta(meta)                                 {}
 func (s *followSum) Lost(lost)                                 {}
