@@ -312,3 +312,21 @@ func TestFloodOfRefusalsIsSampled(t *testing.T) {
 		return true
 	})
 }
+
+// SYNs that come faster than anybody connects, from a client that is none.
+func TestFloodOfSYNsIsCountedExactly(t *testing.T) {
+	const syns, rate = 20000, 20000
+	h := newHost(t)
+	to := netip.MustParseAddrPort("127.0.0.1:80")
+	backlogged{to, 8, nil}.listen(t, h)
+	connectFew(t, h, to.String(), 9)
+	tr := open(t, tracer.Options{Filter: onlyIn(h)})
+	before := tcpExt(t, h)["ListenOverflows"]
+	sent, err := h.Flood(t.Context(), lab.Flood{From: to.Addr(), To: to, Rate: rate, SYNs: syns})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWatcher(tr)
+	awaitCount(t, h, "ListenOverflows", before+uint64(sent)/2) // a busy host drops what its queue of packets has no room for
+	expectRefusalsCounted(t, w, h, nil, "ListenOverflows", before, event.AcceptQueueFull, overflows)
+}
