@@ -128,8 +128,11 @@ func parseRefresh(text string) (time.Duration, error) {
 	return parseDurationOrZero(text)
 }
 
-// garbagePercent is GOGC of a scan.
-const garbagePercent = 25
+// garbagePercent is GOGC of a scan, and ampleGarbagePercent that of what is soon over.
+const (
+	garbagePercent      = 25
+	ampleGarbagePercent = 400
+)
 
 func (c *scanCommand) run(ctx context.Context, a *app, args []string) error {
 	ns, err := c.prepare()
@@ -137,6 +140,8 @@ func (c *scanCommand) run(ctx context.Context, a *app, args []string) error {
 		return err
 	}
 	defer ns.Close()
+	// What there is of memory is the list of targets and their results; garbage need not be as much again.
+	defer debug.SetGCPercent(debug.SetGCPercent(garbagePercent))
 	list, err := c.targets.gather(ctx, a, args, c.trace.family(), &prober.Resolver{NetNS: ns})
 	if err != nil {
 		return err
@@ -258,8 +263,6 @@ func (c *scanCommand) scan(ctx context.Context, a *app, targets []scan.Target) (
 		defer tr.Close()
 	}
 	return c.trace.within(ctx, func(ctx context.Context, interrupted func() bool) error {
-		// What there is of memory is the list of targets and their results; garbage need not be as much again.
-		defer debug.SetGCPercent(debug.SetGCPercent(garbagePercent))
 		s := c.newSession(a, m, tr, rec, targets, before)
 		if err := s.run(ctx, interrupted); err != nil {
 			return err
@@ -278,6 +281,8 @@ func (c *scanCommand) openTrace(m *meta, targets int) (*tracer.Handshakes, error
 	if err := c.kernel.apply(&opts); err != nil {
 		return nil, err
 	}
+	// Reading the kernel's types leaves so much garbage that to collect it each time would take longer than that itself.
+	defer debug.SetGCPercent(debug.SetGCPercent(ampleGarbagePercent))
 	tr, err := tracer.OpenHandshakes(tracer.HandshakeOptions{
 		PID: os.Getpid(), MaxPending: cmp.Or(opts.MaxConnections, targets+targets/spareShare+spareHandshakes),
 		RingBytes: opts.RingBytes, Mechanisms: opts.Mechanisms, BTF: opts.BTF,

@@ -143,18 +143,23 @@ func (s *scanSession) runRound(ctx context.Context, number int, refresh time.Dur
 	before := resetsSent(opts.NetNS)
 	s.feed.do(func() { s.begin(number, sc) })
 	stop := s.progress.follow(sc, len(s.targets), opts.Timeout, s.feed)
-	err = sc.Run(ctx, func(batch []scan.Result) { s.feed.do(func() { s.take(batch) }) })
+	err = sc.Run(ctx, func(batch []scan.Result) { s.await(func() { s.take(batch) }) })
 	stop()
-	told := make(chan struct{})
-	s.feed.do(func() {
-		s.end(number, opts, sc, before)
-		close(told)
-	})
-	<-told
+	s.await(func() { s.end(number, opts, sc, before) })
 	if err != nil {
 		return noTraceErrorf("%w", err)
 	}
 	return nil
+}
+
+// await has the feed do a job, and returns when it is done.
+func (s *scanSession) await(job func()) {
+	done := make(chan struct{})
+	s.feed.do(func() {
+		job()
+		close(done)
+	})
+	<-done
 }
 
 func (s *scanSession) begin(number int, sc *scan.Scan) {

@@ -87,7 +87,7 @@ func newScanStats(targets []scan.Target, results []scan.Result, timeout time.Dur
 		Timeout: timeout, Targets: len(targets), LateAnswers: -1,
 		Outcomes: make(map[scan.Outcome]int), Clocks: make(map[scan.Clock]int),
 	}
-	var connects, lags []time.Duration
+	connects, lags := make([]time.Duration, 0, len(results)), make([]time.Duration, 0, len(results))
 	syns := make(map[int]int)
 	reasons := make(map[scanReasonKey]int)
 	for i := range results {
@@ -110,7 +110,8 @@ func newScanStats(targets []scan.Target, results []scan.Result, timeout time.Dur
 		}
 	}
 	slices.Sort(connects)
-	s.Latency, s.Noticed = summarize(connects), summarize(slices.Sorted(slices.Values(lags)))
+	slices.Sort(lags)
+	s.Latency, s.Noticed = summarize(connects), summarize(lags)
 	s.ByTimeout = shareByTimeout(connects, timeout)
 	for _, n := range slices.Sorted(maps.Keys(syns)) {
 		s.BySYN = append(s.BySYN, synShare{n, syns[n]})
@@ -157,7 +158,7 @@ func shareByTimeout(connects []time.Duration, timeout time.Duration) []timeoutSh
 
 func sharesByFamily(targets []scan.Target, results []scan.Result) []familyShare {
 	shares := []familyShare{{Family: "IPv4"}, {Family: "IPv6"}}
-	times := make([][]time.Duration, len(shares))
+	times := [][]time.Duration{make([]time.Duration, 0, len(results)), make([]time.Duration, 0, len(results))}
 	for i := range targets {
 		family := 0
 		if !targets[i].Addr.Addr().Is4() {

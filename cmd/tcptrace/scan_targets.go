@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -62,7 +63,7 @@ func (f *targetFlags) gather(ctx context.Context, a *app, args []string, family 
 		add("TARGET", spec, err)
 	}
 	for _, name := range f.files {
-		if err := readTargets(a, name, add); err != nil {
+		if err := readTargets(a, name, &found, add); err != nil {
 			return nil, err
 		}
 	}
@@ -91,12 +92,13 @@ func (f *targetFlags) exclusions(a *app) (*scan.Exclusions, error) {
 	return exclusions, nil
 }
 
-func readTargets(a *app, name string, add func(where string, spec scan.Spec, err error)) error {
+func readTargets(a *app, name string, to *pile, add func(where string, spec scan.Spec, err error)) error {
 	file, err := openList(a, name)
 	if err != nil {
 		return usageErrorf("--file %q: %w", name, err)
 	}
 	defer file.Close()
+	to.expect(countLines(file))
 	for spec, err := range scan.ReadList(file) {
 		add(name, spec, withoutPath(err))
 	}
@@ -113,6 +115,29 @@ func openList(a *app, name string) (io.ReadCloser, error) {
 		return nil, withoutPath(err)
 	}
 	return file, nil
+}
+
+// countLines says how many lines a file has that can be read twice; 0: it cannot.
+func countLines(list io.Reader) int {
+	file, ok := list.(*os.File)
+	if !ok {
+		return 0
+	}
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
+		return 0
+	}
+	lines, piece := 0, make([]byte, 32<<10)
+	for {
+		n, err := file.Read(piece)
+		lines += bytes.Count(piece[:n], []byte("\n"))
+		if err != nil {
+			break // what is wrong with the file, its reader will tell
+		}
+	}
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
+		return 0
+	}
+	return lines + 1 // the last may lack its end
 }
 
 // lookups is how many names are resolved at a time.
@@ -156,16 +181,29 @@ const pileStep = 1024
 
 func (p *pile) add(target scan.Target) {
 	if len(p.last) == cap(p.last) {
-		if len(p.last) > 0 {
-			p.full = append(p.full, p.last)
-		}
-		p.last = make([]scan.Target, 0, pileStep)
+		p.expect(pileStep)
 	}
 	p.last = append(p.last, target)
 }
 
+// expect makes room for so many more.
+func (p *pile) expect(n int) {
+	if cap(p.last)-len(p.last) >= n {
+		return
+	}
+	if len(p.last) > 0 {
+		p.full = append(p.full, p.last)
+	}
+	p.last = make([]scan.Target, 0, n)
+}
+
 // all is what the pile holds, in the order in which it was added.
-func (p *pile) all() []scan.Target { return slices.Concat(append(p.full, p.last)...) }
+func (p *pile) all() []scan.Target {
+	if len(p.full) == 0 {
+		return p.last
+	}
+	return slices.Concat(append(p.full, p.last)...)
+}
 
 // tidy leaves each address and port once, and none that is excluded or of another family.
 func (l *targetList) tidy(exclusions *scan.Exclusions, family prober.Family) {

@@ -26,7 +26,11 @@ type Scan struct {
 	started atomic.Int64 // connects, restarts included
 	stop    atomic.Bool
 	results chan []Result
+	free    chan []Result // batches that can be filled again
 }
+
+// batches is how many batches of results wait for each other at the most, before workers do.
+const batches = 64
 
 // New prepares a scan of targets, which must differ in their addresses and stay as they are. An error means that this
 // host has no room for even one.
@@ -34,7 +38,7 @@ func New(targets []Target, opts Options) (*Scan, error) {
 	if err := opts.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Scan{targets: targets, opts: opts, results: make(chan []Result, 64)}
+	s := &Scan{targets: targets, opts: opts, results: make(chan []Result, batches), free: make(chan []Result, batches)}
 	err := opts.NetNS.Do(func() (err error) {
 		s.room, err = measureRoom(len(targets), &opts)
 		return err
@@ -64,7 +68,7 @@ func (s *Scan) Began() time.Time { return s.epoch }
 // when every target has a result, or soon after ctx has ended: then what was in progress has none, but whatever had an
 // answer by then is reported. A scan runs once.
 //
-// report is called by this goroutine; the batch is its own to keep.
+// report is called by this goroutine; the batch is its own only until it returns.
 func (s *Scan) Run(ctx context.Context, report func([]Result)) error {
 	s.epoch = time.Now()
 	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
@@ -91,6 +95,10 @@ func (s *Scan) Run(ctx context.Context, report func([]Result)) error {
 	}()
 	for batch := range s.results {
 		report(batch)
+		select {
+		case s.free <- batch:
+		default: // there are enough
+		}
 	}
 	return errors.Join(failures...)
 }

@@ -369,7 +369,12 @@ func (w *worker) handOver() {
 		return
 	}
 	w.scan.results <- w.batch
-	w.batch = make([]Result, 0, batchSize)
+	select {
+	case used := <-w.scan.free:
+		w.batch = used[:0]
+	default:
+		w.batch = make([]Result, 0, batchSize)
+	}
 }
 
 // expire ends what nobody answered in time, after one more look: what was answered in time but is noticed late counts.
