@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"tcptrace/tracer"
@@ -27,6 +28,7 @@ type feed struct {
 
 	batches chan []*event.Event // closed when there is nothing more to read; nil without a trace
 	failure error               // why reading ended, once batches is closed
+	idle    atomic.Bool         // all that was read is in batches, and the reader waits for more
 
 	latest     time.Duration // the latest event that was taken, on CLOCK_MONOTONIC
 	lastEvent  time.Time
@@ -63,7 +65,10 @@ func (f *feed) read() {
 		events := make([]*event.Event, 0, batch)
 		for len(events) == 0 || len(events) < batch && f.tracer.Pending() {
 			ev := new(event.Event)
-			if err := f.tracer.Read(ev); err != nil {
+			f.idle.Store(len(events) == 0)
+			err := f.tracer.Read(ev)
+			f.idle.Store(false)
+			if err != nil {
 				f.batches <- events
 				f.failure = err
 				return
@@ -108,12 +113,14 @@ func (f *feed) run(ctx context.Context, done func() bool) error {
 }
 
 // now is the time up to which everything is known. As long as events wait to be taken, that is the time of the latest that
-// was: on a busy machine they may wait for longer than any verdict does.
+// was: on a busy machine they may wait for longer than any verdict does, in the ring, in the reader's hands or in batches.
+// They go that way, so they are looked for in that order.
 func (f *feed) now() time.Duration {
-	if len(f.batches) > 0 || f.tracer != nil && f.tracer.Pending() {
+	now := host.Monotonic()
+	if f.tracer != nil && (f.tracer.Pending() || !f.idle.Load()) || len(f.batches) > 0 {
 		return f.latest
 	}
-	return host.Monotonic()
+	return now
 }
 
 func (f *feed) take(events []*event.Event) {

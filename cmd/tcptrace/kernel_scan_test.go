@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -115,9 +116,13 @@ func TestScanCountsSuccessesByRefreshInterval(t *testing.T) {
 
 func TestAnInterruptedScanTellsAllThatHasEnded(t *testing.T) {
 	acceptKernel(t)
-	for _, after := range []time.Duration{0, 5 * time.Millisecond, 50 * time.Millisecond, 500 * time.Millisecond} {
-		t.Run(fmt.Sprint(after), func(t *testing.T) {
-			p := acceptCommand{args: []string{"lab", "scan", "--targets", "5000", "--timeout", "60s", "-o", "json", "--no-trace"}}.start(t)
+	for n := range 12 {
+		trace, after := "--no-trace", time.Duration(n/4)*rand.N(300*time.Millisecond)
+		if n%2 == 1 {
+			trace = "--require-trace"
+		}
+		t.Run(fmt.Sprintf("%v%s", after, trace), func(t *testing.T) {
+			p := acceptCommand{args: []string{"lab", "scan", "--targets", "5000", "--timeout", "60s", "-o", "json", trace}}.start(t)
 			p.awaitTrace(t)
 			time.Sleep(after) // any moment will do
 			p.signal(t, os.Interrupt)

@@ -8,8 +8,9 @@ import (
 	"tcptrace/tracer/verdict"
 )
 
-// probeGrace is how long the kernel's view of a probe may lag behind the probe's own close() before the verdict does
-// without it: a round trip for the last FIN, the settle window, and what a busy machine keeps the trace's reader waiting.
+// probeGrace is how long the kernel's view of a probe may go on after the probe's own close() before the verdict does
+// without the rest: a round trip for the last FIN, to a peer that may be busy, and the settle window. It is measured by
+// the feed's time, which stands still while events wait to be taken.
 const probeGrace = 2 * time.Second
 
 // session makes verdicts of what is seen, and says both. It is the one way from events to output, live or from a

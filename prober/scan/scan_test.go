@@ -3,8 +3,10 @@ package scan_test
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net/netip"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -222,6 +224,30 @@ func TestAnInterruptKeepsWhatHasEnded(t *testing.T) {
 	}
 	if p := s.Progress(); p.Ended != 500 || p.Began != 1000 {
 		t.Errorf("progress %+v; want all begun, half of them ended", p)
+	}
+}
+
+func TestAnInterruptAtAnyMomentKeepsWhatHasEnded(t *testing.T) {
+	c := newCrowd(t, lab.Crowd{IPv4: of(2000, 500, 500, 0, 0)})
+	for range 40 {
+		after := rand.N(150 * time.Millisecond) // all of it begins, or most
+		s, err := scan.New(c.targets, scan.Options{NetNS: c.client.NetNS(), Timeout: 50 * time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), after)
+		told := make([]int, len(c.targets))
+		results := 0
+		err = s.Run(ctx, func(batch []scan.Result) {
+			for _, r := range batch {
+				told[r.Target]++
+				results++
+			}
+		})
+		cancel()
+		if p := s.Progress(); err != nil || results != p.Ended || p.Ended > p.Began || slices.Max(told) > 1 {
+			t.Fatalf("interrupted after %v: %d results, of one target %d; %+v, %v", after, results, slices.Max(told), p, err)
+		}
 	}
 }
 
