@@ -312,8 +312,13 @@ func (t *scanText) byRound(rounds []*scanStats) {
 		if r.Refresh != 0 {
 			refresh = timeline.FormatDuration(r.Refresh)
 		}
-		fmt.Fprintf(t.out, "  %6d  %10s  %10s  %7s  %10s  %10s\n", r.Round, refresh, grouped(r.Outcomes[scan.Connected]),
-			percent(r.Outcomes[scan.Connected], r.Targets), grouped(r.Connects), timeline.FormatDuration(r.Latency.P50))
+		median := ""
+		if r.Latency.Count > 0 {
+			median = timeline.FormatDuration(r.Latency.P50)
+		}
+		line := fmt.Sprintf("  %6d  %10s  %10s  %7s  %10s  %10s", r.Round, refresh, grouped(r.Outcomes[scan.Connected]),
+			percent(r.Outcomes[scan.Connected], r.Targets), grouped(r.Connects), median)
+		fmt.Fprintln(t.out, strings.TrimRight(line, " "))
 	}
 }
 
