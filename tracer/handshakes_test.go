@@ -2,10 +2,16 @@ package tracer_test
 
 import (
 	"errors"
+	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"testing"
+	"time"
 
+	"golang.org/x/sys/unix"
+
+	"tcptrace/prober/lab"
 	"tcptrace/tracer"
 	"tcptrace/tracer/event"
 	"tcptrace/tracer/host"
@@ -91,4 +97,82 @@ func TestARefusalIsAnAnswer(t *testing.T) {
 		}
 		t.Errorf("none of %d connects to %v has a record", attemptsAtAnAnswer, remote)
 	})
+}
+
+func TestAnAnswerTellsHowManySYNsItTook(t *testing.T) {
+	h, on := openHandshakes(t), newHost(t)
+	l := listen(t, on, "127.0.0.1:0")
+	remote := netip.MustParseAddrPort(l.Addr().String())
+	for range attemptsAtAnAnswer {
+		if _, err := on.DropInput(lab.Drop{Port: remote.Port(), FirstSYNs: 1}); err != nil {
+			t.Fatal(err)
+		}
+		c, err := dial(on, remote.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		if got, ok := answerOf(t, h, remote); ok {
+			if got.SYNs != 2 || got.Ended-got.Began < aSecond {
+				t.Errorf("%+v; want two SYNs, a second apart", got)
+			}
+			return
+		}
+	}
+	t.Errorf("none of %d connects to %v has a record", attemptsAtAnAnswer, remote)
+}
+
+func TestSilenceHasNoRecord(t *testing.T) {
+	h, on := openHandshakes(t), newHost(t)
+	remote := netip.MustParseAddrPort("127.0.0.1:4567")
+	if _, err := on.DropInput(lab.Drop{Port: remote.Port()}); err != nil {
+		t.Fatal(err)
+	}
+	err := on.Do(func() error {
+		dialer := net.Dialer{Timeout: 50 * time.Millisecond}
+		c, err := dialer.Dial("tcp4", remote.String())
+		if err == nil {
+			c.Close()
+		}
+		return err
+	})
+	if err == nil {
+		t.Fatalf("connected to %v, which drops everything", remote)
+	}
+	if got, ok := answerOf(t, h, remote); ok {
+		t.Errorf("%+v; want nothing", got)
+	}
+}
+
+func TestConnectsBeyondTheRoomAreLost(t *testing.T) {
+	on := newHost(t)
+	h, err := tracer.OpenHandshakes(tracer.HandshakeOptions{PID: os.Getpid(), MaxPending: 1, Mechanisms: mechanisms(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	if _, err := on.DropInput(lab.Drop{Port: 4567}); err != nil {
+		t.Fatal(err)
+	}
+	// Two at a time, of which only one has room.
+	err = on.Do(func() error {
+		for range 2 {
+			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+			if err != nil {
+				return err
+			}
+			defer unix.Close(fd)
+			if err := unix.Connect(fd, &unix.SockaddrInet4{Port: 4567, Addr: [4]byte{127, 0, 0, 1}}); !errors.Is(err, unix.EINPROGRESS) {
+				return fmt.Errorf("connect: %w", err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost, err := h.Lost()
+	if err != nil || len(lost) != 1 || lost[0].Kind != event.KindUnknown || lost[0].Count != 1 {
+		t.Errorf("lost %+v, %v; want one connect", lost, err)
+	}
 }
