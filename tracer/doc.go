@@ -28,6 +28,9 @@
 // iterate.go is another way in: [OpenSockets] lists the sockets that exist, each a record of bpf/sockets.bpf.h, and nothing of
 // it goes through the ring buffer. Package sockdiag lists them without privilege.
 //
+// handshakes.go is a trace for who makes connects by the ten thousand: [OpenHandshakes] has one program, and a record for each
+// answer, of bpf/handshake.bpf.h. Nobody is waked for it.
+//
 // Package host reads what concerns the whole host: sysctls, cgroups, clocks.
 //
 // # Adding an event kind
