@@ -1,6 +1,7 @@
-// Bench measures scan against nmap -sT on the same targets, in network namespaces, in pairs: one run of each after the
-// other, so that what else the machine does is the same for both; and what listeners --follow takes under a flood of SYNs. It
-// needs root, and nmap for the comparison.
+// Bench measures scan against nmap -sT on the same targets, what listeners --follow takes under a flood of SYNs, and what
+// watch costs the connections that it watches beside bpftrace: in network namespaces and in turns, one run of each after
+// the other, so that what else the machine does is the same for all. It needs root, and nmap and bpftrace for the
+// comparisons.
 package main
 
 import (
@@ -28,23 +29,43 @@ func main() {
 	}
 	binary := flag.String("tcptrace", "./tcptrace", "the program to measure")
 	pairs := flag.Int("pairs", 5, "how often to measure each")
-	only := flag.String("only", "", "scan or flood; both without")
+	part := flag.String("part", "all", "what to measure: scan, flood, cost, memory or all")
+	only := flag.String("only", "", "of the ways to trace, for cost, those whose names match this regular expression; and nothing else")
+	connections := flag.Int("connections", 20_000, "how many to trace at a time, for cost")
+	load := flag.Int("load", 0, "be what is traced: make so many connections")
+	calls := flag.Int("calls", 0, "be what is traced: make so many other system calls")
+	cpu := flag.Int("cpu", 0, "where to be that")
 	flag.Parse()
-	if err := run(context.Background(), *binary, *pairs, *only); err != nil {
+	var err error
+	switch ctx := context.Background(); {
+	case *load > 0:
+		err = runLoad(os.Stdout, *load, *cpu)
+	case *calls > 0:
+		err = runCalls(os.Stdout, *calls)
+	default:
+		err = benchParts(ctx, *part, *binary, *only, *pairs, *connections)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, binary string, pairs int, only string) error {
-	var err error
-	if only != "flood" {
-		err = bench(ctx, binary, pairs)
+func benchParts(ctx context.Context, part, binary, only string, pairs, connections int) error {
+	var errs []error
+	if part == "scan" || part == "all" {
+		errs = append(errs, bench(ctx, binary, pairs))
 	}
-	if only != "scan" {
-		err = errors.Join(err, flood(ctx, binary))
+	if part == "flood" || part == "all" {
+		errs = append(errs, flood(ctx, binary))
 	}
-	return err
+	if part == "cost" || part == "all" {
+		errs = append(errs, benchCost(ctx, binary, only, connections, pairs))
+	}
+	if part == "memory" || part == "all" {
+		errs = append(errs, benchMemory(ctx, binary, 50*connections))
+	}
+	return errors.Join(errs...)
 }
 
 // Of 23,193 targets, 60% answer, 30% are silent and 10% refuse.
