@@ -78,13 +78,14 @@ func (e *NothingError) Error() string {
 	return "this kernel lets no program see its TCP connections: `tcptrace doctor` says what it refuses"
 }
 
-// Tracer is a running trace. [Tracer.Read] and [Tracer.Pending] belong to one goroutine; the other methods may be called
-// meanwhile by another.
+// Tracer is a running trace. [Tracer.Read], [Tracer.Pending] and [Tracer.SetDeadline] belong to one goroutine; the other
+// methods may be called meanwhile by another.
 type Tracer struct {
 	attacher  *attacher
 	shared    *ebpf.Collection
 	reader    *ringbuf.Reader
 	record    ringbuf.Record
+	wait      wait
 	decoder   decoder
 	hooks     []Hook
 	trouble   []string
@@ -99,6 +100,7 @@ func Open(opts Options) (*Tracer, error) {
 	if err := checkPrivilege(); err != nil {
 		return nil, err
 	}
+	symbols := beginReadingCode(opts.wants(event.Drop) || opts.wants(event.ICMPError)) // nothing else asks where a packet was freed
 	kernel, err := loadKernel(opts.BTF)
 	if err != nil {
 		return nil, err
@@ -111,10 +113,8 @@ func Open(opts Options) (*Tracer, error) {
 		return nil, fmt.Errorf("read the embedded programs: %w", err)
 	}
 	kernel.adapt(spec.Programs)
-	var codeErr error
-	if opts.wants(event.Drop) || opts.wants(event.ICMPError) { // nothing else asks where a packet was freed
-		kernel.code, codeErr = readCode(symbolsFile)
-	}
+	reading := <-symbols
+	kernel.code = reading.code
 	hz, hzErr := host.HZ()
 	if err := configure(spec, &opts, kernel, hz); err != nil {
 		return nil, err
@@ -128,7 +128,7 @@ func Open(opts Options) (*Tracer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the maps: %w", err)
 	}
-	t := &Tracer{hz: hz, trouble: slices.Concat(troubleWithHZ(hzErr), troubleWithCode(codeErr)), shared: shared, attacher: &attacher{
+	t := &Tracer{hz: hz, trouble: slices.Concat(troubleWithHZ(hzErr), troubleWithCode(reading.err)), shared: shared, attacher: &attacher{
 		spec: spec, shared: shared, kernel: kernel, cache: btf.NewCache(), allowed: opts.Mechanisms,
 		programs: make(map[instance]error), single: make(map[string]*ebpf.Program), denied: make(map[Mechanism]error),
 	}}
@@ -315,8 +315,11 @@ func (t *Tracer) Mechanism(kind event.Kind) Mechanism {
 // Trouble lists, a sentence each, what is amiss beyond single hooks.
 func (t *Tracer) Trouble() []string { return t.trouble }
 
-// SetDeadline makes [Tracer.Read] give up at that time; the zero time means never.
-func (t *Tracer) SetDeadline(deadline time.Time) { t.reader.SetDeadline(deadline) }
+// SetDeadline makes [Tracer.Read] give up at that time; the zero time means never. It belongs to the goroutine that reads.
+func (t *Tracer) SetDeadline(deadline time.Time) {
+	t.wait.deadline = deadline
+	t.reader.SetDeadline(t.wait.next(time.Now(), t.hz))
+}
 
 // ErrFlushed says that everything up to a call of [Tracer.Flush] was read.
 var ErrFlushed = ringbuf.ErrFlushed
@@ -334,7 +337,7 @@ func (t *Tracer) Pending() bool { return t.reader.AvailableBytes() > 0 }
 // tracer is closed.
 func (t *Tracer) Read(ev *event.Event) error {
 	for {
-		if err := t.reader.ReadInto(&t.record); err != nil {
+		if err := t.next(); err != nil {
 			return err
 		}
 		if err := t.decoder.decode(t.record.RawSample, ev); err == nil {
@@ -342,6 +345,23 @@ func (t *Tracer) Read(ev *event.Event) error {
 		}
 		// Only a kernel side of another build could write such a record; it counts as lost.
 		t.malformed.Add(1)
+	}
+}
+
+// next reads a record.
+func (t *Tracer) next() error {
+	for {
+		if !t.Pending() {
+			t.reader.SetDeadline(t.wait.next(time.Now(), t.hz))
+		}
+		err := t.reader.ReadInto(&t.record)
+		if err == nil {
+			t.wait.came = true
+			return nil
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) || t.wait.over(time.Now()) {
+			return err
+		}
 	}
 }
 
