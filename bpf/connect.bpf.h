@@ -116,16 +116,18 @@ static __noinline struct connection *open_client(struct sock *sk, u64 now_ns)
 	return keep(sk, &c);
 }
 
-static void forget(struct sock *sk)
+/* False: there was nothing to forget. */
+static bool forget(struct sock *sk)
 {
 	u64 key = (u64)sk;
 	struct connection *c = bpf_map_lookup_elem(&connections, &key);
 
-	if (c) {
-		settle_probe(c);
-		note_departed(c, sk);
-	}
+	if (!c)
+		return false;
+	settle_probe(c);
+	note_departed(c, sk);
 	bpf_map_delete_elem(&connections, &key);
+	return true;
 }
 
 /* Whether c passes the filter, which can be said once its tuple is complete. */

@@ -341,11 +341,14 @@ static void fill_drop(struct event_with_packet *e, const struct lost_packet *p, 
 static void record_drop(const struct freed *f)
 {
 	u8 class = class_of(f);
-	u64 now_ns = bpf_ktime_get_ns();
 	struct lost_packet p = {};
 	struct event_with_packet *e;
+	u64 now_ns;
 
-	if (class == DROP_QUIET || !locate(&p, f, now_ns) || is_no_loss(class, &p.segment, p.sk))
+	if (class == DROP_QUIET)
+		return;
+	now_ns = bpf_ktime_get_ns();
+	if (!locate(&p, f, now_ns) || is_no_loss(class, &p.segment, p.sk))
 		return;
 	if (was_told(p.connection, f->skb) || is_one_too_many(p.connection, now_ns))
 		return;

@@ -116,14 +116,15 @@ static void fill_icmp_error(struct event_with_packet *e, const struct icmp_error
 /* An ICMP packet has come to its end on this host. */
 static void record_icmp_error(struct sk_buff *skb)
 {
-	u64 now_ns = bpf_ktime_get_ns();
 	struct icmp_error i = {};
 	struct event_with_packet *e;
 	struct sock *sk = NULL;
 	struct connection *c;
+	u64 now_ns;
 
 	if (!read_icmp_error(&i, skb))
 		return;
+	now_ns = bpf_ktime_get_ns();
 	c = find_quoted(&i, &sk);
 	if (!c || was_told(c, skb) || is_one_too_many(c, now_ns))
 		return;

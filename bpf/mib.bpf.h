@@ -21,6 +21,8 @@ struct cpu_notes {
 	u64 offset; /* of this CPU's copy of anything that there is for each CPU; 0: not known yet */
 	u64 request; /* the last request that was made, and */
 	u64 final_ack; /* the last that was to become a child, by its isn_pair */
+	u64 seen; /* what the first copy of a program has seen to: a struct sock *, and */
+	u64 seen_as; /* what of it; see is_second_copy */
 };
 
 /* Written and read by: the functions below. */
@@ -36,6 +38,29 @@ static struct cpu_notes *notes_of_this_cpu(void)
 	u32 zero = 0;
 
 	return bpf_map_lookup_elem(&this_cpu, &zero);
+}
+
+/* What a struct sock is seen as, beside its changes of state, which are less than this. */
+#define SEEN_DESTROYED (1 << 16)
+
+/*
+ * Whether this is the second of two copies of a program, right behind the first: there is nothing left for it to do. That is
+ * so nearly always, and then it costs 6 ns instead of 100. If anything came in between, or the first was skipped, it says
+ * no, and the handler finds by the connection what is left to do.
+ */
+static bool is_second_copy(struct sock *sk, u64 seen_as)
+{
+	struct cpu_notes *notes = notes_of_this_cpu();
+
+	if (!notes)
+		return false;
+	if (notes->seen == (u64)sk && notes->seen_as == seen_as) {
+		notes->seen = 0;
+		return true;
+	}
+	notes->seen = (u64)sk;
+	notes->seen_as = seen_as;
+	return false;
 }
 
 /*

@@ -128,10 +128,11 @@ static void record_other_state(struct sock *sk, u8 old_state, u8 state, u64 now_
 
 static void record_state(struct sock *sk, u8 old_state, u8 state)
 {
-	u64 now_ns = bpf_ktime_get_ns();
+	u64 now_ns;
 
 	if (old_state == state || !is_tcp(sk))
 		return;
+	now_ns = bpf_ktime_get_ns();
 	switch (state) {
 	case TCP_SYN_SENT:
 		record_syn_sent_state(sk, now_ns);
@@ -156,10 +157,19 @@ static void record_state(struct sock *sk, u8 old_state, u8 state)
 	}
 }
 
+/* The same, of a program that is attached twice. */
+static void record_state_twice(struct sock *sk, u8 old_state, u8 state)
+{
+	if (!is_second_copy(sk, old_state << 8 | state))
+		record_state(sk, old_state, state);
+}
+
 static void record_destroy(struct sock *sk)
 {
-	forget(sk);
-	forget_listener(sk);
+	if (is_second_copy(sk, SEEN_DESTROYED))
+		return;
+	if (!forget(sk))
+		forget_listener(sk);
 }
 
 #endif

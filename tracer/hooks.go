@@ -228,6 +228,9 @@ var hooks = []hook{
 		ways: []way{
 			{Fentry, twice(bpfProgIcmpErrorV4Fentry, bpfProgIcmpErrorV6Fentry), nil, ""},
 			{Kprobe, twice(bpfProgIcmpErrorV4Kprobe, bpfProgIcmpErrorV6Kprobe), nil, kprobesSkip},
+			// By the kernels that tell kfree_skb the receiver (6.10), ICMPv6 had long been consumed, and not freed as if it were
+			// dropped (6.3).
+			{Tracepoint, twice(bpfProgIcmpErrorConsumedTracepoint), requirements(tracepointHas("kfree_skb", 4)), ""},
 			{Tracepoint, twice(bpfProgIcmpErrorConsumedTracepoint, bpfProgIcmpErrorFreedTracepoint), nil, ""},
 		},
 		cost: "ICMP errors are not seen: neither who sent one, nor that there was one which the application did not wait for",
