@@ -1,10 +1,6 @@
 package timeline
 
-import (
-	"slices"
-
-	"tcptrace/tracer/event"
-)
+import "tcptrace/tracer/event"
 
 // Who closed a connection: the values of [event.Event.ClosedBy].
 const (
@@ -37,7 +33,7 @@ func closedBy(c *Connection, ev *event.Event) string {
 	case event.StateNewSYNRecv, event.StateSYNRecv:
 		return "" // the request's end: the peer, the timer and the listener's close look alike
 	}
-	if slices.ContainsFunc(c.Events, func(e event.Event) bool { return e.Kind == event.ResetReceived }) {
+	if c.has(func(e *event.Event) bool { return e.Kind == event.ResetReceived }) {
 		return ByPeer
 	}
 	return ByLocal

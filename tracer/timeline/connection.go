@@ -66,7 +66,9 @@ type Connection struct {
 	deadline time.Duration // when its story may be told; 0 is not known
 	slot     int           // 1 + its place among the deadlines; 0: not there
 	settled  bool
-	foldAt   int // how long Events may get
+	foldAt   int  // how long Events may get
+	left     bool // the tracker has forgotten it
+	repaired bool // it has been the other end of more than one
 }
 
 // Started is the time of the first event, on CLOCK_MONOTONIC.
@@ -92,7 +94,17 @@ func (c *Connection) Socketless() bool {
 	if len(c.Events) == 0 || c.PreExisting || c.State != event.StateUnknown {
 		return false
 	}
-	return !slices.ContainsFunc(c.Events, func(ev event.Event) bool { return !slices.Contains(socketlessKinds, ev.Kind) })
+	return !c.has(func(ev *event.Event) bool { return !slices.Contains(socketlessKinds, ev.Kind) })
+}
+
+// has says whether any event of the story is such a one. Events are too large to be handed on by value.
+func (c *Connection) has(such func(*event.Event) bool) bool {
+	for i := range c.Events {
+		if such(&c.Events[i]) {
+			return true
+		}
+	}
+	return false
 }
 
 var socketlessKinds = []event.Kind{event.ResetSent, event.Drop, event.ICMPError}
@@ -122,6 +134,10 @@ func (c *Connection) insert(ev *event.Event) {
 	i := len(c.Events)
 	for i > 0 && c.Events[i-1].Mono > ev.Mono {
 		i--
+	}
+	if i == len(c.Events) {
+		c.Events = append(c.Events, *ev)
+		return
 	}
 	c.Events = slices.Insert(c.Events, i, *ev)
 }

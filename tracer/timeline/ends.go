@@ -79,6 +79,11 @@ func pair(client, server *Connection) {
 	if client.Peer != nil && !client.Peer.Socketless() {
 		return
 	}
+	for _, before := range []*Connection{client.Peer, server.Peer} {
+		if before != nil {
+			before.repaired, client.repaired, server.repaired = true, true, true
+		}
+	}
 	client.Peer, server.Peer = server, client
 }
 

@@ -1,7 +1,6 @@
 package timeline
 
 import (
-	"slices"
 	"time"
 
 	"tcptrace/tracer/event"
@@ -11,12 +10,12 @@ import (
 // did not take.
 func (c *Connection) OnlyRefused() bool {
 	server := c.Role == event.RoleListener || c.Role == event.RoleServer
-	return server && !c.PreExisting && slices.ContainsFunc(c.Events, isRefusal) &&
-		!slices.ContainsFunc(c.Events, func(ev event.Event) bool { return !isRefusal(ev) && ev.Kind != event.ResetSent })
+	return server && !c.PreExisting && c.has(isRefusal) &&
+		!c.has(func(ev *event.Event) bool { return !isRefusal(ev) && ev.Kind != event.ResetSent })
 }
 
 // isRefusal says that a SYN was not taken.
-func isRefusal(ev event.Event) bool {
+func isRefusal(ev *event.Event) bool {
 	switch ev.Kind {
 	case event.AcceptQueueFull:
 		return ev.Stage == "syn"

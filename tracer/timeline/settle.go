@@ -63,27 +63,33 @@ func (d *deadlines) Pop() any {
 
 // past remembers the latest forgotten connections by name, without their stories.
 type past struct {
-	known map[event.ConnID]*Connection
-	order []event.ConnID // a ring
+	known map[event.ConnID]int // places in names
+	names []Connection         // a ring
 	next  int
 }
 
-func newPast() past { return past{known: make(map[event.ConnID]*Connection)} }
+func newPast() past { return past{known: make(map[event.ConnID]int)} }
 
 func (p *past) keep(c *Connection) {
-	name := *c
-	name.Events, name.Folded, name.Peer, name.Refused, name.Before, name.After, name.settled, name.slot = nil, nil, nil, nil, nil, nil, true, 0
-	p.known[c.ID] = &name
-	if len(p.order) < remembered {
-		p.order = append(p.order, c.ID)
-		return
+	if len(p.names) < remembered {
+		p.names = append(p.names, Connection{})
+		p.next = len(p.names) - 1
 	}
-	delete(p.known, p.order[p.next])
-	p.order[p.next] = c.ID
+	name := &p.names[p.next]
+	if p.known[name.ID] == p.next {
+		delete(p.known, name.ID)
+	}
+	*name = *c
+	name.Events, name.Folded, name.Peer, name.Refused, name.Before, name.After, name.settled, name.slot = nil, nil, nil, nil, nil, nil, true, 0
+	p.known[c.ID] = p.next
 	p.next = (p.next + 1) % remembered
 }
 
+// find gives a forgotten connection, until the next is forgotten.
 func (p *past) find(id event.ConnID) (*Connection, bool) {
-	c, ok := p.known[id]
-	return c, ok
+	place, ok := p.known[id]
+	if !ok {
+		return nil, false
+	}
+	return &p.names[place], true
 }

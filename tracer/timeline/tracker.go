@@ -35,6 +35,7 @@ type Tracker struct {
 	ports  ports
 	due    deadlines
 	past   past
+	room   room
 }
 
 // New makes a tracker.
@@ -102,6 +103,7 @@ func (t *Tracker) Forget(id event.ConnID) {
 	t.ports.remove(c)
 	t.races.leave(c)
 	t.past.keep(c)
+	t.room.leave(c)
 }
 
 // OpenConnections gives the connections that are not settled, in the order of their first events: what is left when
@@ -122,7 +124,7 @@ func (t *Tracker) connection(ev *event.Event) *Connection {
 	if c, ok := t.past.find(ev.Conn); ok {
 		return c
 	}
-	c := &Connection{ID: ev.Conn, started: ev.Mono}
+	c := &Connection{ID: ev.Conn, started: ev.Mono, Events: t.room.take()}
 	if ev.Conn != 0 {
 		t.conns[ev.Conn] = c
 	}
