@@ -2,7 +2,6 @@ package verdict
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"tcptrace/tracer/event"
@@ -14,14 +13,11 @@ const leastHalf = time.Second
 
 // entered is the offset at which the connection came into a state; not ok when that was not seen.
 func (s *story) entered(state event.State) (offset time.Duration, ok bool) {
-	if s.conn == nil {
+	ev := s.firstWhere(func(ev *event.Event) bool { return ev.State == state })
+	if ev == nil {
 		return 0, false
 	}
-	i := slices.IndexFunc(s.conn.Events, func(ev event.Event) bool { return ev.State == state })
-	if i < 0 {
-		return 0, false
-	}
-	return s.conn.Events[i].Offset, true
+	return ev.Offset, true
 }
 
 // halfClosed is how long only one side had closed, and when that began. Once the application has let go of it, a

@@ -203,9 +203,9 @@ func (s *story) neverTaken() bool {
 	if server == nil || server.Role != event.RoleServer || server.PreExisting || server.Socketless() {
 		return false
 	}
-	return !slices.ContainsFunc(server.Events, func(ev event.Event) bool {
+	return (&story{conn: server}).firstWhere(func(ev *event.Event) bool {
 		return ev.Kind == event.Established || ev.Kind == event.Accept || synchronized(ev.State) || synchronized(ev.OldState)
-	})
+	}) == nil
 }
 
 // resetForOverflow is the reset with which a server answered the final ACK that its full queue refused. Without

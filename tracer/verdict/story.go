@@ -29,6 +29,9 @@ type story struct {
 	failed   int         // of these
 	end      time.Duration
 	pending  pending
+
+	around       []*timeline.Connection // what others gives, once it has
+	lookedAround bool
 }
 
 func tell(c *timeline.Connection, f Facts) *story {
@@ -52,7 +55,7 @@ func (s *story) readEvents() {
 	c := s.conn
 	s.role = c.Role
 	s.closed = c.Closed || c.Expired
-	s.established = c.PreExisting && !slices.ContainsFunc(c.Events, inHandshake)
+	s.established = c.PreExisting && s.firstWhere(inHandshake) == nil
 	for i := range c.Events {
 		ev := &c.Events[i]
 		s.end = max(s.end, ev.Offset)
@@ -196,17 +199,21 @@ func (s *story) peerLast(kind event.Kind) *event.Event { return s.peer().last(ki
 // others are what else belongs to the story on this host: the other end, what a listener made of the SYN, and the old
 // connection that it met.
 func (s *story) others() []*timeline.Connection {
-	c := s.conn
-	if c == nil {
-		return nil
+	if s.conn != nil && !s.lookedAround {
+		s.around, s.lookedAround = othersOf(s.conn), true
 	}
+	return s.around
+}
+
+func othersOf(c *timeline.Connection) []*timeline.Connection {
 	others := []*timeline.Connection{c.Peer, c.Refused, c.Before}
 	if c.Peer != nil {
 		others = append(others, c.Peer.Refused, c.Peer.Before)
 	}
 	slices.SortFunc(others, byStart)
 	others = slices.Compact(others)
-	return slices.DeleteFunc(others, func(other *timeline.Connection) bool { return other == nil || other == c })
+	others = slices.DeleteFunc(others, func(other *timeline.Connection) bool { return other == nil || other == c })
+	return slices.Clip(others) // who appends to it gets a copy
 }
 
 // byStart orders connections, those that are missing first.
@@ -330,7 +337,7 @@ func synchronized(state event.State) bool {
 }
 
 // inHandshake says that an event shows its socket before the end of the handshake.
-func inHandshake(ev event.Event) bool {
+func inHandshake(ev *event.Event) bool {
 	for _, state := range []event.State{ev.State, ev.OldState} {
 		switch state {
 		case event.StateSYNSent, event.StateSYNRecv, event.StateNewSYNRecv:
