@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"unsafe"
 )
 
 // Object is the table of a T's keys, in the order in which they are written.
@@ -17,7 +18,8 @@ type Object[T any] []Field[T]
 // Field is one key: when it is there, and how its value is written and read.
 type Field[T any] struct {
 	key    string
-	absent func(v *T) bool
+	where  word            // of T: while it is zero the key is absent,
+	absent func(v *T) bool // unless there is something else that says so
 	encode func(dst []byte, v *T) []byte
 	decode func(text []byte, v *T) error
 }
@@ -53,7 +55,7 @@ func (o Object[T]) Append(dst []byte, v *T, line string) []byte {
 	}
 	for i := range o {
 		field := &o[i]
-		if field.absent(v) {
+		if field.isAbsent(v) {
 			continue
 		}
 		if len(dst) != first {
@@ -65,6 +67,42 @@ func (o Object[T]) Append(dst []byte, v *T, line string) []byte {
 		dst = field.encode(dst, v)
 	}
 	return append(dst, '}')
+}
+
+func (f *Field[T]) isAbsent(v *T) bool {
+	if f.absent != nil {
+		return f.absent(v)
+	}
+	return f.where.isZero(unsafe.Pointer(v))
+}
+
+// word is an integer within a struct: its offset, and its size in bytes. An event has 70 keys and lacks 50 of them: to look
+// at each costs 1 ns so, and 4 ns by a function that finds the field.
+type word struct{ offset, size uintptr }
+
+// wordOf is where in a T a field of at most eight bytes is.
+func wordOf[T, V any](at func(*T) *V) word {
+	var t T
+	field := at(&t)
+	return word{uintptr(unsafe.Pointer(field)) - uintptr(unsafe.Pointer(&t)), unsafe.Sizeof(*field)}
+}
+
+func (w word) isZero(of unsafe.Pointer) bool {
+	field := unsafe.Add(of, w.offset)
+	switch w.size {
+	case 8:
+		return *(*uint64)(field) == 0
+	case 4:
+		return *(*uint32)(field) == 0
+	case 2:
+		return *(*uint16)(field) == 0
+	}
+	return *(*uint8)(field) == 0
+}
+
+// lengthOf is where the length of a string is: behind the pointer to its bytes.
+func lengthOf[T any, S ~string](at func(*T) *S) word {
+	return word{wordOf(at).offset + unsafe.Sizeof(uintptr(0)), unsafe.Sizeof(int(0))}
 }
 
 // Unmarshal reads an object into v: what it does not name becomes zero. After an error, and for null, v is as it

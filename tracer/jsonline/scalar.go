@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/netip"
+	"reflect"
 	"strconv"
 	"time"
 )
@@ -13,7 +14,7 @@ import (
 func Int[T any, I ~int | ~int32 | ~int64](key string, at func(*T) *I) Field[T] {
 	return Field[T]{
 		key:    key,
-		absent: func(v *T) bool { return *at(v) == 0 },
+		where:  wordOf(at),
 		encode: func(dst []byte, v *T) []byte { return strconv.AppendInt(dst, int64(*at(v)), 10) },
 		decode: func(text []byte, v *T) error {
 			n, err := strconv.ParseInt(string(text), 10, 64)
@@ -30,7 +31,7 @@ func Int[T any, I ~int | ~int32 | ~int64](key string, at func(*T) *I) Field[T] {
 func Uint[T any, U ~uint32 | ~uint64](key string, at func(*T) *U) Field[T] {
 	return Field[T]{
 		key:    key,
-		absent: func(v *T) bool { return *at(v) == 0 },
+		where:  wordOf(at),
 		encode: func(dst []byte, v *T) []byte { return strconv.AppendUint(dst, uint64(*at(v)), 10) },
 		decode: func(text []byte, v *T) error {
 			n, err := strconv.ParseUint(string(text), 10, 64)
@@ -75,7 +76,7 @@ func integerError(text []byte) error {
 func Bool[T any](key string, at func(*T) *bool) Field[T] {
 	return Field[T]{
 		key:    key,
-		absent: func(v *T) bool { return !*at(v) },
+		where:  wordOf(at),
 		encode: func(dst []byte, v *T) []byte { return strconv.AppendBool(dst, *at(v)) },
 		decode: func(text []byte, v *T) error {
 			switch string(text) {
@@ -92,7 +93,7 @@ func Bool[T any](key string, at func(*T) *bool) Field[T] {
 func String[T any, S ~string](key string, at func(*T) *S) Field[T] {
 	return Field[T]{
 		key:    key,
-		absent: func(v *T) bool { return *at(v) == "" },
+		where:  lengthOf(at),
 		encode: func(dst []byte, v *T) []byte { return AppendString(dst, string(*at(v))) },
 		decode: func(text []byte, v *T) error {
 			s, err := parseString(text)
@@ -119,12 +120,18 @@ type TextValue[V any] interface {
 
 // Text is a key that holds the text form of a value, which must not fail for what is written.
 func Text[T any, V comparable, P TextValue[V]](key string, at func(*T) *V) Field[T] {
-	return Field[T]{
+	f := Field[T]{
 		key:    key,
-		absent: func(v *T) bool { return *at(v) == *new(V) },
 		encode: func(dst []byte, v *T) []byte { return appendText(dst, P(at(v))) },
 		decode: func(text []byte, v *T) error { return parseText(text, P(at(v))) },
 	}
+	switch reflect.TypeFor[V]().Kind() {
+	case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		f.where = wordOf(at)
+	default:
+		f.absent = func(v *T) bool { return *at(v) == *new(V) }
+	}
+	return f
 }
 
 func appendText(dst []byte, v encoding.TextAppender) []byte {
@@ -170,7 +177,7 @@ func Millis[T any](key string, at func(*T) *time.Duration) Field[T] {
 func durationIn[T any](unit time.Duration, key string, at func(*T) *time.Duration) Field[T] {
 	return Field[T]{
 		key:    key,
-		absent: func(v *T) bool { return *at(v) == 0 },
+		where:  wordOf(at),
 		encode: func(dst []byte, v *T) []byte { return appendIn(unit, dst, *at(v)) },
 		decode: func(text []byte, v *T) error {
 			d, err := parseIn(unit, text)
@@ -180,8 +187,17 @@ func durationIn[T any](unit time.Duration, key string, at func(*T) *time.Duratio
 	}
 }
 
-// rfc3339Nano always has nine decimals, unlike time.RFC3339Nano: columns line up and text sorts like time.
-const rfc3339Nano = "2006-01-02T15:04:05.000000000Z07:00"
+// appendTime adds a time in UTC, always with nine decimals, unlike time.RFC3339Nano: columns line up and text sorts like
+// time. Package time has a fast way for time.RFC3339 alone: a quarter of the 260 ns that a layout of our own takes.
+func appendTime(dst []byte, t time.Time) []byte {
+	dst = t.AppendFormat(dst, time.RFC3339)
+	dst[len(dst)-1] = '.' // for the Z
+	start := len(dst)
+	dst = strconv.AppendUint(dst, uint64(time.Second)+uint64(t.Nanosecond()), 10) // a 1 ahead keeps the leading zeros
+	copy(dst[start:], dst[start+1:])
+	dst[len(dst)-1] = 'Z'
+	return dst
+}
 
 // Time is a key that holds a wall-clock time, as RFC 3339 with nanoseconds, in UTC. Years that RFC 3339 cannot
 // write are absent.
@@ -191,7 +207,7 @@ func Time[T any](key string, at func(*T) *time.Time) Field[T] {
 		absent: func(v *T) bool { return at(v).IsZero() || !hasRFC3339(*at(v)) },
 		encode: func(dst []byte, v *T) []byte {
 			dst = append(dst, '"')
-			dst = at(v).UTC().AppendFormat(dst, rfc3339Nano)
+			dst = appendTime(dst, at(v).UTC())
 			return append(dst, '"')
 		},
 		decode: func(text []byte, v *T) error {
