@@ -32,6 +32,9 @@ type decoder struct {
 	symbol  func(address uint64) string
 	comms   map[[16]int8]string
 	cgroups func(id uint64) (path, container string)
+
+	settings map[bpfSettings]settings
+	traffic  []event.Traffic // room for those that are still to come
 }
 
 // decode fills ev from one record.
@@ -99,10 +102,10 @@ func (d *decoder) decode(record []byte, ev *event.Event) error {
 	case flags&bpfEventFlagsEVENT_HAS_SETTINGS != 0:
 		var raw bpfSettings
 		read(&raw, rest)
-		s := d.settingsOf(&raw)
+		s := d.knownSettings(&raw)
 		ev.Options, ev.Sysctls = s.options, s.sysctls
 	case flags&bpfEventFlagsEVENT_HAS_TRAFFIC != 0:
-		ev.Traffic = traffic(rest)
+		ev.Traffic = d.trafficOf(rest)
 	case flags&bpfEventFlagsEVENT_HAS_QUEUE != 0:
 		fillQueue(ev, rest)
 	case flags&bpfEventFlagsEVENT_HAS_PACKET != 0:
@@ -182,10 +185,18 @@ func (d *decoder) owner(pid, uid uint32, comm [16]int8, cgroup uint64) event.Own
 	}
 }
 
-func traffic(record []byte) *event.Traffic {
+// trafficAtOnce is for how many events room is made at a time, which is what a page holds.
+const trafficAtOnce = 64
+
+func (d *decoder) trafficOf(record []byte) *event.Traffic {
+	if len(d.traffic) == 0 {
+		d.traffic = make([]event.Traffic, trafficAtOnce)
+	}
+	traffic := &d.traffic[0]
+	d.traffic = d.traffic[1:]
 	var t bpfTraffic
 	read(&t, record)
-	return &event.Traffic{
+	*traffic = event.Traffic{
 		BytesSent:     int64(t.BytesSent),
 		BytesAcked:    int64(t.BytesAcked),
 		BytesReceived: int64(t.BytesReceived),
@@ -195,12 +206,32 @@ func traffic(record []byte) *event.Traffic {
 		Unread:        int(t.UnreadBytes),
 		SendWindow:    int(t.SendWindowBytes),
 	}
+	return traffic
 }
 
 // settings are what rules one socket's life.
 type settings struct {
 	options *event.Options
 	sysctls *event.Sysctls
+}
+
+// mostSettings bounds what a host can make us remember whose sockets all have settings of their own.
+const mostSettings = 1024
+
+// knownSettings gives the same settings for the same record: nearly all sockets of a host are alike, and nobody changes
+// what an event has.
+func (d *decoder) knownSettings(raw *bpfSettings) settings {
+	if s, ok := d.settings[*raw]; ok {
+		return s
+	}
+	s := d.settingsOf(raw)
+	if len(d.settings) < mostSettings {
+		if d.settings == nil {
+			d.settings = make(map[bpfSettings]settings)
+		}
+		d.settings[*raw] = s
+	}
+	return s
 }
 
 func (d *decoder) settingsOf(s *bpfSettings) settings {
