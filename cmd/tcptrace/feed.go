@@ -11,7 +11,8 @@ import (
 	"tcptrace/tracer/host"
 )
 
-// consumer is what a feed brings events to: one session, or several that share a trace.
+// consumer is what a feed brings events to: one session, or several that share a trace. The events stay the feed's: who
+// needs one for longer than handleEvent takes keeps a copy.
 type consumer interface {
 	handleEvent(*event.Event)
 	handleLost(lost)
@@ -26,9 +27,10 @@ type feed struct {
 	to     consumer
 	jobs   chan func()
 
-	batches chan []*event.Event // closed when there is nothing more to read; nil without a trace
-	failure error               // why reading ended, once batches is closed
-	idle    atomic.Bool         // all that was read is in batches, and the reader waits for more
+	batches chan []event.Event // closed when there is nothing more to read; nil without a trace
+	taken   chan []event.Event // batches to be filled again
+	failure error              // why reading ended, once batches is closed
+	idle    atomic.Bool        // all that was read is in batches, and the reader waits for more
 
 	latest     time.Duration // the latest event that was taken, on CLOCK_MONOTONIC
 	lastEvent  time.Time
@@ -43,16 +45,17 @@ type lostKey struct {
 
 const (
 	// batch is how many events are taken before what they mean is said.
-	batch = 512
-	// backlog is how many batches wait for a session that is slower than the kernel. More wait in the ring.
-	backlog = 64
+	batch = 256
+	// backlog is how many batches wait for a session that is slower than the kernel: 3 MiB. More wait in the ring.
+	backlog = 16
 )
 
 // newFeed starts to read.
 func newFeed(tr *tracer.Tracer, to consumer) *feed {
 	f := &feed{tracer: tr, to: to, jobs: make(chan func(), 64), lost: make(map[lostKey]uint64)}
 	if tr != nil {
-		f.batches = make(chan []*event.Event, backlog)
+		f.batches = make(chan []event.Event, backlog)
+		f.taken = make(chan []event.Event, backlog)
 		go f.read()
 	}
 	return f
@@ -62,20 +65,29 @@ func newFeed(tr *tracer.Tracer, to consumer) *feed {
 func (f *feed) read() {
 	defer close(f.batches)
 	for {
-		events := make([]*event.Event, 0, batch)
+		events := f.empty()
 		for len(events) == 0 || len(events) < batch && f.tracer.Pending() {
-			ev := new(event.Event)
 			f.idle.Store(len(events) == 0)
-			err := f.tracer.Read(ev)
+			events = events[:len(events)+1]
+			err := f.tracer.Read(&events[len(events)-1])
 			f.idle.Store(false)
 			if err != nil {
-				f.batches <- events
+				f.batches <- events[:len(events)-1]
 				f.failure = err
 				return
 			}
-			events = append(events, ev)
 		}
 		f.batches <- events
+	}
+}
+
+// empty gives room for a batch: that of one which was taken, or else more.
+func (f *feed) empty() []event.Event {
+	select {
+	case events := <-f.taken:
+		return events[:0]
+	default:
+		return make([]event.Event, 0, batch)
 	}
 }
 
@@ -106,7 +118,7 @@ func (f *feed) run(ctx context.Context, done func() bool) error {
 			f.take(events)
 		case <-time.After(f.tick()):
 		}
-		f.checkLost(lostEvery)
+		f.checkLost(f.lostEvery())
 		f.to.advance(f.now())
 	}
 	return nil
@@ -123,12 +135,16 @@ func (f *feed) now() time.Duration {
 	return now
 }
 
-func (f *feed) take(events []*event.Event) {
-	for _, ev := range events {
-		f.latest = max(f.latest, ev.Mono)
-		f.to.handleEvent(ev)
+func (f *feed) take(events []event.Event) {
+	for i := range events {
+		f.latest = max(f.latest, events[i].Mono)
+		f.to.handleEvent(&events[i])
 	}
 	f.lastEvent = time.Now()
+	select {
+	case f.taken <- events:
+	default: // as many are kept as may wait
+	}
 }
 
 // The rhythm of a feed: while events come, and shortly after, verdicts ripen; then there is little to wait for.
@@ -136,7 +152,9 @@ const (
 	busyTick  = 5 * time.Millisecond
 	idleTick  = time.Second
 	busyAfter = 250 * time.Millisecond
-	lostEvery = 500 * time.Millisecond
+	// To ask what was lost takes a system call or two for each program, a millisecond in all.
+	lostEvery     = 500 * time.Millisecond
+	lostEveryIdle = 10 * time.Second
 )
 
 func (f *feed) tick() time.Duration {
@@ -144,6 +162,14 @@ func (f *feed) tick() time.Duration {
 		return busyTick
 	}
 	return idleTick
+}
+
+// lostEvery is how often to ask what was lost. Where nothing came, hardly anything can have been.
+func (f *feed) lostEvery() time.Duration {
+	if f.lastEvent.After(f.lostChecks) {
+		return lostEvery
+	}
+	return lostEveryIdle
 }
 
 // checkLost tells what was lost since it last did, unless that was less than every ago.

@@ -18,9 +18,9 @@ func (noConsumer) advance(time.Duration)    {}
 // A verdict must not be given while the events that it rests on wait to be taken.
 func TestTimeStandsStillWhileEventsWait(t *testing.T) {
 	f := newFeed(nil, noConsumer{})
-	f.batches = make(chan []*event.Event, 1)
-	f.take([]*event.Event{{Mono: 7 * time.Second}, {Mono: 5 * time.Second}})
-	f.batches <- []*event.Event{{Mono: 9 * time.Second}}
+	f.batches = make(chan []event.Event, 1)
+	f.take([]event.Event{{Mono: 7 * time.Second}, {Mono: 5 * time.Second}})
+	f.batches <- []event.Event{{Mono: 9 * time.Second}}
 	if got := f.now(); got != 7*time.Second {
 		t.Errorf("with events that wait it is %v, want the time of the latest that was taken", got)
 	}

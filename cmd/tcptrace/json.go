@@ -54,7 +54,7 @@ func (j *jsonRenderer) Event(_ *timeline.Connection, ev *event.Event) {
 		without.Context = event.Context{}
 		ev = &without
 	}
-	j.write(ev.AppendLine(j.line[:0], typeEvent))
+	j.writeHarmless(ev.AppendLine(j.line[:0], typeEvent))
 }
 
 func (j *jsonRenderer) Probe(p *event.Probe) { j.write(p.AppendLine(j.line[:0], typeProbe)) }
@@ -72,9 +72,11 @@ func (j *jsonRenderer) Verdict(v verdict.Verdict, about told) {
 	line := v.AppendLine(j.line[:0], typeVerdict)
 	line = append(line[:len(line)-1], `,"mono_ns":`...)
 	line = strconv.AppendInt(line, int64(about.at), 10)
-	if len(about.warnings) > 0 {
-		line = append(append(line, `,"warnings":`...), encoded(encodeWarnings(about.warnings))...)
+	if len(about.warnings) == 0 {
+		j.writeHarmless(append(line, '}'))
+		return
 	}
+	line = append(append(line, `,"warnings":`...), encoded(encodeWarnings(about.warnings))...)
 	j.write(append(line, '}'))
 }
 
@@ -93,6 +95,14 @@ func (j *jsonRenderer) Flush() { j.out.Flush() }
 // write ends the line and keeps its memory for the next.
 func (j *jsonRenderer) write(line []byte) {
 	j.out.Write(append(escapeJSON(line), '\n'))
+	j.line = line
+}
+
+// writeHarmless does the same with a line that package jsonline alone has written, which escapes all that a terminal might
+// take for more than text. To look at each byte again takes a third of the time that an event takes.
+func (j *jsonRenderer) writeHarmless(line []byte) {
+	line = append(line, '\n')
+	j.out.Write(line)
 	j.line = line
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"iter"
 	"time"
 
 	"tcptrace/tracer/event"
@@ -13,6 +14,9 @@ import (
 // the feed's time, which stands still while events wait to be taken.
 const probeGrace = 2 * time.Second
 
+// mostSpare is the memory of how many events is kept for others: what pends at 400,000 a second.
+const mostSpare = 2048
+
 // session makes verdicts of what is seen, and says both. It is the one way from events to output, live or from a
 // recording, and has no clock: the caller says what time it is. Live, every input goes to the sinks in the order in
 // which it was handled; a recording hands the same inputs back in that order, so the verdicts are the same.
@@ -23,6 +27,7 @@ type session struct {
 	sinks   []sink
 	facts   verdict.Facts
 	pending timeline.Sequencer
+	spare   []*event.Event // memory for those that will be pending
 	tracker *timeline.Tracker
 	probes  probeJoin
 	names   nameBook
@@ -62,8 +67,32 @@ func newSession(m meta, shown func(verdict.Verdict, told) bool, sinks ...sink) *
 // handleOutlook takes what is expected of what follows. It rests on settings, so no verdict rests on it.
 func (s *session) handleOutlook(o outlook) { s.say(func(out sink) { out.Outlook(o) }) }
 
-// handleEvent takes an event as it comes from the kernel, nearly in order. It is said by a later advance.
-func (s *session) handleEvent(ev *event.Event) { s.pending.Push(ev) }
+// handleEvent takes a copy of an event as it comes from the kernel, nearly in order. It is said by a later advance.
+func (s *session) handleEvent(ev *event.Event) {
+	kept := s.takeSpare()
+	*kept = *ev
+	s.pending.Push(kept)
+}
+
+func (s *session) takeSpare() *event.Event {
+	last := len(s.spare) - 1
+	if last < 0 {
+		return new(event.Event)
+	}
+	ev := s.spare[last]
+	s.spare = s.spare[:last]
+	return ev
+}
+
+// release says the events, and keeps their memory for others.
+func (s *session) release(events iter.Seq[*event.Event]) {
+	for ev := range events {
+		s.handleOrdered(ev)
+		if len(s.spare) < mostSpare {
+			s.spare = append(s.spare, ev)
+		}
+	}
+}
 
 // handleOrdered takes an event that is in order already.
 func (s *session) handleOrdered(ev *event.Event) {
@@ -107,9 +136,7 @@ func (s *session) handleLost(l lost) {
 // advance says what is ripe at the time now (CLOCK_MONOTONIC): events that nothing can overtake any more, and the
 // verdicts of connections whose story is told.
 func (s *session) advance(now time.Duration) {
-	for ev := range s.pending.Ready(now) {
-		s.handleOrdered(ev)
-	}
+	s.release(s.pending.Ready(now))
 	s.judgeSettled(now)
 	s.flush()
 }
@@ -119,9 +146,7 @@ func (s *session) waits() bool { return s.probes.waits() }
 
 // finish ends the stream at the time now: verdicts so far about what still lives, and the summary.
 func (s *session) finish(now time.Duration, interrupted bool) *summary {
-	for ev := range s.pending.Flush() {
-		s.handleOrdered(ev)
-	}
+	s.release(s.pending.Flush())
 	s.judgeSettled(now)
 	s.facts.Interrupted = interrupted
 	probes := s.probes.rest()
