@@ -162,3 +162,28 @@ func TestFloatsReadBackExactly(t *testing.T) {
 		}
 	}
 }
+
+// A field may be one of a struct that the object points to.
+func TestObjectReachesThroughPointers(t *testing.T) {
+	type inner struct {
+		n    int
+		name string
+	}
+	type outer struct{ *inner }
+	object := Object[outer]{
+		Int("n", func(o *outer) *int { return &o.n }),
+		String("name", func(o *outer) *string { return &o.name }),
+	}
+	for _, test := range []struct {
+		value inner
+		want  string
+	}{
+		{inner{}, `{}`},
+		{inner{n: 7}, `{"n":7}`},
+		{inner{name: "api"}, `{"name":"api"}`},
+	} {
+		if got := string(object.Append(nil, &outer{&test.value}, "")); got != test.want {
+			t.Errorf("%+v is %s, want %s", test.value, got, test.want)
+		}
+	}
+}

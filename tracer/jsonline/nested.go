@@ -28,6 +28,7 @@ func Nested[T any, V comparable, P ObjectValue[V]](key string, at func(*T) *V) F
 func Optional[T, V any, P ObjectValue[V]](key string, at func(*T) **V) Field[T] {
 	return Field[T]{
 		key:    key,
+		absent: func(v *T) bool { return *at(v) == nil },
 		where:  wordOf(at),
 		encode: func(dst []byte, v *T) []byte { return P(*at(v)).AppendJSON(dst) },
 		decode: func(text []byte, v *T) error {

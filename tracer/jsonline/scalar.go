@@ -14,6 +14,7 @@ import (
 func Int[T any, I ~int | ~int32 | ~int64](key string, at func(*T) *I) Field[T] {
 	return Field[T]{
 		key:    key,
+		absent: func(v *T) bool { return *at(v) == 0 },
 		where:  wordOf(at),
 		encode: func(dst []byte, v *T) []byte { return strconv.AppendInt(dst, int64(*at(v)), 10) },
 		decode: func(text []byte, v *T) error {
@@ -31,6 +32,7 @@ func Int[T any, I ~int | ~int32 | ~int64](key string, at func(*T) *I) Field[T] {
 func Uint[T any, U ~uint32 | ~uint64](key string, at func(*T) *U) Field[T] {
 	return Field[T]{
 		key:    key,
+		absent: func(v *T) bool { return *at(v) == 0 },
 		where:  wordOf(at),
 		encode: func(dst []byte, v *T) []byte { return strconv.AppendUint(dst, uint64(*at(v)), 10) },
 		decode: func(text []byte, v *T) error {
@@ -76,6 +78,7 @@ func integerError(text []byte) error {
 func Bool[T any](key string, at func(*T) *bool) Field[T] {
 	return Field[T]{
 		key:    key,
+		absent: func(v *T) bool { return !*at(v) },
 		where:  wordOf(at),
 		encode: func(dst []byte, v *T) []byte { return strconv.AppendBool(dst, *at(v)) },
 		decode: func(text []byte, v *T) error {
@@ -93,6 +96,7 @@ func Bool[T any](key string, at func(*T) *bool) Field[T] {
 func String[T any, S ~string](key string, at func(*T) *S) Field[T] {
 	return Field[T]{
 		key:    key,
+		absent: func(v *T) bool { return *at(v) == "" },
 		where:  lengthOf(at),
 		encode: func(dst []byte, v *T) []byte { return AppendString(dst, string(*at(v))) },
 		decode: func(text []byte, v *T) error {
@@ -122,14 +126,13 @@ type TextValue[V any] interface {
 func Text[T any, V comparable, P TextValue[V]](key string, at func(*T) *V) Field[T] {
 	f := Field[T]{
 		key:    key,
+		absent: func(v *T) bool { return *at(v) == *new(V) },
 		encode: func(dst []byte, v *T) []byte { return appendText(dst, P(at(v))) },
 		decode: func(text []byte, v *T) error { return parseText(text, P(at(v))) },
 	}
 	switch reflect.TypeFor[V]().Kind() {
 	case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		f.where = wordOf(at)
-	default:
-		f.absent = func(v *T) bool { return *at(v) == *new(V) }
 	}
 	return f
 }
@@ -177,6 +180,7 @@ func Millis[T any](key string, at func(*T) *time.Duration) Field[T] {
 func durationIn[T any](unit time.Duration, key string, at func(*T) *time.Duration) Field[T] {
 	return Field[T]{
 		key:    key,
+		absent: func(v *T) bool { return *at(v) == 0 },
 		where:  wordOf(at),
 		encode: func(dst []byte, v *T) []byte { return appendIn(unit, dst, *at(v)) },
 		decode: func(text []byte, v *T) error {
