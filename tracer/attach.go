@@ -111,6 +111,9 @@ func (a *attacher) take(w way) error {
 	return nil
 }
 
+// finish forgets what only attaching needs, above all the kernel's types: nothing more can be attached.
+func (a *attacher) finish() { a.spec, a.kernel, a.cache = nil, nil, nil }
+
 func (a *attacher) detachFrom(first int) {
 	for _, l := range a.links[first:] {
 		l.Close()

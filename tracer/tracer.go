@@ -208,6 +208,7 @@ func (t *Tracer) start(opts *Options) error {
 	}
 	t.keepHouse(opts)
 	t.decoder = t.newDecoder()
+	t.attacher.finish()
 	return nil
 }
 
