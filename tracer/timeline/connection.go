@@ -56,6 +56,7 @@ type Connection struct {
 	Sibling *Sibling
 
 	clocks
+	joined   joined
 	race     *race
 	ports    portsKey // the zero value: not known yet
 	started  time.Duration
@@ -66,9 +67,10 @@ type Connection struct {
 	deadline time.Duration // when its story may be told; 0 is not known
 	slot     int           // 1 + its place among the deadlines; 0: not there
 	settled  bool
-	foldAt   int  // how long Events may get
-	left     bool // the tracker has forgotten it
-	repaired bool // it has been the other end of more than one
+	foldAt   int    // how long Events may get
+	left     bool   // the tracker has forgotten it
+	repaired bool   // it has been the other end of more than one
+	kinds    uint64 // of the events that came, a bit each; 0 in one that no tracker has made
 }
 
 // Started is the time of the first event, on CLOCK_MONOTONIC.
@@ -109,6 +111,9 @@ func (c *Connection) has(such func(*event.Event) bool) bool {
 
 var socketlessKinds = []event.Kind{event.ResetSent, event.Drop, event.ICMPError}
 
+// Saw says that an event of that kind may be among Events: most questions about a connection are answered by that none is.
+func (c *Connection) Saw(kind event.Kind) bool { return c.kinds == 0 || c.kinds&(1<<kind) != 0 }
+
 // closing is the time of the close, on CLOCK_MONOTONIC; 0 when none came.
 func (c *Connection) closing() time.Duration {
 	for i := len(c.Events) - 1; i >= 0; i-- {
@@ -131,6 +136,7 @@ func (c *Connection) FarEnd() bool {
 
 // insert puts an event in its place, which is the end unless it came later than its window allowed.
 func (c *Connection) insert(ev *event.Event) {
+	c.kinds |= 1 << ev.Kind
 	i := len(c.Events)
 	for i > 0 && c.Events[i-1].Mono > ev.Mono {
 		i--

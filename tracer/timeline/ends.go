@@ -16,8 +16,20 @@ func newEnds() ends {
 	}
 }
 
+// joined is what a connection was entered as.
+type joined struct {
+	role         event.Role
+	isn, peerISN uint32
+	refused      bool
+}
+
 // join enters a connection with what is known of its numbers by now, and joins it to its other end.
 func (e *ends) join(c *Connection) {
+	as := joined{c.Role, c.ISN, c.PeerISN, c.OnlyRefused()}
+	if as == c.joined {
+		return // as it was by an earlier event: the other end's own joins them
+	}
+	c.joined = as
 	switch {
 	case c.Role == event.RoleClient && c.ISN != 0:
 		e.clients[c.ISN] = c

@@ -10,8 +10,13 @@ import (
 // did not take.
 func (c *Connection) OnlyRefused() bool {
 	server := c.Role == event.RoleListener || c.Role == event.RoleServer
-	return server && !c.PreExisting && c.has(isRefusal) &&
+	return server && !c.PreExisting && c.mayBeRefused() && c.has(isRefusal) &&
 		!c.has(func(ev *event.Event) bool { return !isRefusal(ev) && ev.Kind != event.ResetSent })
+}
+
+// mayBeRefused spares most connections that they are searched at each event.
+func (c *Connection) mayBeRefused() bool {
+	return c.Saw(event.AcceptQueueFull) || c.Saw(event.SYNQueueFull) || c.Saw(event.Drop)
 }
 
 // isRefusal says that a SYN was not taken.

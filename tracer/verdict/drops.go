@@ -79,7 +79,7 @@ func isLoss(ev *event.Event) bool {
 
 // dropsWhere are the drops of this connection for which match holds.
 func (s *story) dropsWhere(match func(*event.Event) bool) []*event.Event {
-	if s.conn == nil {
+	if !s.saw(event.Drop) {
 		return nil
 	}
 	var drops []*event.Event

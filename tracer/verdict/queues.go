@@ -154,6 +154,15 @@ func (s *story) serverLast(kind event.Kind) *event.Event {
 	return found
 }
 
+// serverEventsOf are the events of a kind at the server's end for which match holds.
+func (s *story) serverEventsOf(kind event.Kind, match func(*event.Event) bool) []*event.Event {
+	seen := func(c *timeline.Connection) bool { return c != nil && c.Saw(kind) }
+	if !s.saw(kind) && !slices.ContainsFunc(s.others(), seen) {
+		return nil
+	}
+	return s.serverEvents(func(ev *event.Event) bool { return ev.Kind == kind && match(ev) })
+}
+
 // serverEvents are the events at the server's end for which match holds.
 func (s *story) serverEvents(match func(*event.Event) bool) []*event.Event {
 	var events []*event.Event
@@ -169,18 +178,18 @@ func (s *story) serverEvents(match func(*event.Event) bool) []*event.Event {
 
 // acceptQueueFull are the packets of a stage that a full accept queue on this host refused.
 func (s *story) acceptQueueFull(stage string) []*event.Event {
-	return s.serverEvents(func(ev *event.Event) bool { return ev.Kind == event.AcceptQueueFull && ev.Stage == stage })
+	return s.serverEventsOf(event.AcceptQueueFull, func(ev *event.Event) bool { return ev.Stage == stage })
 }
 
 // synQueueFull are the SYNs that met a full SYN queue on this host, with what it did.
 func (s *story) synQueueFull(action string) []*event.Event {
-	return s.serverEvents(func(ev *event.Event) bool { return ev.Kind == event.SYNQueueFull && ev.Action == action })
+	return s.serverEventsOf(event.SYNQueueFull, func(ev *event.Event) bool { return ev.Action == action })
 }
 
 // cookied says that a SYN cookie went in place of a request.
 func (s *story) cookied() bool {
 	return len(s.synQueueFull(actionCookie)) > 0 ||
-		len(s.serverEvents(func(ev *event.Event) bool { return ev.Kind == event.Established && ev.ByCookie })) > 0
+		len(s.serverEventsOf(event.Established, func(ev *event.Event) bool { return ev.ByCookie })) > 0
 }
 
 // ambiguousDoubt is about listeners that share a port.

@@ -144,6 +144,9 @@ func (s *story) syns() int {
 }
 
 func (s *story) first(kind event.Kind) *event.Event {
+	if !s.saw(kind) {
+		return nil
+	}
 	return s.firstWhere(func(ev *event.Event) bool { return ev.Kind == kind })
 }
 
@@ -159,8 +162,11 @@ func (s *story) firstWhere(match func(*event.Event) bool) *event.Event {
 	return nil
 }
 
+// saw says that there may be an event of that kind.
+func (s *story) saw(kind event.Kind) bool { return s.conn != nil && s.conn.Saw(kind) }
+
 func (s *story) last(kind event.Kind) *event.Event {
-	if s.conn == nil {
+	if !s.saw(kind) {
 		return nil
 	}
 	for i := len(s.conn.Events) - 1; i >= 0; i-- {
@@ -177,6 +183,9 @@ func (s *story) total(kind event.Kind) int {
 		return 0
 	}
 	n := s.conn.Folded[kind]
+	if !s.saw(kind) {
+		return n
+	}
 	for i := range s.conn.Events {
 		if ev := &s.conn.Events[i]; ev.Kind == kind {
 			n += max(1, ev.Count)
