@@ -175,7 +175,7 @@ u64 woken_jiffies;
 
 /*
  * User space is woken for the first record of a tick, and takes those that follow when it has rested for two
- * (tracer/wait.go). To wake it costs whom we trace more than the record does: 3 us of a connection's 10.
+ * (tracer/wait.go): to wake a thread costs whom we trace more than a record does.
  */
 static void submit(void *record)
 {

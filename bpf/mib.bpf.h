@@ -45,8 +45,8 @@ static struct cpu_notes *notes_of_this_cpu(void)
 
 /*
  * Whether this is the second of two copies of a program, right behind the first: there is nothing left for it to do. That is
- * so nearly always, and then it costs 6 ns instead of 100. If anything came in between, or the first was skipped, it says
- * no, and the handler finds by the connection what is left to do.
+ * so nearly always, and spares the look-up of the connection. If anything came in between, or the first was skipped, it
+ * says no, and the handler finds by the connection what is left to do.
  */
 static bool is_second_copy(struct sock *sk, u64 seen_as)
 {

@@ -90,6 +90,29 @@ func (c *Connection) Missing() int {
 // close (an ICMP error, the errno of connect) are beyond that count.
 func (c *Connection) Complete() bool { return c.total != 0 && c.Missing() == 0 }
 
+// inOrder says that it ended by a FIN from each side, without anything that calls for an explanation, and that all of it
+// was seen.
+func (c *Connection) inOrder() bool {
+	if !c.Closed || c.settled || c.PreExisting || !c.Complete() || c.kinds == 0 {
+		return false
+	}
+	for _, kind := range unusual {
+		if c.Saw(kind) {
+			return false
+		}
+	}
+	last := &c.Events[len(c.Events)-1]
+	return last.Kind == event.Close && last.Errno == 0 && (last.OldState == event.StateLastACK ||
+		last.OldState == event.StateFinWait2 || last.OldState == event.StateClosing)
+}
+
+// unusual are the kinds that something may follow which explains them.
+var unusual = []event.Kind{
+	event.SYNRetransmit, event.SYNACKRetransmit, event.SYNACKDuplicate, event.Retransmit, event.KeepaliveProbe, event.WindowProbe,
+	event.ResetSent, event.ResetReceived, event.ICMPError, event.AcceptQueueFull, event.SYNQueueFull, event.SYNACKTimeout,
+	event.Drop, event.Error,
+}
+
 // Socketless says that all there is of it is what this host did without having a socket: resets, its answer to packets
 // for a port where nothing listens; packets that it dropped; or what came for a socket that is long gone.
 func (c *Connection) Socketless() bool {

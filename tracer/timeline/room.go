@@ -3,7 +3,7 @@ package timeline
 import "tcptrace/tracer/event"
 
 // room is the memory of stories that nobody can read any more, for others: of a busy host's connections nearly all are
-// short and alike. Without it they take 23 KB from the collector for each connection with both ends here, with it 2 KB.
+// short and alike. Without it a connection with both ends here takes 30 KB from the collector, with it 6.
 type room struct{ free [][]event.Event }
 
 const (

@@ -20,7 +20,7 @@ type Sequencer struct {
 	Window time.Duration
 
 	// held is in order from first on; what is before that was yielded. Events come so nearly in order that most only
-	// have to be added: a fifth of what a heap costs.
+	// have to be added.
 	held  []*event.Event
 	first int
 }

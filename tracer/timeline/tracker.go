@@ -13,6 +13,11 @@ import (
 // connect are reported after the state change that they caused, by as much as it takes the process to run again.
 const DefaultSettle = 60 * time.Millisecond
 
+// settledInOrder is the same for a connection whose ends are both on this host and have both ended in order, by the kernel's
+// own count of their events: nothing that explains more can come. Where 25,000 of them come and go a second, that spares
+// 25 MiB.
+const settledInOrder = 10 * time.Millisecond
+
 // remembered is how many forgotten connections stay known by name, so that a record that comes even later than the
 // settle window still gets its owner and tuple and does not look like the start of another connection.
 const remembered = 1024
@@ -135,6 +140,9 @@ func (t *Tracker) connection(ev *event.Event) *Connection {
 func (t *Tracker) schedule(c *Connection, ev *event.Event) {
 	var at time.Duration
 	switch {
+	case ev.Kind == event.Close && c.inOrder() && c.Peer != nil && c.Peer.inOrder():
+		at = ev.Mono + min(t.config.Settle, settledInOrder)
+		t.due.set(c.Peer, at)
 	case ev.Kind == event.Close:
 		at = ev.Mono + t.config.Settle
 	case c.Closed:
