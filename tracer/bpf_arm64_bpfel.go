@@ -105,6 +105,8 @@ type bpfCpuNotes struct {
 	Offset   uint64
 	Request  uint64
 	FinalAck uint64
+	Seen     uint64
+	SeenAs   uint64
 }
 
 type bpfDirection uint32
@@ -831,6 +833,7 @@ const (
 	bpfVarTimerFunctions                 = "timer_functions"
 	bpfVarUnansweredProbes               = "unanswered_probes"
 	bpfVarWithContext                    = "with_context"
+	bpfVarWokenJiffies                   = "woken_jiffies"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -1049,6 +1052,7 @@ type bpfVariableSpecs struct {
 	TimerFunctions      *ebpf.VariableSpec `ebpf:"timer_functions"`
 	UnansweredProbes    *ebpf.VariableSpec `ebpf:"unanswered_probes"`
 	WithContext         *ebpf.VariableSpec `ebpf:"with_context"`
+	WokenJiffies        *ebpf.VariableSpec `ebpf:"woken_jiffies"`
 }
 
 // bpfObjects contains all objects after they have been loaded into the kernel.
@@ -1171,6 +1175,7 @@ type bpfVariables struct {
 	TimerFunctions      *ebpf.Variable `ebpf:"timer_functions"`
 	UnansweredProbes    *ebpf.Variable `ebpf:"unanswered_probes"`
 	WithContext         *ebpf.Variable `ebpf:"with_context"`
+	WokenJiffies        *ebpf.Variable `ebpf:"woken_jiffies"`
 }
 
 // bpfPrograms contains all programs after they have been loaded into the kernel.
