@@ -163,7 +163,10 @@ func (f *follower) say(to func(followSink)) {
 
 func (f *follower) flush() { f.say(followSink.Flush) }
 
-func (f *follower) handleEvent(ev *event.Event) { f.pending.Push(ev) }
+func (f *follower) handleEvent(ev *event.Event) {
+	kept := *ev // the feed uses ev again
+	f.pending.Push(&kept)
+}
 
 func (f *follower) handleLost(l lost) {
 	f.totals.Lost += l.Count
