@@ -31,11 +31,12 @@ test:
 test-kernels:
 	$(GO) run ./scripts/matrix $(if $(KERNELS),-kernels $(KERNELS)) $(if $(RUN),-run '$(RUN)')
 
-# What scan takes, in pairs with nmap -sT on the same 23,193 targets in network namespaces; and what a refresh costs beside a
-# new socket; what a flood of SYNs costs listeners --follow, and whether it counts them all; what reading 1,000 listeners takes.
-# About two minutes; the machine should have nothing else to do.
+# What scan takes, in pairs with nmap -sT on the same 23,193 targets in network namespaces, and what a refresh costs beside a
+# new socket; what a flood of SYNs costs listeners --follow, and whether it counts them all; what reading 1,000 listeners takes;
+# what watch costs those it watches, in turns with bpftrace, and what a million connections leave in its memory. PART=scan,
+# flood, cost or memory is one of them. Some eight minutes in all; the machine should have nothing else to do.
 bench: build
-	$(GO) run ./scripts/bench -tcptrace ./$(BINARY)
+	$(GO) run ./scripts/bench -tcptrace ./$(BINARY) $(if $(PART),-part $(PART))
 	$(GO) test -run '^$$' -bench Refresh ./prober/scan
 	$(GO) test -run '^$$' -bench ThousandListeners ./cmd/tcptrace
 
