@@ -12,7 +12,7 @@ import (
 // terminal: what is not printable, such as control characters, escape sequences, invalid UTF-8, and the marks that
 // turn the direction of writing, appears as \x1b or \u202e. Printable text, backslashes included, stays as it is.
 func escape(s string) string {
-	if isHarmless(s) {
+	if isHarmless(s) || isPrintable(s) {
 		return s
 	}
 	var b strings.Builder
@@ -35,6 +35,16 @@ func escape(s string) string {
 func isHarmless[T string | []byte](s T) bool {
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// isPrintable says that there is nothing to escape in text that is more than ASCII, such as every line with an arrow.
+func isPrintable(s string) bool {
+	for i, r := range s {
+		if !strconv.IsPrint(r) || r == utf8.RuneError && !strings.HasPrefix(s[i:], string(utf8.RuneError)) {
 			return false
 		}
 	}
