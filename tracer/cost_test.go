@@ -11,7 +11,7 @@ import (
 	"tcptrace/tracer"
 )
 
-// Being watched takes a connection less than half of what it takes anyway (README, Cost). That is measured by CPU time, and
+// Being watched takes a connection about half of what it takes anyway (README, Cost). That is measured by CPU time, and
 // beside the same connections untraced, so that it holds on any machine; what is tolerated here is ten times as much.
 func TestWatchingCostsConnectionsLittle(t *testing.T) {
 	const (
