@@ -14,7 +14,7 @@ import (
 // consumer is what a feed brings events to: one session, or several that share a trace. The events stay the feed's: who
 // needs one for longer than handleEvent takes keeps a copy.
 type consumer interface {
-	handleEvent(*event.Event) // which the feed uses again afterwards
+	handleEvent(*event.Event)
 	handleLost(lost)
 	advance(now time.Duration)
 }

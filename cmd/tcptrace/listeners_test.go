@@ -85,15 +85,16 @@ func exampleFollowed(f *follower) {
 	f.ledger.Open(all)
 	began := time.Date(2026, 11, 20, 21, 4, 7, 0, time.UTC)
 	id := event.ConnID(0)
+	var ev event.Event // the memory of all, as in a feed
 	happens := func(at time.Duration, kind event.Kind, local, remote string, set func(*event.Event)) {
 		id++
-		ev := &event.Event{
+		ev = event.Event{
 			Kind: kind, Time: began.Add(at), Mono: time.Hour + at, Conn: id, NetNS: 4026531840, Role: event.RoleListener,
 			Local: netip.MustParseAddrPort(local), Remote: netip.MustParseAddrPort(remote),
 			Owner: event.Owner{PID: 4211, Comm: "api", UID: 1000},
 		}
-		set(ev)
-		f.handleEvent(ev)
+		set(&ev)
+		f.handleEvent(&ev)
 		f.advance(ev.Mono)
 	}
 	full := func(stage string, count int) func(*event.Event) {
