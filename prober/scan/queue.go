@@ -24,6 +24,9 @@ func (q *queue) push(w waiting) {
 	q.items = append(q.items, w)
 }
 
+// len is how many wait.
+func (q *queue) len() int { return len(q.items) - q.head }
+
 // first is what waits longest.
 func (q *queue) first() (w waiting, ok bool) {
 	if q.head == len(q.items) {

@@ -29,6 +29,7 @@ type worker struct {
 
 	deadlines queue // of targets
 	refreshes queue // of attempts
+	finished  queue // connected, told, and still to be closed
 
 	sockaddrs addresses
 	info      tcpInfo
@@ -51,6 +52,8 @@ type connection struct {
 const (
 	// drainEvery is how many connects begin between two looks at the answers: an answer waits no longer than they take.
 	drainEvery = 8
+	// mostFinished is how many connections wait at the most for a moment to be closed in: a quarter of a second's worth.
+	mostFinished = 8192
 	// batchSize is how many results are handed over at a time, when they come that fast.
 	batchSize = 128
 	// batchDelay is how long a result may wait for others.
@@ -99,7 +102,12 @@ func (w *worker) run() error {
 		if w.exhausted && w.held < 0 && w.pending == 0 {
 			return nil
 		}
-		if err := w.drain(w.patience()); err != nil {
+		patience := w.patience()
+		if patience > 0 && w.finished.len() > 0 {
+			w.closeFinished()
+			patience = 0
+		}
+		if err := w.drain(patience); err != nil {
 			return err
 		}
 		if err := w.expire(); err != nil {
@@ -159,6 +167,9 @@ func (w *worker) patience() time.Duration {
 
 // connect makes the first attempt for a target.
 func (w *worker) connect(target int) {
+	if w.pending+w.finished.len() >= w.capacity || w.finished.len() >= mostFinished {
+		w.closeFinished()
+	}
 	addr := w.scan.targets[target].Addr
 	fd, err := w.scan.opts.newSocket(addr.Addr(), &w.sockaddrs)
 	began := w.scan.since()
@@ -214,11 +225,12 @@ func (w *worker) live(entry waiting) *connection {
 	return nil
 }
 
-// refuse deals with a socket that could not be had. As long as others are in progress, there is hope that one of them
-// makes room.
+// refuse deals with a socket that could not be had. As long as there are others, there is hope that one of them makes
+// room.
 func (w *worker) refuse(target int, began time.Duration, err error) {
-	if w.pending > 0 && isShortage(err) {
-		w.held, w.capacity = target, w.pending
+	if held := w.pending + w.finished.len(); held > 0 && isShortage(err) {
+		w.held, w.capacity = target, held
+		w.closeFinished()
 		return
 	}
 	w.add(Result{Target: int32(target), Outcome: LocalError, Errno: errnoOf(err), Began: began, Attempts: 1})
@@ -342,16 +354,33 @@ func (w *worker) finishAtOnce(fd int, err error) {
 	w.end(fd, result)
 }
 
-// end closes a connection and keeps its result.
+// end keeps the result of a connection. To close one that was made takes as long as to begin half of another, so that waits
+// until there is nothing better to do.
 func (w *worker) end(fd int, result Result) {
 	w.connections[fd].serial = 0
 	w.pending--
-	if result.Outcome == Connected && !w.scan.opts.Orderly {
-		closeByReset(fd)
+	if result.Outcome == Connected {
+		w.finished.push(waiting{fd: int32(fd)})
 	} else {
 		_ = unix.Close(fd) // whatever it says, the descriptor is gone
 	}
 	w.add(result)
+}
+
+// closeFinished closes a few of the connections that wait for it.
+func (w *worker) closeFinished() {
+	for range drainEvery {
+		connection, ok := w.finished.first()
+		if !ok {
+			return
+		}
+		w.finished.drop()
+		if w.scan.opts.Orderly {
+			_ = unix.Close(int(connection.fd))
+		} else {
+			closeByReset(int(connection.fd))
+		}
+	}
 }
 
 func (w *worker) add(result Result) {
@@ -446,8 +475,11 @@ func (w *worker) restart(fd int, c *connection) {
 	w.awaitRefresh(fd, c)
 }
 
-// abandon closes what is still in progress.
+// abandon closes what is still open.
 func (w *worker) abandon() {
+	for w.finished.len() > 0 {
+		w.closeFinished()
+	}
 	for fd := range w.connections {
 		if w.connections[fd].serial != 0 {
 			w.connections[fd].serial = 0
