@@ -169,9 +169,12 @@ func (c *watchCommand) watch(ctx context.Context, a *app, tr *tracer.Tracer, rec
 	m.Subject = aboutConnections
 	describeTrace(&m, tr)
 	s := a.openSession(m, &c.sessionFlags, rec)
-	s.ask = c.oracle().ask
+	o := c.oracle()
+	s.ask = o.ask
+	ends := unseenEnds{find: o.without}
 	f := newFeed(tr, s)
 	err := f.run(ctx, func() bool {
+		ends.look(s, f.now())
 		return c.filter.Count > 0 && s.verdicts() >= c.filter.Count || child.over(f, s)
 	})
 	if err == nil {

@@ -111,6 +111,8 @@ type Event struct {
 
 	// PreExisting says that the connection is older than the trace.
 	PreExisting bool
+	// Unseen says, of a close, that no hook saw it: when the kernel was asked, the socket was gone.
+	Unseen bool
 	// ByCookie says, of an established server, that a SYN cookie completed the handshake: there was no half-open
 	// request, and what the SYN had asked for beyond the cookie's few bits is lost.
 	ByCookie bool

@@ -71,6 +71,7 @@ var eventObject = jsonline.Object[Event]{
 	jsonline.Int("probes_out", func(e *Event) *int { return &e.ProbesOut }),
 	jsonline.Optional("traffic", func(e *Event) **Traffic { return &e.Traffic }),
 	jsonline.Bool("pre_existing", func(e *Event) *bool { return &e.PreExisting }),
+	jsonline.Bool("unseen", func(e *Event) *bool { return &e.Unseen }),
 	jsonline.Bool("by_cookie", func(e *Event) *bool { return &e.ByCookie }),
 	jsonline.Bool("ambiguous", func(e *Event) *bool { return &e.Ambiguous }),
 }

@@ -59,7 +59,9 @@ func (s *story) gapDoubt() string {
 	for _, other := range s.others() {
 		missing += other.Missing()
 	}
-	switch {
+	switch closing := s.last(event.Close); {
+	case closing != nil && closing.Unseen:
+		return "its end was not seen: when the kernel was asked, the socket was gone"
 	case missing > 0:
 		return fmt.Sprintf("%s of this connection did not arrive", count(missing, "event"))
 	case s.conn.Closed && !s.conn.Complete():

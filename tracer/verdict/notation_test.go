@@ -43,6 +43,7 @@ func eventKeys(ev *event.Event) setters {
 		"ifname":       text(&ev.IfName),
 		"reason":       text(&ev.Reason),
 		"pre_existing": flag(&ev.PreExisting),
+		"unseen":       flag(&ev.Unseen),
 		"role":         parsed(&ev.Role, event.ParseRole),
 		"rto":          span(&ev.RTO),
 		"state":        parsed(&ev.State, event.ParseState),
