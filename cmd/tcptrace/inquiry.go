@@ -24,6 +24,9 @@ type oracle struct {
 	clock func() time.Duration // CLOCK_MONOTONIC
 
 	silent time.Duration // no question is asked before
+
+	paths  map[uint32]string // of the host's namespaces, by their inodes, as they were
+	looked time.Duration     // when they were looked at
 }
 
 // newOracle asks about probes that are made in that namespace, and about whatever else is seen.
@@ -66,19 +69,46 @@ func (o *oracle) in(inode uint32, fn func() error) error {
 	if ns := o.known[inode]; ns != nil {
 		return ns.Do(fn)
 	}
-	path := host.NetNamespaces()[inode]
-	if path == "" {
-		return errUnknownNamespace
-	}
-	ns, err := prober.OpenNetNS(path)
+	ns, err := o.open(inode)
 	if err != nil {
 		return err
 	}
 	defer ns.Close()
-	if ns.Inode() != inode {
-		return errUnknownNamespace // it went, and another came
-	}
 	return ns.Do(fn)
+}
+
+// stale is how old what is known of the host's namespaces must be before it is found out anew: that takes a look at every
+// process.
+const stale = 5 * time.Second
+
+// open opens a namespace that a process lives in, or that has a name.
+func (o *oracle) open(inode uint32) (*prober.NetNS, error) {
+	if ns := openExactly(o.paths[inode], inode); ns != nil {
+		return ns, nil
+	}
+	if now := o.clock(); o.paths == nil || now-o.looked >= stale {
+		o.paths, o.looked = host.NetNamespaces(), now
+		if ns := openExactly(o.paths[inode], inode); ns != nil {
+			return ns, nil
+		}
+	}
+	return nil, errUnknownNamespace
+}
+
+// openExactly opens the namespace at a path; nil where it is none, or another by now.
+func openExactly(path string, inode uint32) *prober.NetNS {
+	if path == "" {
+		return nil
+	}
+	ns, err := prober.OpenNetNS(path)
+	if err != nil {
+		return nil
+	}
+	if ns.Inode() != inode {
+		ns.Close()
+		return nil
+	}
+	return ns
 }
 
 // askHere asks the network namespace of the calling thread. What it cannot say stays unknown.
