@@ -24,7 +24,7 @@ demo: build
 # after the other, because some of them measure times.
 test:
 	$(GO) vet ./...
-	$(GO) test -count 1 -p 1 -parallel 12 -json -timeout 600s ./... | $(GO) run ./scripts/testreport
+	$(GO) test -count 1 -p 1 -parallel 4 -json -timeout 600s ./... | $(GO) run ./scripts/testreport
 
 # The kernel tests and all labs on Debian's kernels 5.10, 6.1, 6.12 and 7.x, in emulated guests, by each mechanism.
 # KERNELS=6.1,7 and RUN=TestName choose some of it. What it downloads is kept in .cache.

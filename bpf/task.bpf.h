@@ -138,7 +138,9 @@ static void remember_open_socket(struct task_struct *task, struct sock *sk)
 		return;
 	}
 	if (state == TCP_LISTEN) {
-		record_listen(sk, task);
+		/* Tasks come by their number: a fork that has not yet closed what it inherited comes after its parent. */
+		if (!bpf_map_lookup_elem(&listeners, &key))
+			record_listen(sk, task);
 		return;
 	}
 	if (state == TCP_CLOSE)

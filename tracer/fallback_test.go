@@ -139,6 +139,14 @@ var fallbacks = []fallback{
 		event.SYNACKDuplicate, programs(bpfProgSynackDuplicateTracepoint), true,
 	},
 	{
+		"since 6.3 icmpv6_rcv consumes what it has used", "6.12", Tracepoint, nil,
+		event.ICMPError, programs(bpfProgIcmpErrorConsumedTracepoint), false,
+	},
+	{
+		"before that it freed it as if it were dropped", "6.1", Tracepoint, nil,
+		event.ICMPError, programs(bpfProgIcmpErrorConsumedTracepoint, bpfProgIcmpErrorFreedTracepoint), false,
+	},
+	{
 		"since 6.10 it is said who was to receive what is dropped", "6.12", "", nil,
 		event.Drop, programs(bpfProgDropTracepointReceiver), false,
 	},

@@ -79,7 +79,7 @@ func testsAtATime(mechanism string) string {
 	if mechanism == "kprobe" {
 		return "1"
 	}
-	return "12"
+	return "6"
 }
 
 func (s *settings) testStep(suite suite, mechanism, run string, skip ...string) step {
