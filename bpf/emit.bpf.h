@@ -170,20 +170,24 @@ static __always_inline struct event_with_queue *begin_with_queue(struct connecti
 	return e;
 }
 
-/* The jiffy in which user space was last woken. */
-u64 woken_jiffies;
+/* When user space was last woken. By the clock, not in jiffies: these stand still when it is a CPU's turn to count them that
+ * the hypervisor has left without one. */
+u64 woken_ns;
+
+#define WAKE_EVERY_NS 4000000
 
 /*
- * User space is woken for the first record of a tick, and takes those that follow when it has rested for two
- * (tracer/wait.go): to wake a thread costs whom we trace more than a record does.
+ * User space is woken once in a while only, and takes what follows when it has rested (tracer/wait.go): to wake a thread
+ * costs whom we trace more than a record does.
  */
 static void submit(void *record)
 {
-	u64 now = bpf_jiffies64();
+	u64 now_ns = bpf_ktime_get_ns();
 	u64 flags = BPF_RB_NO_WAKEUP;
 
-	if (now != woken_jiffies) {
-		woken_jiffies = now;
+	/* Another CPU may have woken it after our now: then the difference is huge, and once too often does no harm. */
+	if (now_ns - woken_ns >= WAKE_EVERY_NS) {
+		woken_ns = now_ns;
 		flags = BPF_RB_FORCE_WAKEUP; /* without being asked to, the ring wakes nobody who has left something unread */
 	}
 	bpf_ringbuf_submit(record, flags);

@@ -833,7 +833,7 @@ const (
 	bpfVarTimerFunctions                 = "timer_functions"
 	bpfVarUnansweredProbes               = "unanswered_probes"
 	bpfVarWithContext                    = "with_context"
-	bpfVarWokenJiffies                   = "woken_jiffies"
+	bpfVarWokenNs                        = "woken_ns"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -1052,7 +1052,7 @@ type bpfVariableSpecs struct {
 	TimerFunctions      *ebpf.VariableSpec `ebpf:"timer_functions"`
 	UnansweredProbes    *ebpf.VariableSpec `ebpf:"unanswered_probes"`
 	WithContext         *ebpf.VariableSpec `ebpf:"with_context"`
-	WokenJiffies        *ebpf.VariableSpec `ebpf:"woken_jiffies"`
+	WokenNs             *ebpf.VariableSpec `ebpf:"woken_ns"`
 }
 
 // bpfObjects contains all objects after they have been loaded into the kernel.
@@ -1175,7 +1175,7 @@ type bpfVariables struct {
 	TimerFunctions      *ebpf.Variable `ebpf:"timer_functions"`
 	UnansweredProbes    *ebpf.Variable `ebpf:"unanswered_probes"`
 	WithContext         *ebpf.Variable `ebpf:"with_context"`
-	WokenJiffies        *ebpf.Variable `ebpf:"woken_jiffies"`
+	WokenNs             *ebpf.Variable `ebpf:"woken_ns"`
 }
 
 // bpfPrograms contains all programs after they have been loaded into the kernel.

@@ -319,7 +319,7 @@ func (t *Tracer) Trouble() []string { return t.trouble }
 // SetDeadline makes [Tracer.Read] give up at that time; the zero time means never. It belongs to the goroutine that reads.
 func (t *Tracer) SetDeadline(deadline time.Time) {
 	t.wait.deadline = deadline
-	t.reader.SetDeadline(t.wait.next(time.Now(), t.hz))
+	t.reader.SetDeadline(t.wait.next(time.Now()))
 }
 
 // ErrFlushed says that everything up to a call of [Tracer.Flush] was read.
@@ -353,11 +353,11 @@ func (t *Tracer) Read(ev *event.Event) error {
 func (t *Tracer) next() error {
 	for {
 		if !t.Pending() {
-			t.reader.SetDeadline(t.wait.next(time.Now(), t.hz))
+			t.reader.SetDeadline(t.wait.next(time.Now()))
 		}
 		err := t.reader.ReadInto(&t.record)
 		if err == nil {
-			t.wait.came = true
+			t.wait.came()
 			return nil
 		}
 		if !errors.Is(err, os.ErrDeadlineExceeded) || t.wait.over(time.Now()) {

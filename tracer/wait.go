@@ -2,34 +2,28 @@ package tracer
 
 import "time"
 
-// wait is how long to wait for records. The kernel side wakes us for the first record of a tick only (submit in
-// bpf/emit.bpf.h): what follows it within the tick is there when we look again two ticks later, at the latest. So after a
-// record the wait is short, and only once nothing has come in one is it long. The zero value waits for ever at first.
+// wait is how long to wait for records. The kernel side wakes us once in 4 ms only (submit in bpf/emit.bpf.h): what
+// follows is there when we look again after that time. A hook may also be put off between deciding to wake nobody and
+// handing in its record, by a busy hypervisor for as long as that pleases. So after a record the wait is short, and each
+// one in which nothing comes makes the next twice as long: nothing lies there unread for longer than it was late.
 type wait struct {
-	deadline time.Time // of whoever reads; zero: none
-	came     bool      // a record, since the last wait began
+	deadline time.Time     // of whoever reads; zero: none
+	pause    time.Duration // the last one; zero: none since a record came
 }
 
 const (
-	// longWait is for a record whose hook was put off for more than two ticks between seeing the tick and handing in the
-	// record, which a busy hypervisor may do to it.
-	longWait = time.Second
-	// slackOfWait is what the wait is longer than two ticks, for a reader that wakes exactly with a tick.
-	slackOfWait = time.Millisecond
-	// slowestHZ is the slowest tick that kernels are built with.
-	slowestHZ = 100
+	// shortWait is longer than WAKE_EVERY_NS.
+	shortWait = 9 * time.Millisecond
+	longWait  = time.Second
 )
 
+// came says that a record came.
+func (w *wait) came() { w.pause = 0 }
+
 // next is until when to wait now.
-func (w *wait) next(now time.Time, hz int) time.Time {
-	if hz <= 0 {
-		hz = slowestHZ
-	}
-	until := now.Add(longWait)
-	if w.came {
-		until = now.Add(2*time.Second/time.Duration(hz) + slackOfWait)
-	}
-	w.came = false
+func (w *wait) next(now time.Time) time.Time {
+	w.pause = min(max(2*w.pause, shortWait), longWait)
+	until := now.Add(w.pause)
 	if !w.deadline.IsZero() && w.deadline.Before(until) {
 		return w.deadline
 	}

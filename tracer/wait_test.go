@@ -5,26 +5,33 @@ import (
 	"time"
 )
 
-func TestWaitIsShortAfterARecordAndThenLong(t *testing.T) {
+func TestWaitIsShortAfterARecordAndThenLonger(t *testing.T) {
 	now := time.Unix(1_000_000_000, 0)
-	for _, test := range []struct {
-		what string
-		wait wait
-		hz   int
-		want time.Duration
-	}{
-		{"nothing came", wait{}, 250, longWait},
-		{"a record came", wait{came: true}, 250, 8*time.Millisecond + slackOfWait},
-		{"a record came, and the ticks are not known", wait{came: true}, 0, 20*time.Millisecond + slackOfWait},
-		{"the reader has a deadline", wait{deadline: now.Add(time.Millisecond), came: true}, 250, time.Millisecond},
-		{"the reader's deadline is far", wait{deadline: now.Add(time.Hour)}, 250, longWait},
-	} {
-		if got := test.wait.next(now, test.hz).Sub(now); got != test.want {
-			t.Errorf("%s: it waits %v, want %v", test.what, got, test.want)
+	var w wait
+	for range 2 {
+		for want := shortWait; want < longWait; want *= 2 {
+			if got := w.next(now).Sub(now); got != want {
+				t.Fatalf("it waits %v, want %v", got, want)
+			}
 		}
-		if test.wait.came {
-			t.Errorf("%s: the next wait would be short as well", test.what)
+		for range 2 {
+			if got := w.next(now).Sub(now); got != longWait {
+				t.Fatalf("it waits %v, want %v", got, longWait)
+			}
 		}
+		w.came()
+	}
+}
+
+func TestWaitIsNoLongerThanTheReaders(t *testing.T) {
+	now := time.Unix(1_000_000_000, 0)
+	w := wait{deadline: now.Add(time.Millisecond)}
+	if got := w.next(now); got != w.deadline {
+		t.Errorf("it waits until %v, want %v", got, w.deadline)
+	}
+	w = wait{deadline: now.Add(time.Hour)}
+	if got := w.next(now).Sub(now); got != shortWait {
+		t.Errorf("it waits %v, want %v", got, shortWait)
 	}
 }
 

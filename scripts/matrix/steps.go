@@ -50,7 +50,7 @@ func (s *settings) steps(mechanism string, first bool) []step {
 
 // skipped are the tests of a suite that a step with a mechanism leaves out.
 func (s *settings) skipped(suite suite, first bool) []string {
-	tests := []string{testsWithTools}
+	tests := []string{testsForMachines}
 	if suite.once != "" && !first && s.run == "" {
 		tests = append(tests, suite.once)
 	}
