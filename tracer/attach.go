@@ -12,6 +12,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/rlimit"
 
 	"tcptrace/tracer/event"
 	"tcptrace/tracer/host"
@@ -41,6 +42,35 @@ type attacher struct {
 	missed   uint64                   // by those that are detached
 	// denied remembers that the kernel has a mechanism refused altogether, so that it is asked once.
 	denied map[Mechanism]error
+}
+
+// readPrograms gives the embedded programs and maps as that kernel takes them.
+func readPrograms(kernel *kernel) (*ebpf.CollectionSpec, error) {
+	spec, err := loadBpf()
+	if err != nil {
+		return nil, fmt.Errorf("read the embedded programs: %w", err)
+	}
+	kernel.adapt(spec.Programs)
+	return spec, nil
+}
+
+// newAttacher makes the maps, which are all that its programs share. The error is [ErrPrivilege] where that is the reason.
+func newAttacher(spec *ebpf.CollectionSpec, kernel *kernel, allowed []Mechanism) (*attacher, error) {
+	// Kernels before 5.11 count maps against it; a failure shows when the maps are made.
+	_ = rlimit.RemoveMemlock()
+	shared, err := ebpf.NewCollection(&ebpf.CollectionSpec{
+		Maps: spec.Maps, Variables: spec.Variables, Types: spec.Types, ByteOrder: spec.ByteOrder,
+	})
+	if errors.Is(err, os.ErrPermission) {
+		return nil, ErrPrivilege
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make the maps: %w", err)
+	}
+	return &attacher{
+		spec: spec, shared: shared, kernel: kernel, cache: btf.NewCache(), allowed: allowed,
+		programs: make(map[instance]error), single: make(map[string]*ebpf.Program), denied: make(map[Mechanism]error),
+	}, nil
 }
 
 // instance is one of the copies in which a program is attached.

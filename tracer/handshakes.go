@@ -11,9 +11,7 @@ import (
 	"unsafe"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/ringbuf"
-	"github.com/cilium/ebpf/rlimit"
 
 	"tcptrace/tracer/event"
 )
@@ -68,29 +66,18 @@ func OpenHandshakes(opts HandshakeOptions) (*Handshakes, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Kernels before 5.11 count maps against it; a failure shows when the maps are made.
-	_ = rlimit.RemoveMemlock()
-	spec, err := loadBpf()
+	spec, err := readPrograms(kernel)
 	if err != nil {
-		return nil, fmt.Errorf("read the embedded programs: %w", err)
+		return nil, err
 	}
-	kernel.adapt(spec.Programs)
 	if err := configureHandshakes(spec, &opts); err != nil {
 		return nil, err
 	}
-	shared, err := ebpf.NewCollection(&ebpf.CollectionSpec{
-		Maps: spec.Maps, Variables: spec.Variables, Types: spec.Types, ByteOrder: spec.ByteOrder,
-	})
-	if errors.Is(err, os.ErrPermission) {
-		return nil, ErrPrivilege
-	}
+	a, err := newAttacher(spec, kernel, opts.Mechanisms)
 	if err != nil {
-		return nil, fmt.Errorf("make the maps: %w", err)
+		return nil, err
 	}
-	h := &Handshakes{shared: shared, attacher: &attacher{
-		spec: spec, shared: shared, kernel: kernel, cache: btf.NewCache(), allowed: opts.Mechanisms,
-		programs: make(map[instance]error), single: make(map[string]*ebpf.Program), denied: make(map[Mechanism]error),
-	}}
+	h := &Handshakes{shared: a.shared, attacher: a}
 	if err := h.start(); err != nil {
 		h.Close()
 		return nil, err

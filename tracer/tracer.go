@@ -10,9 +10,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/ringbuf"
-	"github.com/cilium/ebpf/rlimit"
 
 	"tcptrace/tracer/event"
 	"tcptrace/tracer/host"
@@ -105,33 +103,21 @@ func Open(opts Options) (*Tracer, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Kernels before 5.11 count maps against it; a failure shows when the maps are made.
-	_ = rlimit.RemoveMemlock()
-
-	spec, err := loadBpf()
+	spec, err := readPrograms(kernel)
 	if err != nil {
-		return nil, fmt.Errorf("read the embedded programs: %w", err)
+		return nil, err
 	}
-	kernel.adapt(spec.Programs)
 	reading := <-symbols
 	kernel.code = reading.code
 	hz, hzErr := host.HZ()
 	if err := configure(spec, &opts, kernel, hz); err != nil {
 		return nil, err
 	}
-	shared, err := ebpf.NewCollection(&ebpf.CollectionSpec{
-		Maps: spec.Maps, Variables: spec.Variables, Types: spec.Types, ByteOrder: spec.ByteOrder,
-	})
-	if errors.Is(err, os.ErrPermission) {
-		return nil, ErrPrivilege
-	}
+	a, err := newAttacher(spec, kernel, opts.Mechanisms)
 	if err != nil {
-		return nil, fmt.Errorf("make the maps: %w", err)
+		return nil, err
 	}
-	t := &Tracer{hz: hz, trouble: slices.Concat(troubleWithHZ(hzErr), troubleWithCode(reading.err)), shared: shared, attacher: &attacher{
-		spec: spec, shared: shared, kernel: kernel, cache: btf.NewCache(), allowed: opts.Mechanisms,
-		programs: make(map[instance]error), single: make(map[string]*ebpf.Program), denied: make(map[Mechanism]error),
-	}}
+	t := &Tracer{hz: hz, trouble: slices.Concat(troubleWithHZ(hzErr), troubleWithCode(reading.err)), shared: a.shared, attacher: a}
 	if err := t.start(&opts); err != nil {
 		t.Close()
 		return nil, err
