@@ -74,7 +74,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	flags.StringVar(&s.run, "run", "", "only the tests that match the `expression`, as in go test; nothing else is run")
 	flags.IntVar(&s.parallel, "parallel", 2, "how many guests run at a `time`")
 	flags.IntVar(&s.cpus, "cpus", 2, "the `number` of CPUs of each guest")
-	flags.DurationVar(&s.patience, "timeout", 10*time.Minute, "how long one guest may take")
+	flags.DurationVar(&s.patience, "timeout", 20*time.Minute, "how long one guest may take")
 	flags.BoolVar(&s.kvm, "kvm", false, "use KVM in place of emulation")
 	flags.BoolVar(&s.refresh, "refresh", false, "look for newer kernels than those in the cache")
 	if err := flags.Parse(args); err != nil {

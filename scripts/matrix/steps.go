@@ -93,7 +93,7 @@ func (s *settings) testStep(suite suite, mechanism, run string, skip ...string) 
 	if len(skip) > 0 {
 		args = append(args, "-test.skip="+strings.Join(skip, "|"))
 	}
-	return step{Name: suite.pkg, Mechanism: mechanism, Args: args, Dir: suite.dir(), Env: environment(mechanism), Timeout: 5 * time.Minute}
+	return step{Name: suite.pkg, Mechanism: mechanism, Args: args, Dir: suite.dir(), Env: environment(mechanism), Timeout: 10 * time.Minute}
 }
 
 // environment makes tests that could be skipped fail, lets labs change settings of the whole guest, and restricts the
