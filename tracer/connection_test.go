@@ -350,7 +350,7 @@ func TestSocketOlderThanTheTraceHasItsOwner(t *testing.T) {
 	peer := accept(t, l)
 	defer peer.Close()
 
-	w := newWatcher(open(t, tracer.Options{Filter: tracer.Filter{PIDs: []int{os.Getpid()}}}))
+	w := newWatcher(open(t, tracer.Options{Kinds: ends, Filter: tracer.Filter{PIDs: []int{os.Getpid()}}}))
 	c.Close()
 	events := w.until(t, h.Inode(), "a change of state", func(events []event.Event) bool { return len(events) > 0 })
 	if ev := events[0]; !ev.PreExisting || ev.Owner.PID != os.Getpid() || ev.Kind != event.StateChange {

@@ -618,6 +618,7 @@ func watchedTransfer(t *testing.T, h *lab.Host) {
 func TestDroppedSYNOfAStrangerIsToldWhereItsPortIsAskedFor(t *testing.T) {
 	chain := newChain(t)
 	w := newWatcher(open(t, tracer.Options{
+		Kinds:  []event.Kind{event.Connect, event.SYNReceived, event.Drop},
 		Filter: tracer.Filter{LocalPorts: []uint16{80}, NetNS: []uint32{chain.Server.Inode()}}, NewOnly: true,
 	}))
 	firewall{nftables.ChainHookInput, nftables.ChainPriorityFilter, toPort, nil}.add(t, chain.Server, 80)
@@ -635,7 +636,7 @@ func TestDroppedSYNOfAStrangerIsToldWhereItsPortIsAskedFor(t *testing.T) {
 
 func TestDropsAreTrouble(t *testing.T) {
 	h := newHost(t)
-	w := newWatcher(open(t, tracer.Options{Filter: onlyIn(h), OnlyTroubled: true, NewOnly: true}))
+	w := newWatcher(open(t, tracer.Options{Kinds: append([]event.Kind{event.Drop}, troubles...), Filter: onlyIn(h), OnlyTroubled: true, NewOnly: true}))
 	to := netip.MustParseAddrPort("127.0.0.1:80")
 	if err := h.Listen(to); err != nil {
 		t.Fatal(err)

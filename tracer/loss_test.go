@@ -41,7 +41,7 @@ func onlyIn(h *lab.Host) tracer.Filter { return tracer.Filter{NetNS: []uint32{h.
 
 func TestLossIsCountedByKindAndLeavesAGap(t *testing.T) {
 	h := newHost(t)
-	tr := open(t, tracer.Options{Filter: onlyIn(h), RingBytes: 1, NewOnly: true})
+	tr := open(t, tracer.Options{Kinds: ends, Filter: onlyIn(h), RingBytes: 1, NewOnly: true})
 	connectAndClose(t, h, 50)
 	delivered := drain(t, tr, h.Inode())
 	lost, err := tr.Lost()
@@ -122,7 +122,7 @@ func lostConnections(t *testing.T, tr *tracer.Tracer) uint64 {
 
 func TestNothingIsLostInTenThousandConnections(t *testing.T) {
 	h := newHost(t)
-	tr := open(t, tracer.Options{Filter: onlyIn(h), NewOnly: true, RingBytes: 64 << 20})
+	tr := open(t, tracer.Options{Kinds: ends, Filter: onlyIn(h), NewOnly: true, RingBytes: 64 << 20})
 	n := 10_000
 	if testing.Short() { // an emulated machine needs minutes for all of them
 		n = 500

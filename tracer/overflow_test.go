@@ -267,6 +267,9 @@ func expectRefusalsCounted(t *testing.T, w *watcher, h *lab.Host, earlier []trac
 }
 
 // An older listener's earlier drops are not the trace's, whatever CPU counted them.
+// refusals are the kinds that a listener's refusals are known by.
+var refusals = append([]event.Kind{event.AcceptQueueFull, event.SYNQueueFull}, ends...)
+
 func TestOverflowsOfOlderListenersAreCountedFromTheStart(t *testing.T) {
 	h := newHost(t)
 	to := netip.MustParseAddrPort("127.0.0.1:80")
@@ -274,7 +277,7 @@ func TestOverflowsOfOlderListenersAreCountedFromTheStart(t *testing.T) {
 	const early = 40
 	connectMany(t, h, to, early)()
 	awaitCount(t, h, "ListenOverflows", early/2)
-	tr := open(t, tracer.Options{Filter: onlyIn(h)})
+	tr := open(t, tracer.Options{Kinds: refusals, Filter: onlyIn(h)})
 	before := tcpExt(t, h)["ListenOverflows"]
 	connectMany(t, h, to, crowd)()
 	w := newWatcher(tr)
@@ -291,7 +294,7 @@ func TestFloodOfRefusalsIsSampled(t *testing.T) {
 	h := newHost(t)
 	to := netip.MustParseAddrPort("127.0.0.1:80")
 	backlogged{to, 0, nil}.listen(t, h)
-	tr := open(t, tracer.Options{Filter: onlyIn(h)})
+	tr := open(t, tracer.Options{Kinds: refusals, Filter: onlyIn(h)})
 	start := time.Now()
 	for range flood / 500 {
 		connectMany(t, h, to, 500)()
@@ -320,7 +323,7 @@ func TestFloodOfSYNsIsCountedExactly(t *testing.T) {
 	to := netip.MustParseAddrPort("127.0.0.1:80")
 	backlogged{to, 8, nil}.listen(t, h)
 	connectFew(t, h, to.String(), 9)
-	tr := open(t, tracer.Options{Filter: onlyIn(h)})
+	tr := open(t, tracer.Options{Kinds: refusals, Filter: onlyIn(h)})
 	before := tcpExt(t, h)["ListenOverflows"]
 	sent, err := h.Flood(t.Context(), lab.Flood{From: to.Addr(), To: to, Rate: rate, SYNs: syns})
 	if err != nil {
