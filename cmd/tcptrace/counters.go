@@ -111,24 +111,25 @@ func (c *countersCommand) run(ctx context.Context, a *app) (err error) {
 	if err != nil {
 		return err
 	}
-	out := countersSinks{c.printer(a.stdout, c.output.painter(a.stdout))}
+	out := countersSinks{newCountersPrinter(a.stdout, c.output.painter(a.stdout), &c.output, &c.detail, c.All)}
 	if rec != nil {
 		defer func() { err = errors.Join(err, rec.Close()) }()
 		out = append(out, &countersJSON{newJSONRenderer(rec.out, false)})
 	}
 	m := a.describeRun()
-	m.Subject = aboutCounters
+	m.Subject, m.Interval, m.All = aboutCounters, c.Interval, c.All
 	w := countersWatch{command: c, ns: ns, out: out}
 	return c.scope.within(ctx, func(ctx context.Context, interrupted func() bool) error {
 		return w.run(ctx, m, interrupted)
 	})
 }
 
-func (c *countersCommand) printer(out flusher, paint painter) countersSink {
-	if c.output.Format == formatJSON {
+// newCountersPrinter prints as the flags want it; all says that those that are 0 count as well.
+func newCountersPrinter(out flusher, paint painter, output *outputFlags, detail *detailFlags, all bool) countersSink {
+	if output.Format == formatJSON {
 		return &countersJSON{newJSONRenderer(out, false)}
 	}
-	return &countersText{out: out, paint: paint, quiet: c.detail.Quiet, verbose: c.detail.Verbose, all: c.All}
+	return &countersText{out: out, paint: paint, quiet: detail.Quiet, verbose: detail.Verbose, all: all}
 }
 
 func (c *countersCommand) openNetNS() (*prober.NetNS, error) {

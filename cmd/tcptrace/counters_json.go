@@ -1,6 +1,8 @@
 package main
 
 import (
+	"encoding/json"
+	"net/netip"
 	"time"
 
 	"tcptrace/tracer/event"
@@ -11,6 +13,9 @@ const (
 	typeCounter = "counter"
 	typeRatio   = "ratio"
 	typeStation = "station"
+	// typeInterval precedes what changed in an interval, and typeTotal is what changed in all of them together.
+	typeInterval = "interval"
+	typeTotal    = "total"
 )
 
 // countersJSON writes counters as one JSON object a line.
@@ -22,7 +27,35 @@ func (j *countersJSON) begin(time.Duration) {}
 
 func (j *countersJSON) now(r *countersReading) { j.reading(r) }
 
-func (j *countersJSON) change(r *countersReading) { j.reading(r) }
+func (j *countersJSON) change(r *countersReading) {
+	j.encode(intervalLine{typeInterval, r.at, milliseconds(r.elapsed), milliseconds(r.over), r.lines()})
+	j.reading(r)
+}
+
+// intervalLine says how many lines about an interval follow, and over what time they were taken.
+type intervalLine struct {
+	Type       string    `json:"type"`
+	Time       time.Time `json:"time,omitzero"`
+	ElapsedMS  float64   `json:"elapsed_ms"` // since the beginning
+	DurationMS float64   `json:"duration_ms"`
+	Lines      int       `json:"lines"`
+}
+
+// lines is how many tell of the reading.
+func (r *countersReading) lines() int {
+	if r.walk != nil {
+		return len(r.walk.stations)
+	}
+	return len(r.shown) + len(r.ratios)
+}
+
+// totalLine is a line about all intervals together, of one of the three types.
+type totalLine struct {
+	Type    string       `json:"type"`
+	Counter *counterLine `json:"counter,omitempty"`
+	Ratio   *ratioLine   `json:"ratio,omitempty"`
+	Station *stationLine `json:"station,omitempty"`
+}
 
 // counterLine is a counter as it is written. One that is gone has no value.
 type counterLine struct {
@@ -48,7 +81,9 @@ type counterLine struct {
 
 func (j *countersJSON) reading(r *countersReading) {
 	if r.walk != nil {
-		j.walk(r)
+		for i := range r.walk.stations {
+			j.encode(encodeStation(r, &r.walk.stations[i]))
+		}
 		return
 	}
 	for i := range r.shown {
@@ -62,8 +97,27 @@ func (j *countersJSON) reading(r *countersReading) {
 			})
 		}
 	}
-	for _, c := range r.ratios() {
-		j.encode(ratioLine{typeRatio, r.at, c.Name, c.share(), c.Part, c.Whole, c.formula(), c.Means})
+	for i := range r.ratios {
+		j.encode(encodeRatio(r, &r.ratios[i]))
+	}
+}
+
+// total writes a reading that is about all intervals.
+func (j *countersJSON) total(r *countersReading) {
+	if r.walk != nil {
+		for i := range r.walk.stations {
+			station := encodeStation(r, &r.walk.stations[i])
+			j.encode(totalLine{Type: typeTotal, Station: &station})
+		}
+		return
+	}
+	for i := range r.shown {
+		counter := encodeCounter(r, &r.shown[i])
+		j.encode(totalLine{Type: typeTotal, Counter: &counter})
+	}
+	for i := range r.ratios {
+		ratio := encodeRatio(r, &r.ratios[i])
+		j.encode(totalLine{Type: typeTotal, Ratio: &ratio})
 	}
 }
 
@@ -95,6 +149,10 @@ type ratioLine struct {
 	Meaning string    `json:"meaning,omitempty"`
 }
 
+func encodeRatio(r *countersReading, c *computedRatio) ratioLine {
+	return ratioLine{typeRatio, r.at, c.Name, c.share(), c.Part, c.Whole, c.Formula, c.Means}
+}
+
 // stationLine is a station of a packet's way as it is written.
 type stationLine struct {
 	Type     string        `json:"type"`
@@ -106,6 +164,7 @@ type stationLine struct {
 	Settings []settingLine `json:"settings,omitempty"`
 	Sockets  []lossyLine   `json:"sockets,omitempty"`
 	Notes    []string      `json:"notes,omitempty"`
+	Minor    bool          `json:"minor,omitempty"` // there is nothing to tell of it but drops
 }
 
 type dropLine struct {
@@ -125,43 +184,38 @@ type settingLine struct {
 }
 
 type lossyLine struct {
-	Protocol string       `json:"protocol"`
-	Local    string       `json:"local"`
-	Remote   string       `json:"remote,omitempty"`
-	Owner    *event.Owner `json:"owner,omitempty"`
-	Drops    int64        `json:"drops"`
-	Change   *int64       `json:"change,omitempty"`
-	Unread   int64        `json:"unread_bytes,omitempty"`
-	Buffer   int64        `json:"buffer_bytes,omitempty"`
+	Protocol string         `json:"protocol"`
+	Local    netip.AddrPort `json:"local"`
+	Remote   netip.AddrPort `json:"remote,omitzero"`
+	Owner    *event.Owner   `json:"owner,omitempty"`
+	Drops    int64          `json:"drops"`
+	Change   *int64         `json:"change,omitempty"`
+	Unread   int64          `json:"unread_bytes,omitempty"`
+	Buffer   int64          `json:"buffer_bytes,omitempty"`
+	Usual    int64          `json:"default_buffer_bytes,omitempty"` // where that of the socket is unknown
 }
 
-func (j *countersJSON) walk(r *countersReading) {
-	for i := range r.walk.stations {
-		s := &r.walk.stations[i]
-		line := stationLine{
-			Type: typeStation, Time: r.at, Way: s.way, Name: s.name, About: s.about,
-			Drops: make([]dropLine, 0, len(s.drops)), Notes: s.notes,
-		}
-		for _, d := range s.drops {
-			line.Drops = append(line.Drops, dropLine{d.name, d.count, changed(r, d.change), d.hostWide, d.included, d.means})
-		}
-		for _, set := range s.settings {
-			line.Settings = append(line.Settings, settingLine{set.name, set.value, set.most, set.command})
-		}
-		for _, socket := range s.sockets {
-			line.Sockets = append(line.Sockets, encodeLossy(r, socket))
-		}
-		j.encode(line)
+func encodeStation(r *countersReading, s *station) stationLine {
+	line := stationLine{
+		Type: typeStation, Time: r.at, Way: s.way, Name: s.name, About: s.about,
+		Drops: make([]dropLine, 0, len(s.drops)), Notes: s.notes, Minor: s.minor,
 	}
+	for _, d := range s.drops {
+		line.Drops = append(line.Drops, dropLine{d.name, d.count, changed(r, d.change), d.hostWide, d.included, d.means})
+	}
+	for _, set := range s.settings {
+		line.Settings = append(line.Settings, settingLine{set.name, set.value, set.most, set.command})
+	}
+	for _, socket := range s.sockets {
+		line.Sockets = append(line.Sockets, encodeLossy(r, socket))
+	}
+	return line
 }
 
 func encodeLossy(r *countersReading, s lossySocket) lossyLine {
 	line := lossyLine{
-		Protocol: s.protocol, Local: s.local.String(), Drops: s.drops, Change: changed(r, s.change),
-		Unread: s.unread, Buffer: s.buffer,
-	}
-	if s.remote.IsValid() {
-		line.Remote = s.remote.String()
+		Protocol: s.protocol, Local: s.local, Remote: s.remote, Drops: s.drops, Change: changed(r, s.change),
+		Unread: s.unread, Buffer: s.buffer, Usual: s.usual,
 	}
 	if s.owner.Known() {
 		line.Owner = &s.owner
@@ -181,6 +235,7 @@ func changed(r *countersReading, change int64) *int64 {
 type countersSummaryLine struct {
 	Type        string           `json:"type"`
 	Counters    int              `json:"counters"`
+	Zero        int              `json:"zero,omitempty"` // of them, that are not listed
 	Intervals   int              `json:"intervals,omitempty"`
 	DurationMS  float64          `json:"duration_ms,omitempty"`
 	Changes     map[string]int64 `json:"changes,omitempty"` // since the beginning, of what was asked for
@@ -191,8 +246,14 @@ type countersSummaryLine struct {
 func (j *countersJSON) end(total countersTotal) {
 	r := total.reading
 	line := countersSummaryLine{
-		Type: typeSummary, Counters: len(r.values), Intervals: total.intervals, DurationMS: milliseconds(r.over),
+		Type: typeSummary, Counters: r.count, Intervals: total.intervals, DurationMS: milliseconds(r.over),
 		Interrupted: total.interrupted,
+	}
+	switch {
+	case r.over == 0 && r.walk == nil:
+		line.Zero = r.zero
+	case r.over > 0 && !total.told:
+		j.total(r)
 	}
 	if r.walk != nil {
 		drops := r.walk.drops(r.over > 0)
@@ -204,4 +265,10 @@ func (j *countersJSON) end(total countersTotal) {
 		}
 	}
 	j.encode(line)
+}
+
+// isCountersSummary tells the summary of counters from that of a trace.
+func isCountersSummary(text []byte) bool {
+	var line struct{ Counters json.RawMessage }
+	return json.Unmarshal(text, &line) == nil && line.Counters != nil
 }

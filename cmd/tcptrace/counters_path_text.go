@@ -155,13 +155,13 @@ func (t *countersText) pathChanges(w *packetWalk, over time.Duration) {
 			if d.change != 0 {
 				lost = true
 				rate := formatRate(float64(d.change) / over.Seconds())
-				t.line(fmt.Sprintf("  %-8s  %s  %s  %+d  %s", s.way, escape(s.name), escape(d.name), d.change, rate))
+				t.line(fmt.Sprintf("  %-8s  %s  %s  %+d  %s", escape(s.way), escape(s.name), escape(d.name), d.change, rate))
 			}
 		}
 		for _, l := range s.sockets {
 			if l.change != 0 {
 				lost = true
-				t.line(fmt.Sprintf("  %-8s  %s  %s  %+d", s.way, escape(s.name), escape(lossyWords(l)), l.change))
+				t.line(fmt.Sprintf("  %-8s  %s  %s  %+d", escape(s.way), escape(s.name), escape(lossyWords(l)), l.change))
 			}
 		}
 	}

@@ -13,11 +13,12 @@ import (
 // countersReading is what was read at one time, as far as it was asked for.
 type countersReading struct {
 	at      time.Time
-	elapsed time.Duration // since the beginning
-	over    time.Duration // of the changes; 0: there is nothing to compare with
-	values  counters.Values
-	changes counters.Values // over that time; nil: as before
+	elapsed time.Duration   // since the beginning
+	over    time.Duration   // of the changes; 0: there is nothing to compare with
+	values  counters.Values // nil: it is replayed
+	count   int             // of all counters
 	shown   []countedValue
+	ratios  []computedRatio // of the changes, or of the values where there are none
 	zero    int             // counters that were not shown, as they are 0
 	gone    []counters.Gone // that were asked for
 	walk    *packetWalk     // nil: it was not asked for
@@ -34,7 +35,7 @@ type countedValue struct {
 
 // reading chooses what the flags and names ask for.
 func (c *countersCommand) reading(values counters.Values) *countersReading {
-	r := &countersReading{values: values, asked: c.asked, always: c.All || len(c.names) > 0}
+	r := &countersReading{values: values, count: len(values), asked: c.asked, always: c.All || len(c.names) > 0}
 	for _, info := range counters.Sorted(values) {
 		switch value := values[info.Key]; {
 		case !c.asked(info.Key):
@@ -49,6 +50,7 @@ func (c *countersCommand) reading(values counters.Values) *countersReading {
 			r.gone = append(r.gone, g)
 		}
 	}
+	r.ratios = computeRatios(values, c.asked)
 	return r
 }
 
@@ -102,17 +104,18 @@ func noSuchCounter(name string, known []counters.Key) error {
 // since compares with an earlier reading.
 func (r *countersReading) since(before *countersReading) {
 	r.over = r.at.Sub(before.at)
-	r.changes = make(counters.Values, len(r.values))
+	changes := make(counters.Values, len(r.values))
 	for key := range r.values {
-		r.changes[key] = counters.Change(key, before.values, r.values)
+		changes[key] = counters.Change(key, before.values, r.values)
 	}
 	r.shown = nil
 	for _, info := range counters.Sorted(r.values) {
-		change := r.changes[info.Key]
+		change := changes[info.Key]
 		if r.asked(info.Key) && (r.always || change != 0) {
 			r.shown = append(r.shown, countedValue{info, r.values[info.Key], change})
 		}
 	}
+	r.ratios = computeRatios(changes, r.asked)
 	if r.walk != nil {
 		r.walk.since(before.walk)
 	}
@@ -128,46 +131,48 @@ func (r *countersReading) rate(v *countedValue) (float64, bool) {
 
 // computedRatio is a ratio with its numbers.
 type computedRatio struct {
-	counters.Ratio
+	Name, Means string
+	Formula     string // how it is made of counters
 	Part, Whole int64
 }
 
-// ratios are those of the changes, or of the values where there are none, as far as they are about counters that were asked
-// for.
-func (r *countersReading) ratios() []computedRatio {
-	values := r.values
-	if r.changes != nil {
-		values = r.changes
-	}
+// computeRatios computes the ratios of values, as far as they are about counters that were asked for.
+func computeRatios(values counters.Values, asked func(counters.Key) bool) []computedRatio {
 	var computed []computedRatio
 	for _, ratio := range counters.Ratios() {
 		part, whole, ok := ratio.Compute(values)
-		if ok && slices.ContainsFunc(ratio.Of, r.asked) {
-			computed = append(computed, computedRatio{ratio, part, whole})
+		if ok && slices.ContainsFunc(ratio.Of, asked) {
+			computed = append(computed, computedRatio{ratio.Name, ratio.Means, formula(&ratio), part, whole})
 		}
 	}
 	return computed
 }
 
-func (c *computedRatio) share() float64 { return float64(c.Part) / float64(c.Whole) }
+// share is 0 of nothing, as a recording may have it.
+func (c *computedRatio) share() float64 {
+	if c.Whole == 0 {
+		return 0
+	}
+	return float64(c.Part) / float64(c.Whole)
+}
 
-// formula is how the ratio is made of counters.
-func (c *computedRatio) formula() string {
-	of := c.Of[0].String()
-	for _, key := range c.Of[1:] {
+// formula is how a ratio is made of counters.
+func formula(r *counters.Ratio) string {
+	of := r.Of[0].String()
+	for _, key := range r.Of[1:] {
 		of += " + " + key.String()
 	}
-	for _, key := range c.Less {
+	for _, key := range r.Less {
 		of += " - " + key.String()
 	}
-	among := c.Among[0].String()
-	for _, key := range c.Among[1:] {
+	among := r.Among[0].String()
+	for _, key := range r.Among[1:] {
 		among += " + " + key.String()
 	}
-	if len(c.Of)+len(c.Less) > 1 {
+	if len(r.Of)+len(r.Less) > 1 {
 		of = "(" + of + ")"
 	}
-	if len(c.Among) > 1 {
+	if len(r.Among) > 1 {
 		among = "(" + among + ")"
 	}
 	return of + " / " + among

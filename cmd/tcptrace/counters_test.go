@@ -2,8 +2,10 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -50,7 +52,7 @@ func countersOut(t *testing.T, c *countersCommand, json bool, first, second *cou
 	if json {
 		c.output.Format = formatJSON
 	}
-	out := countersSinks{c.printer(&buf, painter{})}
+	out := countersSinks{newCountersPrinter(&buf, painter{}, &c.output, &c.detail, c.All)}
 	if second == nil {
 		out.now(first)
 		out.end(countersTotal{reading: first})
@@ -186,6 +188,89 @@ func TestPathAsPrinted(t *testing.T) {
 			}
 			checkGolden(t, name, countersOut(t, &test.command, json, first, second))
 		}
+	}
+}
+
+// countersRun is what a run prints whose first reading is followed by two intervals, in the second of which nothing happens,
+// and, cut short, by a third in which something does.
+func countersRun(t *testing.T, c countersCommand, format format, cutShort bool) []byte {
+	t.Helper()
+	var buf sinkBuffer
+	read := func(at int, later bool) *countersReading {
+		sources := pathExample(t)
+		if later {
+			sources.values = laterValues(sources.values)
+			sources.udp[0].Dropped += 5
+			sources.devices[1].OwnStatistics["rx_missed_errors"] += 4
+		}
+		r := c.reading(sources.values)
+		r.elapsed = time.Duration(at) * 1001 * time.Millisecond
+		if r.at = countersStart.Add(r.elapsed); c.Path {
+			r.walk = walkOf(sources)
+		}
+		return r
+	}
+	c.output.Format = format
+	out := newCountersPrinter(&buf, painter{}, &c.output, &c.detail, c.All)
+	out.meta(meta{Version: "v0", Subject: aboutCounters, Interval: c.Interval, All: c.All})
+	first := read(0, false)
+	if c.Interval == 0 {
+		out.now(first)
+		out.end(countersTotal{reading: first})
+		return buf.Bytes()
+	}
+	out.begin(c.Interval)
+	second, third := read(1, false), read(2, true)
+	second.since(first)
+	third.since(second)
+	out.change(second)
+	if c.Count == 1 {
+		out.end(countersTotal{reading: second, intervals: 1, told: true})
+		return buf.Bytes()
+	}
+	out.change(third)
+	last := third
+	if cutShort {
+		last = read(3, true)
+	}
+	last.since(first)
+	out.end(countersTotal{reading: last, intervals: 2, interrupted: cutShort})
+	return buf.Bytes()
+}
+
+func TestCountersAreReplayedAsTheyWerePrinted(t *testing.T) {
+	t.Setenv("TZ", "UTC")
+	for name, c := range map[string]countersCommand{
+		"now": {}, "all": {All: true}, "verbose": {detail: detailFlags{Verbose: true}}, "quiet": {detail: detailFlags{Quiet: true}},
+		"named":    {names: []string{"TCPPrequeued", "syncookiessent", "Udp6.", "sockstat.", "softnet."}},
+		"interval": {Interval: time.Second}, "interval, all": {Interval: time.Second, All: true}, "one interval": {Interval: time.Second, Count: 1},
+		"path": {Path: true}, "path, all": {Path: true, All: true}, "path, quiet": {Path: true, detail: detailFlags{Quiet: true}},
+		"path, interval": {Path: true, Interval: time.Second}, "path, one interval": {Path: true, Interval: time.Second, Count: 1},
+	} {
+		for _, cutShort := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, cut short: %t", name, cutShort), func(t *testing.T) {
+				var args []string
+				if c.detail.Quiet {
+					args = []string{"-q"}
+				} else if c.detail.Verbose {
+					args = []string{"-v"}
+				}
+				checkReplay(t, countersRun(t, c, formatJSON, cutShort), countersRun(t, c, formatText, cutShort), exitOK, args...)
+			})
+		}
+	}
+}
+
+func TestCountersOfARecordingThatWasCutShort(t *testing.T) {
+	t.Setenv("TZ", "UTC")
+	now := countersRun(t, countersCommand{}, formatJSON, false)
+	if out := checkCut(t, now, `{"type":"ratio"`); !strings.Contains(out, "  TcpExt.ListenOverflows ") || strings.Contains(out, "(--all)") {
+		t.Errorf("it says\n%s", out)
+	}
+	changes := countersRun(t, countersCommand{Interval: time.Second}, formatJSON, false)
+	if out := checkCut(t, changes, `{"type":"ratio"`); !strings.Contains(out, "10:00:02  +2.002s\n") || !strings.Contains(out, " +12 ") ||
+		strings.Contains(out, "intervals:") {
+		t.Errorf("it says\n%s", out)
 	}
 }
 

@@ -31,7 +31,7 @@ func (t *countersText) now(r *countersReading) {
 	}
 	t.list(r.shown)
 	for _, g := range r.gone {
-		t.line(fmt.Sprintf("  %s  is gone since Linux %s", t.paint.paint(strong, g.String()), g.Since))
+		t.line(fmt.Sprintf("  %s  is gone since Linux %s", t.paint.paint(strong, escape(g.String())), escape(g.Since)))
 		t.below(plain, g.Means)
 	}
 	t.ratios(r)
@@ -55,7 +55,7 @@ func (t *countersText) list(shown []countedValue) {
 		v := &shown[i]
 		if v.Topic != topic {
 			topic = v.Topic
-			t.line(t.paint.paint(strong, string(topic)))
+			t.line(t.paint.paint(strong, escape(string(topic))))
 		}
 		value := grouped(int(v.Value))
 		line := "  " + pad(escape(v.String()), names) + "  " + padLeft(value, values)
@@ -119,13 +119,13 @@ func widthsOf(shown []countedValue) (names, values int) {
 func padLeft(s string, width int) string { return fmt.Sprintf("%*s", width, s) }
 
 func (t *countersText) ratios(r *countersReading) {
-	computed := slices.DeleteFunc(r.ratios(), func(c computedRatio) bool { return c.Part == 0 && !t.all })
+	computed := slices.DeleteFunc(slices.Clone(r.ratios), func(c computedRatio) bool { return c.Part == 0 && !t.all })
 	if len(computed) == 0 {
 		return
 	}
 	width := 0
 	for i := range computed {
-		width = max(width, len(computed[i].Name))
+		width = max(width, len([]rune(escape(computed[i].Name))))
 	}
 	if !t.quiet {
 		t.line(t.paint.paint(strong, "ratios"))
@@ -133,10 +133,10 @@ func (t *countersText) ratios(r *countersReading) {
 	for i := range computed {
 		c := &computed[i]
 		t.line(fmt.Sprintf("  %s  %s  %s of %s",
-			pad(c.Name, width), formatShare(c.share()), grouped(int(c.Part)), grouped(int(c.Whole))))
+			pad(escape(c.Name), width), formatShare(c.share()), grouped(int(c.Part)), grouped(int(c.Whole))))
 		if !t.quiet && r.over == 0 {
 			t.below(plain, c.Means)
-			t.below(faint, c.formula())
+			t.below(faint, c.Formula)
 		}
 	}
 }
@@ -218,7 +218,7 @@ func (t *countersText) meanings(shown []countedValue) {
 		if v.Worry == "" || v.Change <= 0 {
 			continue
 		}
-		t.line("→ " + t.paint.paint(strong, v.String()) + ":")
+		t.line("→ " + t.paint.paint(strong, escape(v.String())) + ":")
 		t.below(plain, v.Means)
 		t.below(plain, "worry "+v.Worry)
 	}

@@ -133,6 +133,8 @@ type metaLine struct {
 	TimeoutMS float64           `json:"timeout_ms,omitempty"`
 	Single    bool              `json:"single,omitempty"`
 	Held      bool              `json:"held,omitempty"`
+	Interval  float64           `json:"interval_ms,omitempty"`
+	All       bool              `json:"all,omitempty"`
 }
 
 func encodeMeta(m meta) metaLine {
@@ -152,6 +154,8 @@ func encodeMeta(m meta) metaLine {
 		TimeoutMS: milliseconds(m.Timeout),
 		Single:    m.Single,
 		Held:      m.Held,
+		Interval:  milliseconds(m.Interval),
+		All:       m.All,
 	}
 }
 

@@ -144,7 +144,7 @@ func TestCountersTellExactlyWhatWasLost(t *testing.T) {
 				t.Errorf("%s %s is owned by %+v; want process %d", socket.Protocol, socket.Local, socket.Owner, os.Getpid())
 			}
 			if s.Name == stationSockets {
-				drops[socket.Protocol+" "+socket.Local] = socket.Drops
+				drops[socket.Protocol+" "+socket.Local.String()] = socket.Drops
 			}
 		}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -106,7 +107,7 @@ func parseOutlook(text []byte) (any, error) {
 	}}, nil
 }
 
-// fromMilliseconds is the inverse of [milliseconds], to the microsecond: settings are no finer.
+// fromMilliseconds is the inverse of [milliseconds], to the nanosecond.
 func fromMilliseconds(ms float64) time.Duration {
-	return time.Duration(ms*1000) * time.Microsecond
+	return time.Duration(math.Round(ms * float64(time.Millisecond)))
 }

@@ -31,7 +31,7 @@ func newRecordingReader(r io.Reader) *recordingReader {
 }
 
 // next gives what the next line says: a meta, outlook, *event.Event, *event.Probe, *event.Resolution, lost, answer, told,
-// stop or summaryLine, of a scan a *targetLine or *scanSummaryLine, of sockets a *sockets.Judged, *stateLine or *socketsSummaryLine, or an unknownLine. The end is io.EOF, or errCutShort where the
+// stop or summaryLine, what parsers has for other subjects, or an unknownLine. The end is io.EOF, or errCutShort where the
 // last line is not whole.
 func (r *recordingReader) next() (any, error) {
 	text, err := r.lines.ReadSlice('\n')
@@ -109,6 +109,11 @@ var parsers = map[string]func([]byte) (any, error){
 	typeSocket:     parseInto[sockets.Judged],
 	typeState:      parseInto[stateLine],
 	typeRound:      parseScanSummary,
+	typeCounter:    parseInto[counterLine],
+	typeRatio:      parseInto[ratioLine],
+	typeStation:    parseInto[stationLine],
+	typeInterval:   parseInto[intervalLine],
+	typeTotal:      parseInto[totalLine],
 }
 
 func parseInto[T any](text []byte) (any, error) {
@@ -152,6 +157,8 @@ func parseMeta(text []byte) (any, error) {
 		Timeout:  time.Duration(line.TimeoutMS * float64(time.Millisecond)),
 		Single:   line.Single,
 		Held:     line.Held,
+		Interval: fromMilliseconds(line.Interval),
+		All:      line.All,
 	}, nil
 }
 
@@ -224,6 +231,9 @@ func parseSummary(text []byte) (any, error) {
 	}
 	if isSocketsSummary(text) {
 		return parseInto[socketsSummaryLine](text)
+	}
+	if isCountersSummary(text) {
+		return parseInto[countersSummaryLine](text)
 	}
 	var line summaryLine
 	err := json.Unmarshal(text, &line)

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -111,19 +113,34 @@ func FuzzReplay(f *testing.F) {
 		`"icmp":{"type":3,"code":0,"name":"\u202e","from":"::3"}},{"query":2,"kind":"silence"}]}` + "\n" +
 		`{"type":"hop","remote":"[::1]:2","ttl":1,"answers":[{"query":1,"kind":"syn_ack","from":"::1","rtt_ms":1e9}]}` + "\n" +
 		`{"type":"verdict"}`))
+	for _, pattern := range []string{"counters*.json.golden", "listeners*.json.golden", "sockets*.json.golden"} {
+		names, err := filepath.Glob("testdata/" + pattern)
+		if err != nil || len(names) == 0 {
+			f.Fatalf("%s: %v, %v", pattern, names, err)
+		}
+		for _, name := range names {
+			lines, err := os.ReadFile(name)
+			if err != nil {
+				f.Fatal(err)
+			}
+			subject, _, _ := strings.Cut(pattern, "*")
+			f.Add(slices.Concat([]byte(`{"type":"meta","schema":1,"subject":"`+subject+`"}`+"\n"), lines))
+			f.Add(slices.Concat([]byte(`{"type":"meta","schema":1,"interval_ms":2000,"subject":"`+subject+`"}`+"\n"), lines))
+		}
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		text, stream := new(sinkBuffer), new(sinkBuffer)
 		for _, printers := range []struct {
-			out     sink
-			path    pathSink
-			sockets socketsPrinter
+			out    sink
+			path   pathSink
+			others func(meta) otherReplay
 		}{
-			{newTextRenderer(text, textConfig{Verbose: true}), &pathText{newTextRenderer(text, textConfig{})}, &socketsText{out: text, verbose: true}},
-			{newJSONRenderer(stream, true), &pathJSON{newJSONRenderer(stream, true)}, &socketsJSON{newJSONRenderer(stream, true)}},
+			{newTextRenderer(text, textConfig{Verbose: true}), &pathText{newTextRenderer(text, textConfig{})}, othersTo(text, formatText)},
+			{newJSONRenderer(stream, true), &pathJSON{newJSONRenderer(stream, true)}, othersTo(stream, formatJSON)},
 		} {
 			r := replay{lines: newRecordingReader(bytes.NewReader(data)), out: printers.out, paths: pathReplay{
 				printer: func(meta) pathSink { return printers.path },
-			}, sockets: func() socketsPrinter { return printers.sockets }}
+			}, others: printers.others}
 			if _, err := r.run(context.Background()); err != nil && !errors.Is(err, errCutShort) {
 				return
 			}
@@ -136,11 +153,34 @@ func FuzzReplay(f *testing.F) {
 		nowhere := newTextRenderer(new(sinkBuffer), textConfig{})
 		again := replay{lines: newRecordingReader(bytes.NewReader(stream.Bytes())), out: nowhere, paths: pathReplay{
 			printer: func(meta) pathSink { return &pathText{nowhere} },
-		}, sockets: func() socketsPrinter { return &socketsText{out: new(sinkBuffer)} }}
+		}, others: othersTo(new(sinkBuffer), formatText)}
 		if _, err := again.run(context.Background()); err != nil {
 			t.Fatalf("the JSON of a replay cannot be replayed: %v\n%s", err, stream)
 		}
 	})
+}
+
+// othersTo prints all that there is of recordings that need no session.
+func othersTo(out *sinkBuffer, format format) func(meta) otherReplay {
+	return func(m meta) otherReplay {
+		a := &app{stdout: newOutput(out, func() {})}
+		other := a.otherReplay(m, &outputFlags{Format: format}, &detailFlags{Verbose: true})
+		if other == nil {
+			return nil
+		}
+		return flushedReplay{other, a.stdout}
+	}
+}
+
+// flushedReplay flushes what the replay has written once it ends.
+type flushedReplay struct {
+	otherReplay
+	out *output
+}
+
+func (r flushedReplay) finish() int {
+	defer r.out.Flush()
+	return r.otherReplay.finish()
 }
 
 func BenchmarkRecordEvent(b *testing.B) {

@@ -32,13 +32,10 @@ anew from what it saw. The exit status is that of the recorded run. FILE may be 
 			}
 			defer file.Close()
 			r := replay{
-				lines: newRecordingReader(file),
-				out:   a.printer(&output, &detail, &filterFlags{}, true),
-				paths: pathReplay{printer: func(m meta) pathSink { return a.pathPrinter(m, &output, &detail) }},
-				scans: a.scanPrinter(&output, &detail),
-			}
-			r.sockets = func() socketsPrinter {
-				return newSocketsPrinter(a.stdout, output.painter(a.stdout), &output, &detail)
+				lines:  newRecordingReader(file),
+				out:    a.printer(&output, &detail, &filterFlags{}, true),
+				paths:  pathReplay{printer: func(m meta) pathSink { return a.pathPrinter(m, &output, &detail) }},
+				others: func(m meta) otherReplay { return a.otherReplay(m, &output, &detail) },
 			}
 			status, err := r.run(cmd.Context())
 			if errors.Is(err, errCutShort) {
@@ -73,9 +70,8 @@ type replay struct {
 	lines *recordingReader
 	out   sink
 	paths pathReplay
-	scans scanSink
-	// sockets makes the printer of a list of sockets.
-	sockets func() socketsPrinter
+	// others makes what takes a recording that is about no connections and probes; it gives nil for one that is.
+	others func(meta) otherReplay
 
 	begun   bool
 	other   otherReplay   // of a recording that is about no connections and probes
@@ -85,11 +81,30 @@ type replay struct {
 	status  *int // of the recorded run
 }
 
-// otherReplay takes the lines of a recording that needs no session.
+// otherReplay takes the lines of a recording that needs no session, but for the first.
 type otherReplay interface {
 	handle(line any, number int) error
 	// finish ends the replay, of a recording that may have been cut short, and gives the exit status.
 	finish() int
+}
+
+// otherReplay gives what prints a recording of that subject as the flags want it, nil if a session does.
+func (a *app) otherReplay(m meta, output *outputFlags, detail *detailFlags) otherReplay {
+	paint := output.painter(a.stdout)
+	switch m.Subject {
+	case aboutTargets:
+		return newScanReplay(m, a.scanPrinter(output, detail))
+	case aboutSockets:
+		return &socketsReplay{meta: m, out: newSocketsPrinter(a.stdout, paint, output, detail)}
+	case aboutCounters:
+		return &countersReplay{meta: m, out: newCountersPrinter(a.stdout, paint, output, detail, m.All)}
+	}
+	return nil
+}
+
+// errAnother says that a recording has a second one behind it.
+func errAnother(number int) error {
+	return fmt.Errorf("line %d: another recording begins here: replay them one by one", number)
 }
 
 // run replays until the end, or until ctx ends, and gives the exit status of the recorded run; of one that was cut
@@ -151,7 +166,7 @@ func (r *replay) handle(line any) error {
 	}
 	switch line := line.(type) {
 	case meta:
-		return fmt.Errorf("line %d: another recording begins here: replay them one by one", r.lines.number)
+		return errAnother(r.lines.number)
 	case outlook:
 		r.session.handleOutlook(line)
 	case *event.Event:
@@ -183,14 +198,10 @@ func (r *replay) begin(line any) error {
 		return fmt.Errorf("line %d: a recording begins with a line of type %q: this is none that can be replayed", r.lines.number, typeMeta)
 	}
 	r.begun, r.paths.meta = true, m
-	switch m.Subject {
-	case aboutTargets:
-		r.other = newScanReplay(m, r.scans)
+	if r.other = r.others(m); r.other != nil {
 		return nil
-	case aboutSockets:
-		r.other = &socketsReplay{meta: m, out: r.sockets()}
-		return nil
-	case aboutPaths:
+	}
+	if m.Subject == aboutPaths {
 		r.paths.begin()
 		return nil
 	}

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-
 	"tcptrace/prober/scan"
 )
 
@@ -28,7 +26,7 @@ func (r *scanReplay) handle(line any, number int) error {
 	}
 	switch line := line.(type) {
 	case meta:
-		return fmt.Errorf("line %d: another recording begins here: replay them one by one", number)
+		return errAnother(number)
 	case *targetLine:
 		line.result.Target = int32(len(r.targets))
 		r.targets, r.results = append(r.targets, line.target), append(r.results, line.result)

@@ -185,7 +185,8 @@ func TestScanIsReadBackAsItWas(t *testing.T) {
 
 func TestAReplayedScanReadsAsItDid(t *testing.T) {
 	var out sinkBuffer
-	r := replay{lines: newRecordingReader(bytes.NewReader(scanRecorded(scanExample()))), scans: &scanText{out: &out, location: time.UTC}}
+	r := replay{lines: newRecordingReader(bytes.NewReader(scanRecorded(scanExample()))),
+		others: func(m meta) otherReplay { return newScanReplay(m, &scanText{out: &out, location: time.UTC}) }}
 	status, err := r.run(t.Context())
 	if status != exitFailed || err != nil {
 		t.Errorf("replay: status %d, %v", status, err)

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-
 	"tcptrace/tracer/sockets"
 )
 
@@ -21,7 +19,7 @@ type socketsReplay struct {
 func (r *socketsReplay) handle(line any, number int) error {
 	switch line := line.(type) {
 	case meta:
-		return fmt.Errorf("line %d: another recording begins here: replay them one by one", number)
+		return errAnother(number)
 	case *sockets.Judged:
 		r.listed = append(r.listed, *line)
 	case *stateLine:

@@ -109,8 +109,8 @@ func TestSocketsAreReplayedAsTheyWereListed(t *testing.T) {
 			recorded.output.Format = formatJSON
 			var out sinkBuffer
 			r := replay{
-				lines:   newRecordingReader(bytes.NewReader(printSockets(t, recorded))),
-				sockets: func() socketsPrinter { return socketsPrinterTo(&out, c) },
+				lines:  newRecordingReader(bytes.NewReader(printSockets(t, recorded))),
+				others: func(m meta) otherReplay { return &socketsReplay{meta: m, out: socketsPrinterTo(&out, c)} },
 			}
 			if status, err := r.run(t.Context()); status != exitOK || err != nil {
 				t.Fatalf("status %d, %v", status, err)
@@ -127,8 +127,10 @@ func TestSocketsOfARecordingThatWasCutShortAreCounted(t *testing.T) {
 	cut := recorded[:bytes.LastIndex(recorded, []byte(`{"type":"summary"`))+10]
 	var out sinkBuffer
 	r := replay{
-		lines:   newRecordingReader(bytes.NewReader(cut)),
-		sockets: func() socketsPrinter { return socketsPrinterTo(&out, socketsCommand{}) },
+		lines: newRecordingReader(bytes.NewReader(cut)),
+		others: func(m meta) otherReplay {
+			return &socketsReplay{meta: m, out: socketsPrinterTo(&out, socketsCommand{})}
+		},
 	}
 	if _, err := r.run(t.Context()); !errors.Is(err, errCutShort) {
 		t.Errorf("%v, want it cut short", err)
