@@ -249,13 +249,7 @@ func TestCountersAreReplayedAsTheyWerePrinted(t *testing.T) {
 	} {
 		for _, cutShort := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, cut short: %t", name, cutShort), func(t *testing.T) {
-				var args []string
-				if c.detail.Quiet {
-					args = []string{"-q"}
-				} else if c.detail.Verbose {
-					args = []string{"-v"}
-				}
-				checkReplay(t, countersRun(t, c, formatJSON, cutShort), countersRun(t, c, formatText, cutShort), exitOK, args...)
+				checkReplay(t, countersRun(t, c, formatJSON, cutShort), countersRun(t, c, formatText, cutShort), exitOK, c.detail.args()...)
 			})
 		}
 	}

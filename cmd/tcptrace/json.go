@@ -135,6 +135,7 @@ type metaLine struct {
 	Held      bool              `json:"held,omitempty"`
 	Interval  float64           `json:"interval_ms,omitempty"`
 	All       bool              `json:"all,omitempty"`
+	Follow    bool              `json:"follow,omitempty"`
 }
 
 func encodeMeta(m meta) metaLine {
@@ -156,6 +157,7 @@ func encodeMeta(m meta) metaLine {
 		Held:      m.Held,
 		Interval:  milliseconds(m.Interval),
 		All:       m.All,
+		Follow:    m.Follow,
 	}
 }
 

@@ -118,7 +118,7 @@ func (c *listenersCommand) run(ctx context.Context, a *app) (err error) {
 		defer func() { err = errors.Join(err, rec.Close()) }()
 	}
 	m := a.describeRun()
-	m.Subject = aboutListeners
+	m.Subject, m.All, m.Follow = aboutListeners, c.AllNetNS, c.Follow
 	reader, err := c.openReader(a, &m)
 	if err != nil {
 		return err
@@ -152,9 +152,12 @@ const aboutListeners subject = "listeners"
 // print writes the list to standard output, and to a recording.
 func (c *listenersCommand) print(a *app, rec *recording, m meta, all []*listeners.Listener) {
 	shown := c.choose(all)
-	c.write(c.printer(a.stdout, c.output.painter(a.stdout)), m, all, shown)
+	printers := []listenersPrinter{newListenersPrinter(a.stdout, c.output.painter(a.stdout), &c.output, &c.detail, c.AllNetNS)}
 	if rec != nil {
-		c.write(&listenersJSON{newJSONRenderer(rec.out, false)}, m, all, shown)
+		printers = append(printers, &listenersJSON{newJSONRenderer(rec.out, false)})
+	}
+	for _, p := range printers {
+		writeListeners(p, m, shown, countListeners(all, len(shown)))
 	}
 }
 
@@ -174,17 +177,18 @@ func (c *listenersCommand) choose(all []*listeners.Listener) []*listeners.Listen
 	return shown
 }
 
-func (c *listenersCommand) printer(out flusher, paint painter) listenersPrinter {
-	if c.output.Format == formatJSON {
+// newListenersPrinter prints as the flags want it; namespaces says that there may be several.
+func newListenersPrinter(out flusher, paint painter, output *outputFlags, detail *detailFlags, namespaces bool) listenersPrinter {
+	if output.Format == formatJSON {
 		return &listenersJSON{newJSONRenderer(out, false)}
 	}
-	return &listenersText{out: out, paint: paint, quiet: c.detail.Quiet, verbose: c.detail.Verbose, namespaces: c.AllNetNS}
+	return &listenersText{out: out, paint: paint, quiet: detail.Quiet, verbose: detail.Verbose, namespaces: namespaces}
 }
 
-func (c *listenersCommand) write(p listenersPrinter, m meta, all, shown []*listeners.Listener) {
+func writeListeners(p listenersPrinter, m meta, shown []*listeners.Listener, totals listenersTotals) {
 	p.meta(m)
 	p.listeners(shown)
-	p.summary(countListeners(all, len(shown)))
+	p.summary(totals)
 }
 
 // listenersPrinter is a way to write a list of listeners.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"encoding/json"
+
 	"tcptrace/tracer/listeners"
 )
 
@@ -29,4 +31,14 @@ type listenersSummaryLine struct {
 func (j *listenersJSON) summary(t listenersTotals) {
 	j.encode(listenersSummaryLine{typeSummary, t.All, t.Shown, t.Warned, t.Full, t.Waiting, t.Drops})
 	j.Flush()
+}
+
+func (l *listenersSummaryLine) totals() listenersTotals {
+	return listenersTotals{All: l.Listeners, Shown: l.Shown, Full: l.Full, Waiting: l.Waiting, Drops: l.Drops, Warned: l.Warned}
+}
+
+// isListenersSummary tells the summary of a list of listeners from that of a trace.
+func isListenersSummary(text []byte) bool {
+	var line struct{ Listeners json.RawMessage }
+	return json.Unmarshal(text, &line) == nil && line.Listeners != nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -64,7 +65,8 @@ func printListeners(t *testing.T, c listenersCommand) []byte {
 	out := &sinkBuffer{}
 	all := exampleListeners()
 	shown := c.choose(all)
-	c.write(c.printer(out, painter{}), meta{Version: "v0", Subject: aboutListeners}, all, shown)
+	m := meta{Version: "v0", Subject: aboutListeners, All: c.AllNetNS}
+	writeListeners(newListenersPrinter(out, painter{}, &c.output, &c.detail, c.AllNetNS), m, shown, countListeners(all, len(shown)))
 	return out.Bytes()
 }
 
@@ -77,6 +79,29 @@ func TestListenersText(t *testing.T) {
 
 func TestListenersJSON(t *testing.T) {
 	checkGolden(t, "listeners.json", printListeners(t, listenersCommand{output: outputFlags{Format: formatJSON}}))
+}
+
+func TestListenersAreReplayedAsTheyWereListed(t *testing.T) {
+	for name, c := range map[string]listenersCommand{
+		"listed": {}, "verbose": {detail: detailFlags{Verbose: true}, AllNetNS: true}, "quiet": {detail: detailFlags{Quiet: true}},
+		"problems": {filter: filterFlags{Problems: true, Count: 2}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			recorded := c
+			recorded.output.Format = formatJSON
+			checkReplay(t, printListeners(t, recorded), printListeners(t, c), exitOK, c.detail.args()...)
+		})
+	}
+}
+
+func TestListenersOfARecordingThatWasCutShortAreCounted(t *testing.T) {
+	recorded := printListeners(t, listenersCommand{output: outputFlags{Format: formatJSON}})
+	if out := checkCut(t, recorded, `{"type":"summary"`); !strings.Contains(out, "7 listening sockets; 1 full accept queue;") {
+		t.Errorf("they are not counted:\n%s", out)
+	}
+	if out := checkCut(t, recorded, `{"type":"listener"`); out != "0 listening sockets\n" {
+		t.Errorf("of none it says %q", out)
+	}
 }
 
 // exampleFollowed is what happens at two listeners: one that hangs while it is flooded, and one that accepts.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tcptrace/tracer/event"
+	"tcptrace/tracer/listeners"
 	"tcptrace/tracer/sockets"
 	"tcptrace/tracer/verdict"
 )
@@ -114,6 +115,7 @@ var parsers = map[string]func([]byte) (any, error){
 	typeStation:    parseInto[stationLine],
 	typeInterval:   parseInto[intervalLine],
 	typeTotal:      parseInto[totalLine],
+	typeListener:   parseInto[listeners.Listener],
 }
 
 func parseInto[T any](text []byte) (any, error) {
@@ -159,6 +161,7 @@ func parseMeta(text []byte) (any, error) {
 		Held:     line.Held,
 		Interval: fromMilliseconds(line.Interval),
 		All:      line.All,
+		Follow:   line.Follow,
 	}, nil
 }
 
@@ -234,6 +237,9 @@ func parseSummary(text []byte) (any, error) {
 	}
 	if isCountersSummary(text) {
 		return parseInto[countersSummaryLine](text)
+	}
+	if isListenersSummary(text) {
+		return parseInto[listenersSummaryLine](text)
 	}
 	var line summaryLine
 	err := json.Unmarshal(text, &line)

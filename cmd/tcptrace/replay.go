@@ -98,6 +98,8 @@ func (a *app) otherReplay(m meta, output *outputFlags, detail *detailFlags) othe
 		return &socketsReplay{meta: m, out: newSocketsPrinter(a.stdout, paint, output, detail)}
 	case aboutCounters:
 		return &countersReplay{meta: m, out: newCountersPrinter(a.stdout, paint, output, detail, m.All)}
+	case aboutListeners:
+		return &listenersReplay{meta: m, out: newListenersPrinter(a.stdout, paint, output, detail, m.All)}
 	}
 	return nil
 }

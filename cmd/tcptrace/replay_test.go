@@ -61,3 +61,14 @@ func checkCut(t *testing.T, recording []byte, within string, args ...string) str
 	}
 	return out
 }
+
+// args are the flags as they are written.
+func (d *detailFlags) args() []string {
+	switch {
+	case d.Quiet:
+		return []string{"-q"}
+	case d.Verbose:
+		return []string{"-v"}
+	}
+	return nil
+}

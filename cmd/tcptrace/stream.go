@@ -51,7 +51,7 @@ const (
 )
 
 // replayable are the subjects of recordings that can be replayed.
-var replayable = []subject{aboutConnections, aboutProbes, aboutPaths, aboutTargets, aboutSockets, aboutCounters}
+var replayable = []subject{aboutConnections, aboutProbes, aboutPaths, aboutTargets, aboutSockets, aboutCounters, aboutListeners}
 
 // meta is what is known before anything happens.
 type meta struct {
@@ -72,9 +72,11 @@ type meta struct {
 	// Timeout is --timeout, and Single that no more than one connection is expected: how to print, not what.
 	Timeout time.Duration
 	Single  bool
-	// Interval is --interval of a list that is told again and again, and All is --all of it.
+	// Interval is --interval of a list that is told again and again, and All is --all of it, or --all-netns.
 	Interval time.Duration
 	All      bool
+	// Follow says that it is about what happens to listeners, and no list of them.
+	Follow bool
 	// Held says that of a name's addresses the first that connects is kept, and held idle.
 	Held bool
 }
