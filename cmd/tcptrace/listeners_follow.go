@@ -62,19 +62,23 @@ func (c *listenersCommand) asked(all []tracer.Refusals) []tracer.Refusals {
 }
 
 func (c *listenersCommand) followSinks(a *app, rec *recording) []followSink {
-	paint := c.output.painter(a.stdout)
-	var shown followSink = &followText{
-		textRenderer: newTextRenderer(a.stdout, textConfig{Painter: paint, Quiet: c.detail.Quiet, Verbose: c.detail.Verbose}),
-		lines:        listenersText{out: a.stdout, paint: paint},
-	}
-	if c.output.Format == formatJSON {
-		shown = &followJSON{newJSONRenderer(a.stdout, c.detail.Verbose)}
-	}
+	shown := newFollowPrinter(a.stdout, c.output.painter(a.stdout), &c.output, &c.detail)
 	sinks := []followSink{&thinned{followSink: shown, shows: c.showsKind, most: c.mostEvents()}}
 	if rec != nil {
 		sinks = append(sinks, &followJSON{newJSONRenderer(rec.out, c.detail.Verbose)})
 	}
 	return sinks
+}
+
+// newFollowPrinter prints as the flags want it, without a bound.
+func newFollowPrinter(out flusher, paint painter, output *outputFlags, detail *detailFlags) followSink {
+	if output.Format == formatJSON {
+		return &followJSON{newJSONRenderer(out, detail.Verbose)}
+	}
+	return &followText{
+		textRenderer: newTextRenderer(out, textConfig{Painter: paint, Quiet: detail.Quiet, Verbose: detail.Verbose}),
+		lines:        listenersText{out: out, paint: paint},
+	}
 }
 
 // eventsForPeople is how many events a second people are shown, unless they ask for more.
@@ -112,7 +116,7 @@ type followSink interface {
 	more(hiddenEvents)
 	// passed says that what happened until then, on CLOCK_MONOTONIC, has been told.
 	passed(time.Duration)
-	account(*listeners.Account, time.Duration)
+	account(*accountLine, time.Duration)
 	end(followTotals)
 	Flush()
 }
@@ -241,7 +245,7 @@ func (f *follower) finish(refused []tracer.Refusals, now time.Duration, interrup
 	f.totals.Over, f.totals.Interrupted = now-f.began, interrupted
 	f.say(func(out followSink) {
 		for _, a := range f.ledger.Accounts() {
-			out.account(a, f.totals.Over)
+			out.account(encodeAccount(a), f.totals.Over)
 		}
 		out.end(f.totals)
 		out.Flush()
@@ -322,7 +326,7 @@ func (t *thinned) tellHidden() {
 	clear(t.hidden)
 }
 
-func (t *thinned) account(a *listeners.Account, over time.Duration) {
+func (t *thinned) account(a *accountLine, over time.Duration) {
 	t.tellHidden()
 	t.followSink.account(a, over)
 }

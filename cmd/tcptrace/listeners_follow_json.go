@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"net/netip"
 	"time"
 
@@ -26,25 +27,25 @@ func (j *followJSON) more(h hiddenEvents) {
 	j.encode(moreLine{typeMore, h.Time, int64(h.Mono), h.Kind.String(), h.NetNS, h.Local, h.Count})
 }
 
-// accountLine is [listeners.Account] as it is written.
+// accountLine is [listeners.Account] as it is told.
 type accountLine struct {
-	Type        string       `json:"type"`
-	Local       string       `json:"local,omitempty"`
-	NetNS       uint32       `json:"netns,omitempty"`
-	Owner       *event.Owner `json:"owner,omitempty"`
-	Sockets     int          `json:"sockets,omitempty"`
-	Backlog     *int         `json:"backlog,omitempty"`
-	Refused     refusedLine  `json:"refused"`
-	Told        uint64       `json:"told"`
-	Ambiguous   uint64       `json:"ambiguous,omitempty"`
-	Clients     []clientLine `json:"clients,omitempty"`
-	Different   int          `json:"different_clients,omitempty"`
-	Received    uint64       `json:"syns_received"`
-	Retransmits uint64       `json:"synacks_again"`
-	Expired     uint64       `json:"half_open_expired"`
-	Accepted    uint64       `json:"accepted"`
-	Waited      *waitedLine  `json:"waited,omitempty"`
-	Diagnosis   string       `json:"diagnosis,omitempty"`
+	Type        string         `json:"type"`
+	Local       netip.AddrPort `json:"local,omitzero"`
+	NetNS       uint32         `json:"netns,omitempty"`
+	Owner       *event.Owner   `json:"owner,omitempty"`
+	Sockets     int            `json:"sockets,omitempty"`
+	Backlog     *int           `json:"backlog,omitempty"`
+	Refused     refusedLine    `json:"refused"`
+	Told        uint64         `json:"told"`
+	Ambiguous   uint64         `json:"ambiguous,omitempty"`
+	Clients     []clientLine   `json:"clients,omitempty"`
+	Different   int            `json:"different_clients,omitempty"`
+	Received    uint64         `json:"syns_received"`
+	Retransmits uint64         `json:"synacks_again"`
+	Expired     uint64         `json:"half_open_expired"`
+	Accepted    uint64         `json:"accepted"`
+	Waited      *waitedLine    `json:"waited,omitempty"`
+	Diagnosis   string         `json:"diagnosis,omitempty"`
 }
 
 type refusedLine struct {
@@ -55,6 +56,13 @@ type refusedLine struct {
 	// Those that no event stood for, of the first two and of the others.
 	UntoldOverflows uint64 `json:"untold_overflows"`
 	UntoldQueueFull uint64 `json:"untold_syn_queue"`
+}
+
+func (l *refusedLine) refused() listeners.Refused {
+	return listeners.Refused{
+		SYNs: l.SYNs, FinalACKs: l.FinalACKs, SYNDrops: l.SYNDrops, Cookies: l.Cookies,
+		UntoldOverflows: l.UntoldOverflows, UntoldQueueFull: l.UntoldQueueFull,
+	}
 }
 
 func encodeRefused(r listeners.Refused) refusedLine {
@@ -97,14 +105,16 @@ func encodeWaits(w *listeners.Waits) *waitedLine {
 
 func (j *followJSON) passed(time.Duration) {}
 
-func (j *followJSON) account(a *listeners.Account, _ time.Duration) {
-	line := accountLine{
+func (j *followJSON) account(line *accountLine, _ time.Duration) { j.encode(line) }
+
+func encodeAccount(a *listeners.Account) *accountLine {
+	line := &accountLine{
 		Type: typeListener, NetNS: a.NetNS, Sockets: a.Sockets, Refused: encodeRefused(a.Refused), Told: a.Told, Ambiguous: a.Ambiguous,
 		Different: a.Clients.Different(), Received: a.Received, Retransmits: a.Retransmits, Expired: a.Expired,
 		Accepted: a.Accepted, Waited: encodeWaits(&a.Waits), Diagnosis: a.Diagnosis(),
 	}
 	if a.Local.IsValid() {
-		line.Local, line.Backlog = a.Local.String(), &a.Max
+		line.Local, line.Backlog = a.Local, &a.Max
 	}
 	if a.Owner.Known() {
 		line.Owner = &a.Owner
@@ -112,7 +122,7 @@ func (j *followJSON) account(a *listeners.Account, _ time.Duration) {
 	for _, client := range a.Clients.Top(topClients) {
 		line.Clients = append(line.Clients, clientLine(client))
 	}
-	j.encode(line)
+	return line
 }
 
 // followSummaryLine is the last line of a trace of listeners.
@@ -131,4 +141,51 @@ func (j *followJSON) end(t followTotals) {
 		Type: typeSummary, Events: t.Events, Kinds: byKindName(t.Kinds), Refused: encodeRefused(t.Refused), Lost: t.Lost,
 		DurationMS: milliseconds(t.Over), Interrupted: t.Interrupted,
 	})
+}
+
+func (l *followSummaryLine) totals() (followTotals, error) {
+	kinds := make(map[event.Kind]uint64, len(l.Kinds))
+	for name, n := range l.Kinds {
+		kind, err := event.ParseKind(name)
+		if err != nil {
+			return followTotals{}, err
+		}
+		kinds[kind] = n
+	}
+	return followTotals{
+		Events: l.Events, Kinds: kinds, Refused: l.Refused.refused(), Lost: l.Lost, Over: fromMilliseconds(l.DurationMS), Interrupted: l.Interrupted,
+	}, nil
+}
+
+// parseMore reads [hiddenEvents].
+func parseMore(text []byte) (any, error) {
+	var line moreLine
+	if err := json.Unmarshal(text, &line); err != nil {
+		return nil, err
+	}
+	kind, err := event.ParseKind(line.Kind)
+	return hiddenEvents{hiddenKey{kind, line.NetNS, line.Local}, time.Duration(line.MonoNS), line.Time, line.Count}, err
+}
+
+// parseListener reads a listener of a list, or an account of what became of its clients, which alone has refusals.
+func parseListener(text []byte) (any, error) {
+	if hasRefused(text) {
+		return parseInto[accountLine](text)
+	}
+	return parseInto[listeners.Listener](text)
+}
+
+// parseFollowSummary gives [followTotals].
+func parseFollowSummary(text []byte) (any, error) {
+	var line followSummaryLine
+	if err := json.Unmarshal(text, &line); err != nil {
+		return nil, err
+	}
+	totals, err := line.totals()
+	return totals, err
+}
+
+func hasRefused(text []byte) bool {
+	var line struct{ Refused json.RawMessage }
+	return json.Unmarshal(text, &line) == nil && line.Refused != nil
 }

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"tcptrace/tracer/event"
-	"tcptrace/tracer/listeners"
 	"tcptrace/tracer/timeline"
 )
 
@@ -27,35 +26,39 @@ func (t *followText) more(h hiddenEvents) {
 
 func (t *followText) passed(time.Duration) {}
 
-func (t *followText) account(a *listeners.Account, over time.Duration) {
+func (t *followText) account(a *accountLine, over time.Duration) {
 	tone := good
-	if a.Refused.Total() > a.Refused.Cookies {
+	if all := a.Refused.refused().Total(); all > a.Refused.Cookies {
 		tone = bad
-	} else if a.Refused.Total()+a.Expired > 0 {
+	} else if all+a.Expired > 0 {
 		tone = warning
 	}
 	mark := map[bool]string{true: "✓ ", false: "✗ "}[tone == good]
 	t.line(t.painted(tone, mark+escape(accountName(a))))
-	for _, paragraph := range []string{refusedWords(a), clientWords(a), acceptedWords(a, over), waitsWords(&a.Waits), unfinishedWords(a)} {
+	for _, paragraph := range []string{refusedWords(a), clientWords(a), acceptedWords(a, over), waitsWords(a.Waited), unfinishedWords(a)} {
 		t.lines.below(plain, paragraph)
 	}
-	t.lines.below(plain, prefixed("→ ", a.Diagnosis()))
+	t.lines.below(plain, prefixed("→ ", a.Diagnosis))
 }
 
 // accountName says which listener it is, or that nobody knows.
-func accountName(a *listeners.Account) string {
+func accountName(a *accountLine) string {
 	if !a.Local.IsValid() {
 		return fmt.Sprintf("listeners of which nobody knows which, netns %d", a.NetNS)
 	}
-	name := a.Local.String() + "  " + owner(a.Owner)
+	var holder event.Owner
+	if a.Owner != nil {
+		holder = *a.Owner
+	}
+	name := a.Local.String() + "  " + owner(holder)
 	if a.Sockets > 1 {
 		name += fmt.Sprintf(", %d listeners together", a.Sockets)
 	}
 	return name
 }
 
-func refusedWords(a *listeners.Account) string {
-	r := a.Refused
+func refusedWords(a *accountLine) string {
+	r := a.Refused.refused()
 	if r.Total() == 0 {
 		return ""
 	}
@@ -64,8 +67,8 @@ func refusedWords(a *listeners.Account) string {
 		because("dropped as the SYN queue was full", countedPart(r.SYNDrops, "SYN")),
 		because("answered by a cookie as the SYN queue was full", countedPart(r.Cookies, "SYN")),
 	), "; ")
-	if a.Max > 0 {
-		words += fmt.Sprintf(" (backlog %d)", a.Max)
+	if a.Backlog != nil && *a.Backlog > 0 {
+		words += fmt.Sprintf(" (backlog %d)", *a.Backlog)
 	}
 	if untold := r.Untold(); untold > 0 {
 		words += fmt.Sprintf("; %s of these counted, but in no event", grouped(int(untold)))
@@ -93,23 +96,22 @@ func countedPart(n uint64, thing string) string {
 	return countOf(int(n), thing)
 }
 
-func clientWords(a *listeners.Account) string {
-	top := a.Clients.Top(topClients)
-	if len(top) == 0 {
+func clientWords(a *accountLine) string {
+	if len(a.Clients) == 0 {
 		return ""
 	}
-	names := make([]string, len(top))
-	for i, c := range top {
+	names := make([]string, len(a.Clients))
+	for i, c := range a.Clients {
 		names[i] = fmt.Sprintf("%s (%s)", c.Addr, grouped(int(c.Count)))
 	}
 	words := "refused, of those told one by one: " + strings.Join(names, ", ")
-	if more := a.Clients.Different() - len(top); more > 0 {
+	if more := a.Different - len(a.Clients); more > 0 {
 		words += fmt.Sprintf(", and %s", plural(more, "other client", "other clients"))
 	}
 	return words
 }
 
-func acceptedWords(a *listeners.Account, over time.Duration) string {
+func acceptedWords(a *accountLine, over time.Duration) string {
 	if a.Accepted == 0 {
 		return ""
 	}
@@ -121,24 +123,24 @@ func acceptedWords(a *listeners.Account, over time.Duration) string {
 }
 
 // waitsWords is for how long connections waited to be accepted.
-func waitsWords(w *listeners.Waits) string {
-	if w.Count == 0 {
+func waitsWords(w *waitedLine) string {
+	if w == nil {
 		return ""
 	}
+	words := func(ms float64) string { return timeline.FormatDuration(fromMilliseconds(ms)) }
 	var parts []string
-	for _, b := range w.Buckets() {
+	for _, b := range w.Buckets {
 		bound := "longer"
-		if b.Within > 0 {
-			bound = "≤ " + timeline.FormatDuration(b.Within)
+		if b.WithinMS != nil {
+			bound = "≤ " + words(*b.WithinMS)
 		}
 		parts = append(parts, fmt.Sprintf("%s: %s", bound, grouped(int(b.Count))))
 	}
 	return fmt.Sprintf("waited to be accepted: half within %s, 99 %% within %s, the longest %s (%s)",
-		timeline.FormatDuration(w.Within(0.5)), timeline.FormatDuration(w.Within(0.99)), timeline.FormatDuration(w.Longest),
-		strings.Join(parts, ", "))
+		words(w.HalfMS), words(w.MostMS), words(w.LongestMS), strings.Join(parts, ", "))
 }
 
-func unfinishedWords(a *listeners.Account) string {
+func unfinishedWords(a *accountLine) string {
 	return strings.Join(stated(
 		because("sent again", countedPart(a.Retransmits, "SYN-ACK")),
 		because("expired", countedPart(a.Expired, "half-open connection")),

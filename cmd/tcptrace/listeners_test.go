@@ -155,7 +155,7 @@ func exampleFollowed(f *follower) {
 func printFollowed(t *testing.T, c listenersCommand) []byte {
 	t.Helper()
 	out := &sinkBuffer{}
-	m := meta{Version: "v0", Subject: aboutListeners, HZ: 250}
+	m := meta{Version: "v0", Subject: aboutListeners, HZ: 250, Follow: true}
 	var shown followSink = &followJSON{newJSONRenderer(out, false)}
 	if c.output.Format == formatText {
 		shown = &followText{
@@ -182,6 +182,42 @@ func TestFollowJSON(t *testing.T) {
 	checkGolden(t, "listeners-follow.json", printFollowed(t, listenersCommand{output: outputFlags{Format: formatJSON}, filter: filterFlags{MaxEvents: 3}}))
 }
 
+// recordFollowed is what --record keeps: all of it.
+func recordFollowed() []byte {
+	out := &sinkBuffer{}
+	f := new(listenersCommand).newFollower(meta{Version: "v0", Subject: aboutListeners, HZ: 250, Follow: true}, []followSink{&followJSON{newJSONRenderer(out, false)}})
+	f.began = time.Hour
+	exampleFollowed(f)
+	f.finish(nil, time.Hour+10*time.Second, true)
+	return out.Bytes()
+}
+
+func TestWhatListenersWentThroughIsReplayedAsItWasTold(t *testing.T) {
+	local := time.Local
+	time.Local = time.UTC
+	defer func() { time.Local = local }()
+	recording := recordFollowed()
+	for name, detail := range map[string]detailFlags{"told": {}, "verbose": {Verbose: true}, "quiet": {Quiet: true}} {
+		t.Run(name, func(t *testing.T) {
+			live := printFollowed(t, listenersCommand{output: outputFlags{Format: formatText}, detail: detail})
+			checkReplay(t, recording, live, exitOK, detail.args()...)
+		})
+	}
+	thinned := printFollowed(t, listenersCommand{output: outputFlags{Format: formatJSON}, filter: filterFlags{MaxEvents: 3}})
+	live := printFollowed(t, listenersCommand{output: outputFlags{Format: formatText}, filter: filterFlags{MaxEvents: 3}})
+	checkReplay(t, thinned, live, exitOK)
+}
+
+func TestWhatListenersWentThroughUntilTheRecordingWasCutShort(t *testing.T) {
+	recording := recordFollowed()
+	if out := checkCut(t, recording, `{"type":"summary"`); !strings.Contains(out, "\n      1 connection accepted\n") || strings.Contains(out, "in 10s") {
+		t.Errorf("without the end it says\n%s", out)
+	}
+	if out := checkCut(t, recording, `{"type":"lost"`); strings.Count(out, "\n") != 10 || strings.Contains(out, "✗") {
+		t.Errorf("without the accounts it says\n%s", out)
+	}
+}
+
 // However few are shown, what is shown and what is said to be hidden is everything.
 func TestThinnedEventsAddUp(t *testing.T) {
 	for _, most := range []int{0, 1, 3, 100} {
@@ -202,13 +238,13 @@ func TestThinnedEventsAddUp(t *testing.T) {
 // followSum counts what it is told.
 type followSum struct{ events, hidden uint64 }
 
-func (s *followSum) Meta(meta)                                 {}
-func (s *followSum) Lost(lost)                                 {}
-func (s *followSum) more(h hiddenEvents)                       { s.hidden += h.Count }
-func (s *followSum) passed(time.Duration)                      {}
-func (s *followSum) account(*listeners.Account, time.Duration) {}
-func (s *followSum) end(followTotals)                          {}
-func (s *followSum) Flush()                                    {}
+func (s *followSum) Meta(meta)                           {}
+func (s *followSum) Lost(lost)                           {}
+func (s *followSum) more(h hiddenEvents)                 { s.hidden += h.Count }
+func (s *followSum) passed(time.Duration)                {}
+func (s *followSum) account(*accountLine, time.Duration) {}
+func (s *followSum) end(followTotals)                    {}
+func (s *followSum) Flush()                              {}
 
 func (s *followSum) Event(_ *timeline.Connection, ev *event.Event) {
 	s.events += uint64(max(1, ev.Count))

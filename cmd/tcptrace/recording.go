@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"tcptrace/tracer/event"
-	"tcptrace/tracer/listeners"
 	"tcptrace/tracer/sockets"
 	"tcptrace/tracer/verdict"
 )
@@ -115,7 +114,8 @@ var parsers = map[string]func([]byte) (any, error){
 	typeStation:    parseInto[stationLine],
 	typeInterval:   parseInto[intervalLine],
 	typeTotal:      parseInto[totalLine],
-	typeListener:   parseInto[listeners.Listener],
+	typeListener:   parseListener,
+	typeMore:       parseMore,
 }
 
 func parseInto[T any](text []byte) (any, error) {
@@ -240,6 +240,9 @@ func parseSummary(text []byte) (any, error) {
 	}
 	if isListenersSummary(text) {
 		return parseInto[listenersSummaryLine](text)
+	}
+	if hasRefused(text) {
+		return parseFollowSummary(text)
 	}
 	var line summaryLine
 	err := json.Unmarshal(text, &line)

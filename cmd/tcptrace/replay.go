@@ -99,6 +99,9 @@ func (a *app) otherReplay(m meta, output *outputFlags, detail *detailFlags) othe
 	case aboutCounters:
 		return &countersReplay{meta: m, out: newCountersPrinter(a.stdout, paint, output, detail, m.All)}
 	case aboutListeners:
+		if m.Follow {
+			return &followReplay{meta: m, out: a.replayedFollow(paint, output, detail)}
+		}
 		return &listenersReplay{meta: m, out: newListenersPrinter(a.stdout, paint, output, detail, m.All)}
 	}
 	return nil
