@@ -51,6 +51,7 @@ type prediction struct {
 	ends     moment        // how the end reads; zero: "gives up", by its errno
 	notes    []string      // sentences: which clause ends it, and why
 	warnings []lint.Warning
+	unended  bool // a recording was cut short before it said how it ends
 }
 
 // moment is one thing of a schedule.
@@ -65,7 +66,7 @@ const maxEndless = 12
 
 // shownSteps are those that are printed.
 func (p *prediction) shownSteps() iter.Seq[schedule.Step] {
-	if p.end != nil {
+	if p.end != nil || p.unended {
 		return p.steps
 	}
 	return func(yield func(schedule.Step) bool) {
@@ -87,19 +88,22 @@ func (a *app) printPrediction(flags *outputFlags, p *prediction) error {
 }
 
 func (p *prediction) printText(out *output, paint painter) {
-	fmt.Fprintln(out, paint.paint(faint, strings.Join(p.settings, ", ")))
+	fmt.Fprintln(out, paint.paint(faint, escape(strings.Join(p.settings, ", "))))
 	width, total := p.measure()
 	row := func(at time.Duration, words, which, until string) {
-		line := fmt.Sprintf("  %*s  %-14s  %-9s  %s", width, formatOffset(at), words, which, until)
+		line := fmt.Sprintf("  %*s  %-14s  %-9s  %s", width, formatOffset(at), escape(words), escape(which), until)
 		fmt.Fprintln(out, strings.TrimRight(line, " "))
 	}
 	row(0, p.begins.words, p.begins.about, "")
 	for step := range p.shownSteps() {
 		row(step.Offset, p.repeats.words, fmt.Sprintf("%d%s", step.Attempt, total), "until "+formatOffset(step.Latest))
 	}
-	if p.end == nil {
+	switch {
+	case p.unended:
+		return
+	case p.end == nil:
 		fmt.Fprintf(out, "  %*s  and so on, without an end\n", width, "")
-	} else {
+	default:
 		row(p.end.Offset, cmp.Or(p.ends.words, "gives up"), cmp.Or(p.ends.about, p.end.Errno, "silently"),
 			"until "+formatOffset(p.end.Latest)+p.reset())
 	}
@@ -136,7 +140,7 @@ func (p *prediction) reset() string {
 // printWarnings writes what is questionable about settings, each with what to do about it.
 func printWarnings(out *output, paint painter, warnings []lint.Warning) {
 	for _, w := range warnings {
-		for i, line := range wrap(w.Sentence, textWidth-len("! ")) {
+		for i, line := range wrap(escape(w.Sentence), textWidth-len("! ")) {
 			lead := "! "
 			if i > 0 {
 				lead = "  "
@@ -151,7 +155,7 @@ func printWarnings(out *output, paint painter, warnings []lint.Warning) {
 
 // printParagraph writes text after lead, its lines aligned.
 func printParagraph(out *output, lead, text string) {
-	for i, line := range wrap(text, textWidth-len([]rune(lead))) {
+	for i, line := range wrap(escape(text), textWidth-len([]rune(lead))) {
 		if i > 0 {
 			lead = pad("", len([]rune(lead)))
 		}
@@ -159,13 +163,22 @@ func printParagraph(out *output, lead, text string) {
 	}
 }
 
-// stepLine and endLine are the lines of a schedule in JSON.
+// The types of a schedule's lines.
+const (
+	typeStep = "step"
+	typeEnd  = "end"
+)
+
+// stepLine and endLine are the lines of a schedule in JSON. The beginning has the settings, and the end the notes.
 type stepLine struct {
-	Type     string  `json:"type"`
-	Attempt  int     `json:"attempt"` // 0 is the beginning
-	OffsetMS float64 `json:"offset_ms"`
-	LatestMS float64 `json:"latest_ms"`
-	What     string  `json:"what"`
+	Type     string   `json:"type"`
+	Attempt  int      `json:"attempt"` // 0 is the beginning
+	OffsetMS float64  `json:"offset_ms"`
+	LatestMS float64  `json:"latest_ms"`
+	What     string   `json:"what"`
+	Words    string   `json:"words,omitempty"`
+	About    string   `json:"about,omitempty"`
+	Settings []string `json:"settings,omitempty"`
 }
 
 // endLine has no times, no errno and no rule where there is no end.
@@ -178,6 +191,9 @@ type endLine struct {
 	Rule       string        `json:"rule,omitempty"`
 	Reset      bool          `json:"reset,omitempty"` // the peer is sent one
 	Never      bool          `json:"never,omitempty"`
+	Words      string        `json:"words,omitempty"`
+	About      string        `json:"about,omitempty"`
+	Notes      []string      `json:"notes,omitempty"`
 	Warnings   []warningLine `json:"warnings,omitempty"`
 }
 
@@ -188,22 +204,40 @@ type warningLine struct {
 }
 
 func (p *prediction) printJSON(out *output) error {
-	lines := json.NewEncoder(out)
+	lines := json.NewEncoder(harmlessJSON{out})
 	lines.SetEscapeHTML(false)
-	if err := lines.Encode(stepLine{Type: "step", What: p.begins.what}); err != nil {
+	begin := stepLine{Type: typeStep, What: p.begins.what, Words: p.begins.words, About: p.begins.about, Settings: p.settings}
+	if err := lines.Encode(begin); err != nil {
 		return err
 	}
 	for step := range p.shownSteps() {
-		line := stepLine{"step", step.Attempt, milliseconds(step.Offset), milliseconds(step.Latest), p.repeats.what}
+		line := stepLine{
+			Type: typeStep, Attempt: step.Attempt, OffsetMS: milliseconds(step.Offset), LatestMS: milliseconds(step.Latest),
+			What: p.repeats.what, Words: p.repeats.words,
+		}
 		if err := lines.Encode(line); err != nil {
 			return err
 		}
 	}
+	if p.unended {
+		return nil
+	}
 	return lines.Encode(p.endLine())
 }
 
+// harmlessJSON escapes whole lines of JSON.
+type harmlessJSON struct{ out *output }
+
+func (h harmlessJSON) Write(line []byte) (int, error) {
+	end := len(line) - 1
+	h.out.Write(append(escapeJSON(line[:end:end]), '\n'))
+	return len(line), nil
+}
+
 func (p *prediction) endLine() endLine {
-	line := endLine{Type: "end", Never: p.end == nil, Warnings: encodeWarnings(p.warnings)}
+	line := endLine{
+		Type: typeEnd, Never: p.end == nil, Words: p.ends.words, About: p.ends.about, Notes: p.notes, Warnings: encodeWarnings(p.warnings),
+	}
 	if p.end != nil {
 		offset, latest, earliest := milliseconds(p.end.Offset), milliseconds(p.end.Latest), milliseconds(p.end.Earliest)
 		line.OffsetMS, line.LatestMS, line.EarliestMS = &offset, &latest, &earliest

@@ -116,6 +116,8 @@ var parsers = map[string]func([]byte) (any, error){
 	typeTotal:      parseInto[totalLine],
 	typeListener:   parseListener,
 	typeMore:       parseMore,
+	typeStep:       parseInto[stepLine],
+	typeEnd:        parseInto[endLine],
 }
 
 func parseInto[T any](text []byte) (any, error) {

@@ -133,7 +133,7 @@ func FuzzReplay(f *testing.F) {
 		for _, printers := range []struct {
 			out    sink
 			path   pathSink
-			others func(meta) otherReplay
+			others func(any) otherReplay
 		}{
 			{newTextRenderer(text, textConfig{Verbose: true}), &pathText{newTextRenderer(text, textConfig{})}, othersTo(text, formatText)},
 			{newJSONRenderer(stream, true), &pathJSON{newJSONRenderer(stream, true)}, othersTo(stream, formatJSON)},
@@ -161,10 +161,10 @@ func FuzzReplay(f *testing.F) {
 }
 
 // othersTo prints all that there is of recordings that need no session.
-func othersTo(out *sinkBuffer, format format) func(meta) otherReplay {
-	return func(m meta) otherReplay {
+func othersTo(out *sinkBuffer, format format) func(any) otherReplay {
+	return func(first any) otherReplay {
 		a := &app{stdout: newOutput(out, func() {})}
-		other := a.otherReplay(m, &outputFlags{Format: format}, &detailFlags{Verbose: true})
+		other := a.otherReplay(first, &outputFlags{Format: format}, &detailFlags{Verbose: true})
 		if other == nil {
 			return nil
 		}

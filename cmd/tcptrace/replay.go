@@ -35,7 +35,7 @@ anew from what it saw. The exit status is that of the recorded run. FILE may be 
 				lines:  newRecordingReader(file),
 				out:    a.printer(&output, &detail, &filterFlags{}, true),
 				paths:  pathReplay{printer: func(m meta) pathSink { return a.pathPrinter(m, &output, &detail) }},
-				others: func(m meta) otherReplay { return a.otherReplay(m, &output, &detail) },
+				others: func(first any) otherReplay { return a.otherReplay(first, &output, &detail) },
 			}
 			status, err := r.run(cmd.Context())
 			if errors.Is(err, errCutShort) {
@@ -70,8 +70,9 @@ type replay struct {
 	lines *recordingReader
 	out   sink
 	paths pathReplay
-	// others makes what takes a recording that is about no connections and probes; it gives nil for one that is.
-	others func(meta) otherReplay
+	// others makes what takes a recording that is about no connections and probes, by its first line; it gives nil for one
+	// that is.
+	others func(any) otherReplay
 
 	begun   bool
 	other   otherReplay   // of a recording that is about no connections and probes
@@ -81,15 +82,26 @@ type replay struct {
 	status  *int // of the recorded run
 }
 
-// otherReplay takes the lines of a recording that needs no session, but for the first.
+// otherReplay takes the lines of a recording that needs no session, but for the meta.
 type otherReplay interface {
 	handle(line any, number int) error
 	// finish ends the replay, of a recording that may have been cut short, and gives the exit status.
 	finish() int
 }
 
-// otherReplay gives what prints a recording of that subject as the flags want it, nil if a session does.
-func (a *app) otherReplay(m meta, output *outputFlags, detail *detailFlags) otherReplay {
+// otherReplay gives what prints a recording that begins with that line as the flags want it, nil if a session does.
+func (a *app) otherReplay(first any, output *outputFlags, detail *detailFlags) otherReplay {
+	switch first := first.(type) {
+	case meta:
+		return a.subjectReplay(first, output, detail)
+	case *stepLine:
+		return newPredictionReplay(a, output)
+	}
+	return nil
+}
+
+// subjectReplay does so by what the recording is about.
+func (a *app) subjectReplay(m meta, output *outputFlags, detail *detailFlags) otherReplay {
 	paint := output.painter(a.stdout)
 	switch m.Subject {
 	case aboutTargets:
@@ -198,12 +210,16 @@ func (r *replay) handle(line any) error {
 
 // begin takes the first line.
 func (r *replay) begin(line any) error {
+	r.other = r.others(line)
 	m, ok := line.(meta)
+	if !ok && r.other != nil {
+		return r.other.handle(line, r.lines.number)
+	}
 	if !ok {
 		return fmt.Errorf("line %d: a recording begins with a line of type %q: this is none that can be replayed", r.lines.number, typeMeta)
 	}
 	r.begun, r.paths.meta = true, m
-	if r.other = r.others(m); r.other != nil {
+	if r.other != nil {
 		return nil
 	}
 	if m.Subject == aboutPaths {

@@ -72,3 +72,14 @@ func (d *detailFlags) args() []string {
 	}
 	return nil
 }
+
+func TestScheduleOfARecordingThatWasCutShortHasNoEnd(t *testing.T) {
+	const recording = `{"type":"step","attempt":0,"words":"SYN","about":"now","settings":["SYN retries 1","HZ 1000"]}
+{"type":"step","attempt":1,"offset_ms":1000,"latest_ms":1008,"words":"SYN again"}
+{"type":"end","offset_ms":3000}
+`
+	const want = "SYN retries 1, HZ 1000\n    +0.000s  SYN             now\n    +1.000s  SYN again       1          until +1.008s\n"
+	if diff := cmp.Diff(want, checkCut(t, []byte(recording), `{"type":"end"`)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

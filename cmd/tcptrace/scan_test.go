@@ -186,7 +186,9 @@ func TestScanIsReadBackAsItWas(t *testing.T) {
 func TestAReplayedScanReadsAsItDid(t *testing.T) {
 	var out sinkBuffer
 	r := replay{lines: newRecordingReader(bytes.NewReader(scanRecorded(scanExample()))),
-		others: func(m meta) otherReplay { return newScanReplay(m, &scanText{out: &out, location: time.UTC}) }}
+		others: func(first any) otherReplay {
+			return newScanReplay(first.(meta), &scanText{out: &out, location: time.UTC})
+		}}
 	status, err := r.run(t.Context())
 	if status != exitFailed || err != nil {
 		t.Errorf("replay: status %d, %v", status, err)

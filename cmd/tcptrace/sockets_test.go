@@ -110,7 +110,7 @@ func TestSocketsAreReplayedAsTheyWereListed(t *testing.T) {
 			var out sinkBuffer
 			r := replay{
 				lines:  newRecordingReader(bytes.NewReader(printSockets(t, recorded))),
-				others: func(m meta) otherReplay { return &socketsReplay{meta: m, out: socketsPrinterTo(&out, c)} },
+				others: func(first any) otherReplay { return &socketsReplay{meta: first.(meta), out: socketsPrinterTo(&out, c)} },
 			}
 			if status, err := r.run(t.Context()); status != exitOK || err != nil {
 				t.Fatalf("status %d, %v", status, err)
@@ -128,8 +128,8 @@ func TestSocketsOfARecordingThatWasCutShortAreCounted(t *testing.T) {
 	var out sinkBuffer
 	r := replay{
 		lines: newRecordingReader(bytes.NewReader(cut)),
-		others: func(m meta) otherReplay {
-			return &socketsReplay{meta: m, out: socketsPrinterTo(&out, socketsCommand{})}
+		others: func(first any) otherReplay {
+			return &socketsReplay{meta: first.(meta), out: socketsPrinterTo(&out, socketsCommand{})}
 		},
 	}
 	if _, err := r.run(t.Context()); !errors.Is(err, errCutShort) {
