@@ -36,28 +36,27 @@ cannot be had. The exit status is 3 when nothing can be traced.`,
 }
 
 // A finding is a fact about this host that decides what can be traced.
-type finding struct{ name, value string }
+type finding struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
 
 func (c *doctorCommand) run(a *app) error {
-	if c.output.Format == formatText {
-		for _, f := range findings(c.kernel.BTF) {
-			fmt.Fprintf(a.stdout, "%-10s %s\n", f.name, escape(f.value))
-		}
-	}
 	d := diagnosis{app: a, paint: c.output.painter(a.stdout), format: c.output.Format}
+	for _, f := range findings(c.kernel.BTF) {
+		d.finding(f)
+	}
 	tr, err := openTracer(&c.kernel, tracer.Options{Packets: true, FollowForks: true})
 	if nothing, ok := errors.AsType[*tracer.NothingError](err); ok {
-		d.hooks(nothing.Hooks)
+		d.hooks(encodeHooks(nothing.Hooks))
 		return noTraceErrorf("this kernel lets no program see its TCP connections")
 	}
 	if err != nil {
 		return err
 	}
 	defer tr.Close()
-	if d.format == formatText {
-		fmt.Fprintf(a.stdout, "%-10s %d ticks a second\n", "timers", tr.HZ())
-	}
-	d.hooks(tr.Hooks())
+	d.finding(finding{"timers", fmt.Sprintf("%d ticks a second", tr.HZ())})
+	d.hooks(encodeHooks(tr.Hooks()))
 	a.noticeTrouble(tr)
 	return nil
 }
@@ -82,7 +81,9 @@ func findings(btf string) []finding {
 	}
 }
 
-// hookLine is one hook as JSON.
+const typeHook = "hook"
+
+// hookLine is one hook as JSON. The first has what was found about the host.
 type hookLine struct {
 	Type      string   `json:"type"`
 	Kind      string   `json:"kind"`
@@ -91,6 +92,19 @@ type hookLine struct {
 	Partial   string   `json:"partial,omitempty"`
 	Refused   []string `json:"refused,omitempty"`
 	Missing   string   `json:"missing,omitempty"`
+
+	Host []finding `json:"host,omitempty"`
+}
+
+func encodeHooks(hooks []tracer.Hook) []hookLine {
+	lines := make([]hookLine, 0, len(hooks))
+	for _, h := range hooks {
+		lines = append(lines, hookLine{
+			Type: typeHook, Kind: h.Kind.String(), Mechanism: string(h.Mechanism), Programs: h.Programs, Partial: h.Partial,
+			Refused: h.Refused, Missing: h.Missing,
+		})
+	}
+	return lines
 }
 
 // diagnosis says hooks, one after the other.
@@ -98,11 +112,21 @@ type diagnosis struct {
 	app    *app
 	paint  painter
 	format format
+	host   []finding // that the first line of JSON is to have
 }
 
-// hooks says them all, and how many of them see something.
-func (d *diagnosis) hooks(all []tracer.Hook) {
-	say, seen := d.text, 0
+// finding says it to people at once, for what follows may take a while.
+func (d *diagnosis) finding(f finding) {
+	if d.format == formatJSON {
+		d.host = append(d.host, f)
+		return
+	}
+	fmt.Fprintf(d.app.stdout, "%-10s %s\n", escape(f.Name), escape(f.Value))
+}
+
+// hooks says them all, and how many of them see something, which it gives.
+func (d *diagnosis) hooks(all []hookLine) (seen int) {
+	say := d.text
 	if d.format == formatJSON {
 		say = d.line
 	} else {
@@ -117,20 +141,23 @@ func (d *diagnosis) hooks(all []tracer.Hook) {
 	if d.format == formatText {
 		fmt.Fprintf(d.app.stdout, "\n%d of %d kinds of events can be seen on this kernel\n", seen, len(all))
 	}
+	return seen
 }
 
-func (d *diagnosis) line(h tracer.Hook) {
-	d.app.printLine(hookLine{"hook", h.Kind.String(), string(h.Mechanism), h.Programs, h.Partial, h.Refused, h.Missing})
+func (d *diagnosis) line(h hookLine) {
+	h.Host, d.host = d.host, nil
+	d.app.printLine(h)
 }
 
-func (d *diagnosis) text(h tracer.Hook) {
-	mechanism, tone := string(h.Mechanism), good
+func (d *diagnosis) text(h hookLine) {
+	mechanism, tone := escape(h.Mechanism), good
 	if mechanism == "" {
 		mechanism, tone = "not seen", bad
 	} else if h.Partial != "" {
 		tone = warning
 	}
-	fmt.Fprintf(d.app.stdout, "%-18s %s %s\n", h.Kind, d.paint.paint(tone, fmt.Sprintf("%-11s", mechanism)), strings.Join(h.Programs, ", "))
+	fmt.Fprintf(d.app.stdout, "%-18s %s %s\n", escape(h.Kind), d.paint.paint(tone, fmt.Sprintf("%-11s", mechanism)),
+		escape(strings.Join(h.Programs, ", ")))
 	for _, refusal := range h.Refused {
 		d.note("not by " + refusal)
 	}

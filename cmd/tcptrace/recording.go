@@ -118,6 +118,7 @@ var parsers = map[string]func([]byte) (any, error){
 	typeMore:       parseMore,
 	typeStep:       parseInto[stepLine],
 	typeEnd:        parseInto[endLine],
+	typeHook:       parseInto[hookLine],
 }
 
 func parseInto[T any](text []byte) (any, error) {

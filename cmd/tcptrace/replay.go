@@ -96,6 +96,8 @@ func (a *app) otherReplay(first any, output *outputFlags, detail *detailFlags) o
 		return a.subjectReplay(first, output, detail)
 	case *stepLine:
 		return newPredictionReplay(a, output)
+	case *hookLine:
+		return &doctorReplay{out: diagnosis{app: a, paint: output.painter(a.stdout), format: output.Format}}
 	}
 	return nil
 }
