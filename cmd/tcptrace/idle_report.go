@@ -155,6 +155,12 @@ func (l *idleLimit) advice() []string {
 		"programs that set SO_KEEPALIVE and no times, sysctl -w net.ipv4.tcp_keepalive_time=%[1]d", idle/time.Second)}
 }
 
+// The types of the lines of a search for an idle limit.
+const (
+	typeIdle      = "idle"
+	typeIdleLimit = "idle_limit"
+)
+
 // The lines of a search for an idle limit in JSON.
 type idleTrialLine struct {
 	Type   string  `json:"type"`
@@ -178,7 +184,7 @@ type idleLimitLine struct {
 }
 
 func encodeIdleTrial(t idleTrial) idleTrialLine {
-	line := idleTrialLine{Type: "idle", IdleMS: milliseconds(t.idle), Fate: fateNames[t.fate], HeldMS: milliseconds(t.held), Errno: t.errno.String(),
+	line := idleTrialLine{Type: typeIdle, IdleMS: milliseconds(t.idle), Fate: fateNames[t.fate], HeldMS: milliseconds(t.held), Errno: t.errno.String(),
 		Remote: t.probe.Remote.String()}
 	if t.probe.Local.IsValid() {
 		line.Local = t.probe.Local.String()
@@ -188,7 +194,7 @@ func encodeIdleTrial(t idleTrial) idleTrialLine {
 
 func encodeIdleLimit(l idleLimit) idleLimitLine {
 	_, summary := l.headline()
-	line := idleLimitLine{Type: "idle_limit", Summary: summary, Advice: l.advice(), Mixed: l.isMixed()}
+	line := idleLimitLine{Type: typeIdleLimit, Summary: summary, Advice: l.advice(), Mixed: l.isMixed()}
 	if survivor := l.lastSurvivor(); survivor != nil {
 		ms := milliseconds(survivor.idle)
 		line.SurvivedMS = &ms

@@ -83,29 +83,41 @@ type labLine struct {
 	OK       *bool    `json:"ok,omitempty"`
 	Degraded bool     `json:"degraded,omitempty"`
 	Seconds  float64  `json:"seconds,omitempty"`
+	Error    string   `json:"error,omitempty"` // why it came to no end
+	Of       int      `json:"of,omitempty"`    // labs that were to be run together
 }
 
 const typeLab = "lab"
 
 func (a *app) listLabs(output *outputFlags) error {
 	for _, l := range lab.Labs() {
-		if output.Format == formatJSON {
-			a.printLine(labLine{Type: typeLab, Name: l.Name, Summary: l.Summary, Needs: l.Needs, Expected: l.Expect})
-			continue
-		}
-		fmt.Fprintf(a.stdout, "%-35s %s\n", l.Name, l.Summary)
+		a.tellLab(&labLine{Type: typeLab, Name: l.Name, Summary: l.Summary, Needs: l.Needs, Expected: l.Expect}, output)
 	}
 	return nil
 }
 
 func (a *app) explainLab(l lab.Lab, output *outputFlags) error {
-	if output.Format == formatJSON {
-		a.printLine(labLine{Type: typeLab, Name: l.Name, Summary: l.Summary, Steps: l.Steps, Needs: l.Needs, Expected: l.Expect})
-		return nil
+	line := labLine{Type: typeLab, Name: l.Name, Summary: l.Summary, Steps: l.Steps, Needs: l.Needs, Expected: l.Expect}
+	a.tellLab(&line, output)
+	return nil
+}
+
+// tellLab writes a lab that is not run: all of one that has its steps, and of another one what it is about.
+func (a *app) tellLab(l *labLine, output *outputFlags) {
+	switch {
+	case output.Format == formatJSON:
+		a.printLine(l)
+	case len(l.Steps) == 0:
+		fmt.Fprintf(a.stdout, "%-35s %s\n", escape(l.Name), escape(l.Summary))
+	default:
+		a.printSteps(l)
 	}
-	fmt.Fprintf(a.stdout, "%s: %s\n", l.Name, l.Summary)
+}
+
+func (a *app) printSteps(l *labLine) {
+	fmt.Fprintf(a.stdout, "%s: %s\n", escape(l.Name), escape(l.Summary))
 	for i, step := range l.Steps {
-		for j, line := range wrap(step, textWidth-5) {
+		for j, line := range wrap(escape(step), textWidth-5) {
 			lead := "     "
 			if j == 0 {
 				lead = fmt.Sprintf("%3d. ", i+1)
@@ -114,10 +126,9 @@ func (a *app) explainLab(l lab.Lab, output *outputFlags) error {
 		}
 	}
 	if l.Needs != "" {
-		fmt.Fprintf(a.stdout, "It needs %s.\n", l.Needs)
+		fmt.Fprintf(a.stdout, "It needs %s.\n", escape(l.Needs))
 	}
-	fmt.Fprintf(a.stdout, "The verdict should be %s. Run it: sudo tcptrace lab %s\n", l.Expect, l.Name)
-	return nil
+	fmt.Fprintf(a.stdout, "The verdict should be %s. Run it: sudo tcptrace lab %s\n", escape(l.Expected), escape(l.Name))
 }
 
 // run builds the lab and probes it as connect would.

@@ -119,6 +119,7 @@ var parsers = map[string]func([]byte) (any, error){
 	typeStep:       parseInto[stepLine],
 	typeEnd:        parseInto[endLine],
 	typeHook:       parseInto[hookLine],
+	typeLab:        parseInto[labLine],
 }
 
 func parseInto[T any](text []byte) (any, error) {

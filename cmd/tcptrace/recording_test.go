@@ -113,8 +113,8 @@ func FuzzReplay(f *testing.F) {
 		`"icmp":{"type":3,"code":0,"name":"\u202e","from":"::3"}},{"query":2,"kind":"silence"}]}` + "\n" +
 		`{"type":"hop","remote":"[::1]:2","ttl":1,"answers":[{"query":1,"kind":"syn_ack","from":"::1","rtt_ms":1e9}]}` + "\n" +
 		`{"type":"verdict"}`))
-	for _, pattern := range []string{"counters*.json.golden", "listeners*.json.golden", "sockets*.json.golden"} {
-		names, err := filepath.Glob("testdata/" + pattern)
+	for _, pattern := range []string{"counters*", "listeners*", "sockets*", "doctor", "selftest"} {
+		names, err := filepath.Glob("testdata/" + pattern + ".json.golden")
 		if err != nil || len(names) == 0 {
 			f.Fatalf("%s: %v, %v", pattern, names, err)
 		}
@@ -123,11 +123,15 @@ func FuzzReplay(f *testing.F) {
 			if err != nil {
 				f.Fatal(err)
 			}
-			subject, _, _ := strings.Cut(pattern, "*")
-			f.Add(slices.Concat([]byte(`{"type":"meta","schema":1,"subject":"`+subject+`"}`+"\n"), lines))
-			f.Add(slices.Concat([]byte(`{"type":"meta","schema":1,"interval_ms":2000,"subject":"`+subject+`"}`+"\n"), lines))
+			f.Add(lines)
+			if pattern == "counters*" {
+				f.Add(slices.Concat([]byte(`{"type":"meta","schema":1,"subject":"counters"}`+"\n"), lines))
+				f.Add(slices.Concat([]byte(`{"type":"meta","schema":1,"subject":"counters","interval_ms":2000}`+"\n"), lines))
+			}
 		}
 	}
+	f.Add([]byte(`{"type":"step","attempt":0,"words":"\u001b[2J","settings":["\u202e"]}` + "\n" + `{"type":"step","attempt":1,"offset_ms":1e9}` + "\n" +
+		`{"type":"end","never":true,"notes":["\u202e"],"warnings":[{"id":"x","sentence":"\u009b"}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		text, stream := new(sinkBuffer), new(sinkBuffer)
 		for _, printers := range []struct {

@@ -20,9 +20,11 @@ func newReplayCommand(a *app) *cobra.Command {
 		Use:   "replay FILE",
 		Short: "Read a recording and print it as text",
 		Long: `Read a recording, made by --record or -o json, and print it as the run that made it did: the verdicts are computed
-anew from what it saw. The exit status is that of the recorded run. FILE may be - for standard input.`,
+anew from what it saw. The exit status is that of the recorded run. FILE may be - for standard input. All commands'
+recordings can be replayed but those of keepalive --find-idle-limit.`,
 		Example: `  tcptrace replay trace.json
   tcptrace replay -v trace.json
+  tcptrace counters --path -o json > before.json; tcptrace replay before.json
   ssh host tcptrace connect -o json 192.0.2.10:443 | tcptrace replay -`,
 		Args: oneArgument("the FILE of a recording"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -96,6 +98,8 @@ func (a *app) otherReplay(first any, output *outputFlags, detail *detailFlags) o
 		return a.subjectReplay(first, output, detail)
 	case *stepLine:
 		return newPredictionReplay(a, output)
+	case *labLine:
+		return newLabsReplay(a, output)
 	case *hookLine:
 		return &doctorReplay{out: diagnosis{app: a, paint: output.painter(a.stdout), format: output.Format}}
 	}
@@ -210,12 +214,22 @@ func (r *replay) handle(line any) error {
 	return nil
 }
 
+// unreplayable are the commands whose lines lack what their text says, by the types of those lines.
+var unreplayable = map[unknownLine]string{
+	typeIdle:      "keepalive --find-idle-limit",
+	typeIdleLimit: "keepalive --find-idle-limit",
+	typeVersion:   "version",
+}
+
 // begin takes the first line.
 func (r *replay) begin(line any) error {
 	r.other = r.others(line)
 	m, ok := line.(meta)
 	if !ok && r.other != nil {
 		return r.other.handle(line, r.lines.number)
+	}
+	if unknown, ok := line.(unknownLine); ok && unreplayable[unknown] != "" {
+		return fmt.Errorf("line %d: what `tcptrace %s` writes cannot be replayed", r.lines.number, unreplayable[unknown])
 	}
 	if !ok {
 		return fmt.Errorf("line %d: a recording begins with a line of type %q: this is none that can be replayed", r.lines.number, typeMeta)

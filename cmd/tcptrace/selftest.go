@@ -175,33 +175,56 @@ func (r *router) advance(now time.Duration) {
 
 // report prints a table, and decides the exit status.
 func (c *selftestCommand) report(a *app, trials []*trial) error {
-	wrong, notRun := 0, 0
-	paint := c.output.painter(a.stdout)
-	if c.output.Format == formatText {
-		fmt.Fprintf(a.stdout, "%-35s %-26s %-26s %8s\n", "lab", "expected", "verdict", "seconds")
-	}
+	table := trialTable{app: a, paint: c.output.painter(a.stdout), format: c.output.Format}
 	for _, t := range trials {
 		t.session.finish(host.Monotonic(), false)
-		switch t.result() {
-		case trialNotRun:
-			notRun++
-		case trialWrong:
-			wrong++
-		}
-		if c.output.Format == formatJSON {
-			a.printLine(t.line())
-			continue
-		}
-		fmt.Fprintln(a.stdout, t.row(paint))
+		line := t.line()
+		line.Of = len(trials)
+		table.add(&line)
 	}
-	ran := len(trials) - notRun
-	if wrong > 0 {
-		return &exitError{status: exitFailed, err: fmt.Errorf("%d of %d labs were not judged as expected on this kernel", wrong, ran)}
+	if table.wrong > 0 {
+		err := fmt.Errorf("%d of %d labs were not judged as expected on this kernel", table.wrong, table.ran)
+		return &exitError{status: exitFailed, err: err}
 	}
-	if c.output.Format == formatText {
-		fmt.Fprintf(a.stdout, "all %d labs were judged as expected%s\n", ran, notRunNote(notRun))
-	}
+	table.end()
 	return nil
+}
+
+// trialTable prints what came of labs, and counts.
+type trialTable struct {
+	app    *app
+	paint  painter
+	format format
+
+	ran, notRun int
+	wrong       int // of those that ran
+}
+
+// add prints a line, after the titles if it is the first.
+func (t *trialTable) add(l *labLine) {
+	if t.format == formatText && t.ran+t.notRun == 0 {
+		fmt.Fprintf(t.app.stdout, "%-35s %-26s %-26s %8s\n", "lab", "expected", "verdict", "seconds")
+	}
+	switch l.result() {
+	case trialNotRun:
+		t.notRun++
+	case trialWrong:
+		t.ran, t.wrong = t.ran+1, t.wrong+1
+	default:
+		t.ran++
+	}
+	if t.format == formatJSON {
+		t.app.printLine(l)
+		return
+	}
+	fmt.Fprintln(t.app.stdout, l.row(t.paint))
+}
+
+// end says that all is well.
+func (t *trialTable) end() {
+	if t.format == formatText {
+		fmt.Fprintf(t.app.stdout, "all %d labs were judged as expected%s\n", t.ran, notRunNote(t.notRun))
+	}
 }
 
 func notRunNote(n int) string {
@@ -248,21 +271,35 @@ func (t *trial) line() labLine {
 	}
 	ok := t.result() == trialOK
 	line.Cause, line.OK, line.Degraded, line.Seconds = t.judge.said(), &ok, t.judge.degraded, t.took.Seconds()
+	if t.err != nil {
+		line.Error = t.err.Error()
+	}
 	return line
 }
 
-func (t *trial) row(paint painter) string {
-	said, how, tone := t.judge.said(), "ok", good
-	if why, missing := t.missing(); missing {
-		return fmt.Sprintf("%-35s %-26s %s: %s", t.lab.Name, t.lab.Expect, paint.paint(warning, "not run"), escape(why))
-	}
+// result is what the line says of a lab that was to be run.
+func (l *labLine) result() trialResult {
 	switch {
-	case t.err != nil:
-		said, how, tone = escape(t.err.Error()), "FAILED", bad
-	case t.result() == trialWrong:
+	case l.OK == nil:
+		return trialNotRun
+	case *l.OK:
+		return trialOK
+	}
+	return trialWrong
+}
+
+func (l *labLine) row(paint painter) string {
+	lead := fmt.Sprintf("%-35s %-26s ", escape(l.Name), escape(l.Expected))
+	said, how, tone := l.Cause, "ok", good
+	switch {
+	case l.result() == trialNotRun:
+		return lead + paint.paint(warning, "not run") + ": " + escape(l.NotRun)
+	case l.Error != "":
+		said, how, tone = l.Error, "FAILED", bad
+	case l.result() == trialWrong:
 		how, tone = "WRONG", bad
-	case t.judge.degraded:
+	case l.Degraded:
 		how, tone = "ok, with doubts", warning
 	}
-	return fmt.Sprintf("%-35s %-26s %-26s %8.2f  %s", t.lab.Name, t.lab.Expect, said, t.took.Seconds(), paint.paint(tone, how))
+	return lead + fmt.Sprintf("%-26s %8.2f  %s", escape(said), l.Seconds, paint.paint(tone, how))
 }

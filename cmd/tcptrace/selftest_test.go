@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"tcptrace/prober/lab"
@@ -49,6 +51,56 @@ func TestJudgeTakesWhatABlindTraceSaysOnlyWithDoubts(t *testing.T) {
 		if got := j.ok(); got != tt.want {
 			t.Errorf("%s, reasons %t, with doubts %t: %t, want %t", tt.cause, tt.reasons, tt.degraded, got, tt.want)
 		}
+	}
+}
+
+// exampleLabs is what came of labs of each result.
+func exampleLabs(wrong bool) []labLine {
+	right, failed := true, false
+	labs := []labLine{
+		{Name: "no-answer", Expected: "no_answer", Cause: "no_answer", OK: &right, Seconds: 1.25},
+		{Name: "refused", Expected: "refused", Cause: "refused", OK: &right, Degraded: true, Seconds: 0.5},
+		{Name: "conntrack-full", Expected: "conntrack_full", NotRun: "there is no conntrack \x1b[2J"},
+	}
+	if wrong {
+		labs = append(labs,
+			labLine{Name: "connected", Expected: "connected", Cause: "no_answer", OK: &failed, Seconds: 2},
+			labLine{Name: "name", Expected: "name_not_resolved", OK: &failed, Seconds: 3, Error: "build: no memory"})
+	}
+	for i := range labs {
+		labs[i].Type, labs[i].Of = typeLab, len(labs)
+	}
+	return labs
+}
+
+// labsPrinted is the table of them.
+func labsPrinted(wrong bool, format format) []byte {
+	var out bytes.Buffer
+	table := trialTable{app: &app{stdout: newOutput(&out, func() {})}, format: format}
+	for _, l := range exampleLabs(wrong) {
+		table.add(&l)
+	}
+	if !wrong {
+		table.end()
+	}
+	table.app.stdout.Flush()
+	return out.Bytes()
+}
+
+func TestSelftestAsPrinted(t *testing.T) {
+	checkGolden(t, "selftest", labsPrinted(true, formatText))
+	checkGolden(t, "selftest.json", labsPrinted(true, formatJSON))
+}
+
+func TestSelftestIsReplayedAsItWasPrinted(t *testing.T) {
+	checkReplay(t, labsPrinted(false, formatJSON), labsPrinted(false, formatText), exitOK)
+	checkReplay(t, labsPrinted(true, formatJSON), labsPrinted(true, formatText), exitFailed)
+}
+
+func TestSelftestOfARecordingThatWasCutShortIsNotSaidToBeWell(t *testing.T) {
+	out := checkCut(t, labsPrinted(false, formatJSON), `{"type":"lab","name":"conntrack-full"`)
+	if strings.Count(out, "\n") != 3 || strings.Contains(out, "as expected") {
+		t.Errorf("it says\n%s", out)
 	}
 }
 

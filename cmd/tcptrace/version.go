@@ -23,9 +23,11 @@ type build struct {
 	Object   string `json:"bpf_object"` // SHA-256 of the embedded BPF object
 }
 
+const typeVersion = "version"
+
 // thisBuild reads what the Go linker wrote into the program.
 func thisBuild() build {
-	b := build{Type: "version", Version: "(devel)", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Object: tracer.ObjectHash()}
+	b := build{Type: typeVersion, Version: "(devel)", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Object: tracer.ObjectHash()}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return b
