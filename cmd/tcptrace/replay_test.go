@@ -63,11 +63,11 @@ func checkCut(t *testing.T, recording []byte, within string, args ...string) str
 }
 
 // args are the flags as they are written.
-func (d *detailFlags) args() []string {
+func (f *detailFlags) args() []string {
 	switch {
-	case d.Quiet:
+	case f.Quiet:
 		return []string{"-q"}
-	case d.Verbose:
+	case f.Verbose:
 		return []string{"-v"}
 	}
 	return nil
