@@ -223,7 +223,9 @@ var unreplayable = map[unknownLine]string{
 
 // begin takes the first line.
 func (r *replay) begin(line any) error {
-	r.other = r.others(line)
+	if r.others != nil {
+		r.other = r.others(line)
+	}
 	m, ok := line.(meta)
 	if !ok && r.other != nil {
 		return r.other.handle(line, r.lines.number)
