@@ -37,6 +37,7 @@ type textRenderer struct {
 type change struct {
 	connection *timeline.Connection
 	event      event.Event
+	offset     time.Duration // as it was when the event came: the far end may become known meanwhile
 }
 
 // The label columns, which stand before what happened where there are several connections.
@@ -115,21 +116,21 @@ func (t *textRenderer) Event(c *timeline.Connection, ev *event.Event) {
 	}
 	t.tellChange()
 	if ev.Kind == event.OptionsChanged && !t.config.Verbose {
-		t.change = &change{c, *ev}
+		t.change = &change{c, *ev, t.offset(c, ev)}
 		return
 	}
-	t.event(c, ev)
+	t.event(c, ev, t.offset(c, ev))
 }
 
 // tellChange writes the change that waits.
 func (t *textRenderer) tellChange() {
 	if waiting := t.change; waiting != nil {
 		t.change = nil
-		t.event(waiting.connection, &waiting.event)
+		t.event(waiting.connection, &waiting.event, waiting.offset)
 	}
 }
 
-func (t *textRenderer) event(c *timeline.Connection, ev *event.Event) {
+func (t *textRenderer) event(c *timeline.Connection, ev *event.Event, offset time.Duration) {
 	form := forms[ev.Kind]
 	words, width := form.words, wordsWidth
 	if t.meta.Subject == aboutProbes && ev.Role == event.RoleServer {
@@ -138,7 +139,7 @@ func (t *textRenderer) event(c *timeline.Connection, ev *event.Event) {
 	if t.meta.Subject == aboutProbes {
 		width += len(farEndMark)
 	}
-	cells := append(t.label(c, ev), t.painted(form.tone, words)+pad("", width-utf8.RuneCountInString(words)))
+	cells := append(t.label(c, ev, offset), t.painted(form.tone, words)+pad("", width-utf8.RuneCountInString(words)))
 	cells = append(cells, t.details(form, c, ev)...)
 	t.line("  " + strings.TrimRight(strings.Join(cells, "  "), " "))
 	if t.config.Verbose {
@@ -166,8 +167,8 @@ func (t *textRenderer) offset(c *timeline.Connection, ev *event.Event) time.Dura
 }
 
 // label says when, and which connection a line is about where that is not clear.
-func (t *textRenderer) label(c *timeline.Connection, ev *event.Event) []string {
-	offset := t.painted(faint, fmt.Sprintf("%9s", formatOffset(t.offset(c, ev))))
+func (t *textRenderer) label(c *timeline.Connection, ev *event.Event, since time.Duration) []string {
+	offset := t.painted(faint, fmt.Sprintf("%9s", formatOffset(since)))
 	switch {
 	case t.meta.Subject == aboutConnections, t.meta.Subject == aboutListeners:
 		clock := ev.Time.In(t.config.Location).Format("15:04:05.000000")
