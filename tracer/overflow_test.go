@@ -266,10 +266,10 @@ func expectRefusalsCounted(t *testing.T, w *watcher, h *lab.Host, earlier []trac
 	}
 }
 
-// An older listener's earlier drops are not the trace's, whatever CPU counted them.
 // refusals are the kinds that a listener's refusals are known by.
 var refusals = append([]event.Kind{event.AcceptQueueFull, event.SYNQueueFull}, ends...)
 
+// An older listener's earlier drops are not the trace's, whatever CPU counted them.
 func TestOverflowsOfOlderListenersAreCountedFromTheStart(t *testing.T) {
 	h := newHost(t)
 	to := netip.MustParseAddrPort("127.0.0.1:80")

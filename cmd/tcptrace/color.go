@@ -69,3 +69,16 @@ func (m colorMode) enabled(terminal bool) bool {
 	}
 	return terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }
+
+// paragraph gives the lines of a text that stands under an entry of a list; of an empty one there are none.
+func (p painter) paragraph(tone tone, text string) []string {
+	if text == "" {
+		return nil
+	}
+	const indent = "      "
+	lines := wrap(escape(text), textWidth-len(indent))
+	for i, line := range lines {
+		lines[i] = indent + p.paint(tone, line)
+	}
+	return lines
+}

@@ -99,12 +99,8 @@ func namesElsewhere(v *countedValue) string {
 
 // below writes a paragraph under a counter.
 func (t *countersText) below(tone tone, text string) {
-	const indent = "      "
-	if text == "" {
-		return
-	}
-	for _, line := range wrap(escape(text), textWidth-len(indent)) {
-		t.line(indent + t.paint.paint(tone, line))
+	for _, line := range t.paint.paragraph(tone, text) {
+		t.line(line)
 	}
 }
 

@@ -245,12 +245,8 @@ func listenerIdentity(l *listeners.Listener) string {
 
 // below writes a paragraph under a listener.
 func (t *listenersText) below(tone tone, text string) {
-	if text == "" {
-		return
-	}
-	const indent = "      "
-	for _, line := range wrap(escape(text), textWidth-len(indent)) {
-		t.line(indent + t.paint.paint(tone, line))
+	for _, line := range t.paint.paragraph(tone, text) {
+		t.line(line)
 	}
 }
 

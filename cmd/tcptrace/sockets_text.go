@@ -67,12 +67,8 @@ func (t *socketsText) socket(j *sockets.Judged, widths [2]int) {
 
 // below writes a paragraph under a socket.
 func (t *socketsText) below(tone tone, text string) {
-	if text == "" {
-		return
-	}
-	const indent = "      "
-	for _, line := range wrap(escape(text), textWidth-len(indent)) {
-		t.line(indent + t.paint.paint(tone, line))
+	for _, line := range t.paint.paragraph(tone, text) {
+		t.line(line)
 	}
 }
 

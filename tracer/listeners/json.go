@@ -113,15 +113,3 @@ func (l *Listener) UnmarshalJSON(text []byte) error {
 
 // maxDeferred is the most that the kernel has room for (rskq_defer_accept).
 const maxDeferred = 255
-
-var warningObject = jsonline.Object[Warning]{
-	jsonline.String("id", func(w *Warning) *string { return &w.ID }),
-	jsonline.String("sentence", func(w *Warning) *string { return &w.Sentence }),
-	jsonline.String("advice", func(w *Warning) *string { return &w.Advice }),
-}
-
-// AppendJSON adds the warning as an object.
-func (w *Warning) AppendJSON(dst []byte) []byte { return warningObject.Append(dst, w, "") }
-
-// UnmarshalJSON reads what AppendJSON wrote; its errors name the key.
-func (w *Warning) UnmarshalJSON(text []byte) error { return warningObject.Unmarshal(text, w) }

@@ -6,12 +6,12 @@ import (
 	"time"
 
 	"tcptrace/tracer/event"
-	"tcptrace/tracer/lint"
+	"tcptrace/tracer/sockets"
 	"tcptrace/tracer/timeline"
 )
 
 // Warning is one thing that is wrong with a listener.
-type Warning lint.Warning
+type Warning = sockets.Warning
 
 // The ids of warnings, the worst first. They never change their meaning.
 const (
@@ -47,7 +47,7 @@ func (l *Listener) Judge() {
 	l.Warnings = nil
 	for _, rule := range rules {
 		if sentence, advice := rule.says(l); sentence != "" {
-			l.Warnings = append(l.Warnings, Warning{rule.id, sentence, advice})
+			l.Warnings = append(l.Warnings, Warning{ID: rule.id, Sentence: sentence, Advice: advice})
 		}
 	}
 }

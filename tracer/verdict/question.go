@@ -48,7 +48,7 @@ func Ask(c *timeline.Connection, f Facts) Question {
 		q.NetNS = c.NetNS
 		q.UID, q.HasUID = c.Owner.UID, c.Owner.Known()
 	}
-	if o := s.socketOptions(); o != nil {
+	if o := s.options(); o != nil {
 		q.Mark, q.Device = o.Mark, o.Device
 	}
 	return q
@@ -87,15 +87,4 @@ func (s *story) fullListener() uint32 {
 		}
 	}
 	return netns
-}
-
-// socketOptions are those of the socket, as the kernel's view or the probe's has them; nil: neither does.
-func (s *story) socketOptions() *event.Options {
-	if s.conn != nil && s.conn.Options != nil {
-		return s.conn.Options
-	}
-	if s.probe != nil {
-		return s.probe.Options
-	}
-	return nil
 }

@@ -198,6 +198,7 @@ func (s *story) userTimeoutEndedIt() bool {
 	return s.attempts < cmp.Or(options.SYNRetries, sysctls.SYNRetries)+sysctls.SYNLinearTimeouts
 }
 
+// options are the socket's, as the kernel's view or the probe's has them; nil: neither does.
 func (s *story) options() *event.Options {
 	if s.conn != nil && s.conn.Options != nil {
 		return s.conn.Options
