@@ -15,8 +15,9 @@ import (
 
 // A capture holds what was handed to the devices of a namespace, as tcpdump would show it.
 type capture struct {
-	fd  int
-	all []segment // read so far
+	fd     int
+	packet []byte    // the last one
+	all    []segment // read so far
 }
 
 // A segment is what a TCP header says, and how much data follows it.
@@ -42,7 +43,7 @@ const captureBuffer = 4 << 20
 // capturePackets begins a capture. What comes until it is read waits in the kernel, for which it must not be much.
 func capturePackets(t *testing.T, h *lab.Host) *capture {
 	t.Helper()
-	c := new(capture)
+	c := &capture{packet: make([]byte, 1<<17)}
 	err := h.Do(func() (err error) {
 		// Only a socket for every protocol sees what goes out (dev_queue_xmit_nit).
 		protocol := binary.NativeEndian.Uint16([]byte{unix.ETH_P_ALL >> 8, unix.ETH_P_ALL & 0xff})
@@ -62,9 +63,8 @@ func capturePackets(t *testing.T, h *lab.Host) *capture {
 // sent gives the segments that left since the capture began.
 func (c *capture) sent(t *testing.T) []segment {
 	t.Helper()
-	packet := make([]byte, 1<<17)
 	for {
-		n, from, err := unix.Recvfrom(c.fd, packet, 0)
+		n, from, err := unix.Recvfrom(c.fd, c.packet, 0)
 		if err == unix.EAGAIN {
 			return c.all
 		}
@@ -74,7 +74,7 @@ func (c *capture) sent(t *testing.T) []segment {
 		if link, ok := from.(*unix.SockaddrLinklayer); !ok || link.Pkttype != unix.PACKET_OUTGOING {
 			continue
 		}
-		if s, ok := parseSegment(packet[:n]); ok {
+		if s, ok := parseSegment(c.packet[:n]); ok {
 			c.all = append(c.all, s)
 		}
 	}

@@ -602,7 +602,7 @@ func watchedTransfer(t *testing.T, h *lab.Host) {
 	capturePackets(t, h)
 	client, server := connect(t, h, "127.0.0.1:0")
 	go func() {
-		client.Write(make([]byte, 4<<20))
+		client.Write(zeros[:4<<20])
 		client.CloseWrite()
 	}()
 	buffer := make([]byte, 1<<16)

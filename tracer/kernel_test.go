@@ -63,7 +63,7 @@ type watcher struct {
 	tracer *tracer.Tracer
 	mu     sync.Mutex
 	more   *sync.Cond
-	events map[uint32][]event.Event // by namespace
+	events map[uint32][]event.Event // by namespace, in the order of their times
 }
 
 func newWatcher(tr *tracer.Tracer) *watcher {
@@ -85,10 +85,19 @@ func (w *watcher) read() {
 			continue // others' traffic may come faster than it can be looked at
 		}
 		w.mu.Lock()
-		w.events[ev.NetNS] = append(w.events[ev.NetNS], ev)
+		w.events[ev.NetNS] = insert(w.events[ev.NetNS], ev)
 		w.mu.Unlock()
 		w.more.Broadcast()
 	}
+}
+
+// insert puts an event behind those of its time.
+func insert(events []event.Event, ev event.Event) []event.Event {
+	i := len(events)
+	for i > 0 && events[i-1].Mono > ev.Mono {
+		i--
+	}
+	return slices.Insert(events, i, ev)
 }
 
 // until gives a namespace's events in the order of their times, once enough says so.
@@ -101,22 +110,32 @@ func (w *watcher) until(t *testing.T, namespace uint32, what string, enough func
 	return seen
 }
 
-// await is until for those who go on without: it gives what there is when the time is over.
+// await is until for those who go on without: it gives what there is when the time is over. As there may be a great many
+// events of other tests, enough is asked only when there are more of this namespace, and may look at them only.
 func (w *watcher) await(namespace uint32, wait time.Duration, enough func([]event.Event) bool) (seen []event.Event, ok bool) {
 	deadline := time.Now().Add(wait)
 	wake := time.AfterFunc(wait, w.more.Broadcast)
 	defer wake.Stop()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for {
-		seen = bornSince(namespace, w.events[namespace])
-		slices.SortStableFunc(seen, func(a, b event.Event) int { return int(a.Mono - b.Mono) })
-		ok = enough(seen)
-		if ok || time.Now().After(deadline) {
-			return seen, ok
+	for asked := -1; ; w.more.Wait() {
+		seen = w.seen(namespace)
+		if len(seen) != asked {
+			ok, asked = enough(seen), len(seen)
 		}
-		w.more.Wait()
+		if ok || time.Now().After(deadline) {
+			return slices.Clone(seen), ok
+		}
 	}
+}
+
+// seen are a namespace's events. They may be looked at while w is locked.
+func (w *watcher) seen(namespace uint32) []event.Event {
+	birth, _ := births.Load(namespace)
+	since, _ := birth.(time.Duration)
+	events := w.events[namespace]
+	i, _ := slices.BinarySearchFunc(events, since, func(ev event.Event, t time.Duration) int { return cmp.Compare(ev.Mono, t) })
+	return events[i:]
 }
 
 // births are the times at which the tests made their namespaces: the kernel gives an inode number again as soon as
@@ -127,11 +146,22 @@ func noteBirth(namespace uint32) {
 	births.Store(namespace, host.Monotonic())
 }
 
-func bornSince(namespace uint32, events []event.Event) []event.Event {
-	birth, _ := births.Load(namespace)
-	since, _ := birth.(time.Duration)
-	return slices.DeleteFunc(slices.Clone(events), func(ev event.Event) bool { return ev.Mono < since })
+// forget ends what noteBirth began: a flood's events would be in the garbage collector's way in all tests that follow.
+func forget(namespace uint32) {
+	births.Delete(namespace)
+	w := sharedWatcher.watcher
+	if w == nil {
+		return
+	}
+	w.mu.Lock()
+	delete(w.events, namespace)
+	w.mu.Unlock()
 }
+
+// zeros is what tests send. It is never written to: memory that was read before it is written to costs a page fault with
+// an interrupt of every CPU for each page, once more when the garbage collector gives it to the next, which an emulated
+// machine spends seconds on.
+var zeros [8 << 20]byte
 
 var sharedWatcher struct {
 	once    sync.Once
@@ -173,6 +203,7 @@ func newHost(t *testing.T) *lab.Host {
 		t.Fatal(err)
 	}
 	noteBirth(h.Inode())
+	t.Cleanup(func() { forget(h.Inode()) })
 	return h
 }
 

@@ -167,12 +167,11 @@ func refusalsIn(t *testing.T, tr *tracer.Tracer, h *lab.Host, earlier []tracer.R
 
 // standFor is how many refusals h's events of a kind stand for so far.
 func (w *watcher) standFor(h *lab.Host, kind event.Kind) uint64 {
-	birth, _ := births.Load(h.Inode())
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var n uint64
-	for i := range w.events[h.Inode()] {
-		if ev := &w.events[h.Inode()][i]; ev.Kind == kind && ev.Mono >= birth.(time.Duration) {
+	for _, ev := range w.seen(h.Inode()) {
+		if ev.Kind == kind {
 			n += uint64(max(1, ev.Count))
 		}
 	}

@@ -77,7 +77,7 @@ func dataInFlight(t *testing.T, w *ward) {
 func shutWindow(t *testing.T, w *ward) {
 	t.Helper()
 	w.client.SetWriteDeadline(time.Now().Add(betweenListings))
-	for _, err := w.client.Write(make([]byte, 1<<16)); err == nil; _, err = w.client.Write(make([]byte, 1<<16)) {
+	for _, err := w.client.Write(zeros[:1<<16]); err == nil; _, err = w.client.Write(zeros[:1<<16]) {
 	}
 }
 

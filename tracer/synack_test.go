@@ -101,12 +101,12 @@ func leaveSYNACKUnanswered(t *testing.T, retries int) []event.Event {
 		t.Fatal(err)
 	}
 
-	events := w.until(t, server.Inode(), "SYN-ACKs", func(events []event.Event) bool {
-		return slices.ContainsFunc(events, func(ev event.Event) bool {
-			return ev.Kind == event.SYNACKRetransmit && ev.Role == event.RoleServer && ev.Attempt >= retries
-		})
-	})
-	return of(t, events, event.RoleServer)
+	isLast := func(ev event.Event) bool {
+		return ev.Kind == event.SYNACKRetransmit && ev.Role == event.RoleServer && ev.Attempt >= retries
+	}
+	events := w.until(t, server.Inode(), "SYN-ACKs", func(events []event.Event) bool { return slices.ContainsFunc(events, isLast) })
+	own := of(t, events, event.RoleServer)
+	return own[:slices.IndexFunc(own, isLast)+1]
 }
 
 func sendOneSYN(port int) error {
