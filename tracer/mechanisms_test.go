@@ -182,6 +182,9 @@ func compare(a observer, byA map[side][]event.Event, b observer, byB map[side][]
 		if isThinnedOut(seenA) && isThinnedOut(seenB) {
 			seenA, seenB = withoutDrops(seenA), withoutDrops(seenB)
 		}
+		if standsForSeveral(seenA) && standsForSeveral(seenB) {
+			seenA, seenB = withoutFastRetransmits(seenA), withoutFastRetransmits(seenB)
+		}
 		if diff := cmp.Diff(withoutTimes(seenA), withoutTimes(seenB), equality); diff != "" {
 			return differ([]observer{a, b}, "what %s (-) and %s (+) saw of %v:\n%s\n%[1]s:\n%[5]s%[2]s:\n%[6]s", a.mechanism, b.mechanism, key, diff,
 				describe(byA[key]), describe(byB[key]))
@@ -203,6 +206,15 @@ func compare(a observer, byA map[side][]event.Event, b observer, byB map[side][]
 func isThinnedOut(events []event.Event) bool {
 	const perSecond = 8
 	return len(events)-len(withoutDrops(events)) >= perSecond
+}
+
+// standsForSeveral says whether not each fast retransmission was told, which depends on the microsecond as well.
+func standsForSeveral(events []event.Event) bool {
+	return slices.ContainsFunc(events, func(ev event.Event) bool { return ev.Trigger == "fast" && ev.Count > 1 })
+}
+
+func withoutFastRetransmits(events []event.Event) []event.Event {
+	return slices.DeleteFunc(slices.Clone(events), func(ev event.Event) bool { return ev.Trigger == "fast" })
 }
 
 func withoutDrops(events []event.Event) []event.Event {

@@ -187,7 +187,8 @@ func windowShut(address string) func(*testing.T, *lab.Host) {
 		packets := capturePackets(t, h)
 		l := listen(t, h, address)
 		setLater(t, l.(*net.TCPListener), socketOption{unix.SOL_SOCKET, unix.SO_RCVBUF, 4096}) // which its connections inherit
-		client, server := connectTo(t, h, l)
+		// A small buffer is full before the first probe is due: one that is due while somebody writes is put off.
+		client, server := connectTo(t, h, l, socketOption{unix.SOL_SOCKET, unix.SO_SNDBUF, 16 << 10})
 		fillWindow(t, client)
 		awaitProbes(t, packets, fromClient(client), 3)
 		closeInTurn(t, client, server)
