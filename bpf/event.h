@@ -104,7 +104,9 @@ struct event {
 	__u32 owner_pid;
 	__u32 owner_uid;
 	__u32 context_pid;
-	__u32 cpu;
+	__u16 cpu; /* the kernel has at most 8192 (NR_CPUS) */
+	__u8 ttl; /* or hop limit, of what came from the peer; 0: unknown */
+	__u8 unused;
 	__u16 family;
 	__u16 local_port;
 	__u16 remote_port;

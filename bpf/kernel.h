@@ -25,6 +25,7 @@ typedef _Bool bool;
 
 #define AF_INET 2
 #define AF_INET6 10
+#define ETH_P_IP 0x0800
 #define IPPROTO_ICMP 1
 #define IPPROTO_TCP 6
 #define IPPROTO_ICMPV6 58
@@ -248,10 +249,16 @@ struct sock {
 	struct sock_reuseport *sk_reuseport_cb;
 };
 
+struct ipv6_pinfo {
+	u8 mcast_hops; /* until 6.7 nine bits of a signed number */
+};
+
 struct inet_sock {
 	struct sock sk;
+	struct ipv6_pinfo *pinet6;
 	__be16 inet_sport;
 	__be32 inet_saddr;
+	__u8 mc_ttl;
 };
 
 struct fastopen_queue {

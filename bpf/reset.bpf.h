@@ -18,6 +18,7 @@ static void record_reset_received(struct sock *sk)
 	if (!e)
 		return;
 	e->state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	e->ttl = c->reset_ttl;
 	e->cookie = cookie_of(sk);
 	submit(e);
 }

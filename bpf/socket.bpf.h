@@ -77,7 +77,9 @@ struct connection {
 	u8 troubled; /* see trouble.bpf.h; no flag for the same reason */
 	u8 synack_duplicates; /* so far, at most 255 */
 	u8 crossing; /* of a client: see enum crossing */
-	u8 unused[5];
+	u8 handshake_ttl; /* with which the SYN-ACK came, or the final ACK; 0: unknown */
+	u8 reset_ttl; /* with which the last RST came */
+	u8 unused[3];
 };
 
 /*

@@ -15,6 +15,7 @@ static void emit_established(struct connection *c, struct sock *sk, u8 old_state
 		e->event.flags |= EVENT_BY_COOKIE;
 	e->event.state = TCP_ESTABLISHED;
 	e->event.old_state = old_state;
+	e->event.ttl = c->handshake_ttl;
 	submit(e);
 }
 
@@ -37,8 +38,10 @@ static void record_established(struct sock *sk, u8 old_state, u64 now_ns)
 		c->peer_isn = BPF_CORE_READ(tp, rcv_nxt) - 1;
 	if (!c->isn)
 		c->isn = BPF_CORE_READ(tp, snd_una) - 1;
-	if (c->role == ROLE_SERVER)
+	if (c->role == ROLE_SERVER) {
 		index_connection(c, sk);
+		c->handshake_ttl = ttl_of_final_ack(c, sk);
+	}
 	note_winner(c, sk);
 	emit_established(c, sk, old_state, now_ns);
 }

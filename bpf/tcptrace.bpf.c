@@ -26,6 +26,7 @@
 #include "retransmit.bpf.h"
 #include "listen.bpf.h"
 #include "reset.bpf.h"
+#include "ttl.bpf.h"
 #include "overflow.bpf.h"
 #include "synack.bpf.h"
 #include "drop.bpf.h"
@@ -755,6 +756,45 @@ SEC("kprobe/tcp_reset")
 int BPF_KPROBE(reset_received_kprobe, struct sock *sk)
 {
 	record_reset_received(sk);
+	return 0;
+}
+
+/* ---- what established and reset_received say beside themselves ---- */
+
+/* Its result lets the packet through. */
+SEC("cgroup_skb/ingress")
+int ttl_cgroup(struct __sk_buff *skb)
+{
+	record_arrival(skb);
+	return 1;
+}
+
+/* Until 5.10 without the RST. */
+SEC("fentry/tcp_reset")
+int BPF_PROG(ttl_reset_fentry, struct sock *sk, struct sk_buff *skb)
+{
+	record_ttl(sk, skb, TCP_FLAG_RST);
+	return 0;
+}
+
+SEC("fentry/tcp_finish_connect")
+int BPF_PROG(ttl_synack_fentry, struct sock *sk, struct sk_buff *skb)
+{
+	record_ttl(sk, skb, TCP_FLAG_SYN | TCP_FLAG_ACK);
+	return 0;
+}
+
+SEC("kprobe/tcp_reset")
+int BPF_KPROBE(ttl_reset_kprobe, struct sock *sk, struct sk_buff *skb)
+{
+	record_ttl(sk, skb, TCP_FLAG_RST);
+	return 0;
+}
+
+SEC("kprobe/tcp_finish_connect")
+int BPF_KPROBE(ttl_synack_kprobe, struct sock *sk, struct sk_buff *skb)
+{
+	record_ttl(sk, skb, TCP_FLAG_SYN | TCP_FLAG_ACK);
 	return 0;
 }
 

@@ -52,6 +52,7 @@ static void retell_established(struct connection *c, struct sock *sk)
 		return;
 	e->event.state = TCP_ESTABLISHED;
 	e->event.old_state = c->role == ROLE_CLIENT ? TCP_SYN_SENT : TCP_SYN_RECV;
+	e->event.ttl = c->handshake_ttl;
 	submit(e);
 }
 

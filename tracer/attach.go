@@ -255,12 +255,12 @@ func attachProgram(program *ebpf.Program, spec *ebpf.ProgramSpec) (io.Closer, er
 	case ebpf.TracePoint:
 		group, name, _ := strings.Cut(spec.AttachTo, "/")
 		return link.Tracepoint(group, name, program, nil)
-	case ebpf.SockOps:
+	case ebpf.SockOps, ebpf.CGroupSKB:
 		root, err := host.CgroupRoot()
 		if err != nil {
 			return nil, err
 		}
-		return link.AttachCgroup(link.CgroupOptions{Path: root, Attach: ebpf.AttachCGroupSockOps, Program: program})
+		return link.AttachCgroup(link.CgroupOptions{Path: root, Attach: spec.AttachType, Program: program})
 	}
 	return nil, fmt.Errorf("no way to attach a program of type %s", spec.Type)
 }

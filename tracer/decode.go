@@ -82,6 +82,7 @@ func (d *decoder) decode(record []byte, ev *event.Event) error {
 		Elapsed:     time.Duration(r.ElapsedMs)*time.Millisecond + d.jiffies(r.ElapsedJiffies),
 		Trigger:     triggers[bpfTrigger(r.Trigger)],
 		Count:       int(r.Count),
+		TTL:         int(r.Ttl),
 		PreExisting: flags&bpfEventFlagsEVENT_PRE_EXISTING != 0,
 		ByCookie:    flags&bpfEventFlagsEVENT_BY_COOKIE != 0,
 	}

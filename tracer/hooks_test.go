@@ -22,7 +22,7 @@ func embedded(t *testing.T) *ebpf.CollectionSpec {
 // programsInUse are those that a hook, the housekeeping, the handshakes or the list of sockets name.
 func programsInUse() map[string]bool {
 	used := make(map[string]bool)
-	for _, h := range append(slices.Clone(hooks), handshakeHook) {
+	for _, h := range append(slices.Clone(hooks), handshakeHook, ttlOfEach) {
 		for _, w := range h.ways {
 			for _, p := range w.programs {
 				used[p] = true
@@ -82,7 +82,7 @@ func TestEveryHookCanBeSeenByEveryMechanism(t *testing.T) {
 func TestProgramsAreNamedByTheirMechanism(t *testing.T) {
 	suffixes := map[string]string{
 		"fentry/": "fentry", "fexit/": "fexit", "kprobe/": "kprobe", "kretprobe/": "kretprobe",
-		"tp_btf/": "tracepoint", "tracepoint/": "tracepoint", "iter/": "iterator", "sockops": "sockops",
+		"tp_btf/": "tracepoint", "tracepoint/": "tracepoint", "iter/": "iterator", "sockops": "sockops", "cgroup_skb/": "cgroup",
 	}
 	for name, program := range embedded(t).Programs {
 		for section, suffix := range suffixes {

@@ -9,7 +9,7 @@ import (
 type Mechanism string
 
 // The mechanisms, best first. Tracepoint stands for everything that a kernel without function hooks still has:
-// tracepoints of all sorts, and sockops.
+// tracepoints of all sorts, sockops, and programs of control groups.
 const (
 	Fentry     Mechanism = "fentry"
 	Kprobe     Mechanism = "kprobe"

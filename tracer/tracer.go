@@ -37,7 +37,8 @@ type Options struct {
 	// Kinds are the events to attach hooks for; nil means all, and StateChange is always seen. Others may still come:
 	// one program can see several kinds.
 	Kinds []event.Kind
-	// Packets asks for syn_sent, which costs a little for every packet of the host.
+	// Packets asks for syn_sent, which costs a little for every packet of the host, and for the time to live of handshakes and
+	// resets on kernels where that has the same price.
 	Packets bool
 	// NewOnly leaves out sockets that are older than the trace.
 	NewOnly bool
@@ -86,6 +87,7 @@ type Tracer struct {
 	wait      wait
 	decoder   decoder
 	hooks     []Hook
+	ttl       Hook
 	trouble   []string
 	hz        int
 	malformed atomic.Uint64
@@ -205,6 +207,7 @@ func (t *Tracer) attachAll(opts *Options) {
 			t.hooks = append(t.hooks, t.attacher.choose(h))
 		}
 	}
+	t.attachTTL(opts)
 }
 
 // setModes tells the kernel side which of its hooks could be had, and that they are all there.
