@@ -333,6 +333,8 @@ static void fill_drop(struct event_with_packet *e, const struct lost_packet *p, 
 	e->packet.tcp_flags = p->segment.flags;
 	e->packet.direction = p->direction;
 	e->packet.hook = p->hook;
+	if (p->direction == DIRECTION_IN)
+		e->event.ttl = ttl_of(f->skb);
 	if (p->direction == DIRECTION_OUT)
 		read_next_hop(&e->packet, f->skb, &p->segment);
 }

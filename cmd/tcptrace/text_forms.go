@@ -38,7 +38,7 @@ var forms = map[event.Kind]form{
 	event.KeepaliveAnswer:  {words: "keepalive answer", tone: good, details: timerDetails, past: answerDelay},
 	event.WindowProbe:      {words: "window probe", tone: warning, details: windowProbeDetails},
 	event.ResetSent:        {words: "RST sent", tone: bad, details: resetSentDetails},
-	event.ResetReceived:    {words: "RST received", tone: bad, details: reasonDetails},
+	event.ResetReceived:    {words: "RST received", tone: bad, details: resetReceivedDetails},
 	event.ICMPError:        {words: "ICMP error", tone: bad, details: icmpDetails},
 	event.AcceptQueueFull:  {words: "accept queue full", tone: bad, details: acceptQueueDetails},
 	event.SYNQueueFull:     {words: "SYN queue full", tone: bad, details: synQueueDetails},
@@ -241,7 +241,11 @@ func bytesOf(n int) string {
 }
 
 func reasonDetails(ev *event.Event) []string {
-	return stated(ev.Reason, prefixed("in ", ev.Location), prefixed("by ", ev.IfName))
+	return stated(ev.Reason, prefixed("in ", ev.Location), prefixed("by ", ev.IfName), nth("TTL ", ev.TTL))
+}
+
+func resetReceivedDetails(ev *event.Event) []string {
+	return stated(ev.Reason, nth("TTL ", ev.TTL))
 }
 
 func resetSentDetails(ev *event.Event) []string {

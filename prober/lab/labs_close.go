@@ -79,6 +79,19 @@ var closeLabs = []Lab{
 		ipv6:   builder(buildHalfClosedByPeer).on(siteV6),
 	},
 	{
+		Name:    "reset-by-middlebox",
+		Summary: "A router on the way resets the connection in the server's name when the client says something.",
+		Steps: []string{
+			"A client (192.0.2.1) reaches a server (198.51.100.10) through a router. The server listens, and would answer.",
+			"The router passes the handshake on. What says something to port 443 it answers by itself, with a reset whose source address is the server's.",
+			"The client connects, and asks something.",
+			"Look at the TTLs: the SYN-ACK has passed a router and comes with 63, the reset with 64. The server has not sent it, and keeps its end open.",
+		},
+		Expect: "reset_by_peer",
+		Build:  builder(buildResetByMiddlebox).on(siteV4),
+		ipv6:   builder(buildResetByMiddlebox).on(siteV6),
+	},
+	{
 		Name:    "reset-by-peer",
 		Summary: "The server's application closes without having read what the client sent: a reset.",
 		Steps: []string{
@@ -163,6 +176,21 @@ func buildClosedByPeer(ctx context.Context, n *Network, s site) (*Scene, error) 
 
 func buildResetByPeer(ctx context.Context, n *Network, s site) (*Scene, error) {
 	return buildServed(ctx, n, s, ignoreRequest, prober.Options{Send: question, Expect: question})
+}
+
+func buildResetByMiddlebox(ctx context.Context, n *Network, s site) (*Scene, error) {
+	client, router, server, err := s.routed(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	if err := server.Listen(s.farService()); err != nil {
+		return nil, err
+	}
+	if err := router.ResetForward(servicePort); err != nil {
+		return nil, err
+	}
+	options := prober.Options{Send: question, Expect: question}
+	return &Scene{Client: client, Targets: []string{s.farService().String()}, Options: options}, nil
 }
 
 func buildResetMidConversation(ctx context.Context, n *Network, s site) (*Scene, error) {

@@ -62,7 +62,8 @@ type Event struct {
 	RTO       time.Duration // the retransmission timer after this event
 	Backoff   int           // icsk_backoff
 	Idle      time.Duration // since the peer's last segment: on probes, what keepalive counts from; also on close
-	// TTL is the time to live, or hop limit, with which a packet of the peer came: on reset_received and established.
+	// TTL is the time to live, or hop limit, with which a packet of the peer came: the RST of reset_received, what completed
+	// the handshake of established (a client's SYN-ACK, a server's final ACK), and what was dropped on its way in.
 	TTL int
 	// Elapsed is what the kernel holds against its limit of time: since the first retransmission of the data
 	// (retransmit), or since the first window probe (window_probe).

@@ -289,17 +289,6 @@ func (s *story) closedBy() string {
 	return ""
 }
 
-// anothersReset says that something nearer than the peer, or farther, sent the reset: it came with another time to live
-// than the handshake's SYN-ACK.
-func (s *story) anothersReset() []string {
-	done, reset := s.first(event.Established), s.reset(event.ResetReceived)
-	if done == nil || done.TTL == 0 || reset.TTL == 0 || done.TTL == reset.TTL {
-		return nil
-	}
-	return []string{fmt.Sprintf("the reset came with a time to live of %d, the SYN-ACK with %d: a middlebox may have sent it in the peer's name",
-		reset.TTL, done.TTL)}
-}
-
 // atHandshake says that a reset was the answer to the final ACK.
 func (s *story) atHandshake() bool {
 	done, reset := s.first(event.Established), s.reset(event.ResetReceived)
@@ -309,6 +298,9 @@ func (s *story) atHandshake() bool {
 }
 
 func resetAdvice(s *story) []string {
+	if advice := s.middleboxAdvice(); advice != nil {
+		return advice
+	}
 	if s.atHandshake() && s.conn.Peer == nil {
 		return []string{fmt.Sprintf("a reset for the final ACK: with tcp_abort_on_overflow=1 that is a full accept queue there (on the peer: "+
 			"tcptrace listeners, nstat -az TcpExtListenOverflows), or its application closes at once; tcpdump -n 'host %s and tcp[tcpflags] & tcp-rst != 0' tells",

@@ -51,7 +51,7 @@ var idleRules = []rule{
 		doubts:     (*story).forgottenDoubts,
 		summary: func(s *story) string {
 			return fmt.Sprintf("dropped while idle: it worked, was idle for %s, and %s met a reset",
-				duration(s.idleBeforeEnd()), s.nextPacket())
+				duration(s.idleBeforeEnd()), s.nextPacket()) + s.fromElsewhere()
 		},
 		advice: idleAdvice,
 	},

@@ -168,7 +168,7 @@ func (s *story) refusal(offset time.Duration) string {
 	text := fmt.Sprintf("refused: a reset answered the SYN %s", s.after(offset))
 	sent := s.peerLast(event.ResetSent)
 	if sent == nil {
-		return text + s.sinceLastSYN(offset)
+		return text + s.sinceLastSYN(offset) + resetTTL(s.last(event.ResetReceived))
 	}
 	text += "; the other end, on this host, sent it"
 	switch {
