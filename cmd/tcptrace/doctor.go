@@ -56,6 +56,7 @@ func (c *doctorCommand) run(a *app) error {
 	}
 	defer tr.Close()
 	d.finding(finding{"timers", fmt.Sprintf("%d ticks a second", tr.HZ())})
+	d.finding(finding{"TTLs", describeTTL(tr.TTL())})
 	d.hooks(encodeHooks(tr.Hooks()))
 	a.noticeTrouble(tr)
 	return nil
@@ -79,6 +80,14 @@ func findings(btf string) []finding {
 		{"privilege", tracer.DescribePrivilege()},
 		{"cgroups", cgroups},
 	}
+}
+
+// describeTTL says how it is seen with which time to live resets and handshakes come.
+func describeTTL(seen tracer.Hook) string {
+	if seen.Mechanism == "" {
+		return "not seen: " + seen.Missing
+	}
+	return "of resets and handshakes, seen by " + strings.Join(seen.Programs, ", ")
 }
 
 const typeHook = "hook"

@@ -89,6 +89,9 @@ var peerStories = map[string]peerStory{
 		min: time.Second, max: 1100 * time.Millisecond, minRetrans: 1, maxRetrans: 1,
 		counts: []count{once("server", "Tcp", "OutRsts")}},
 	"refused-by-middlebox": {errno: event.ECONNREFUSED, min: time.Millisecond, max: 25 * time.Millisecond},
+	// The server knows of no reset.
+	"reset-by-middlebox": {connected: true, exchange: event.ECONNRESET, max: twoTicks,
+		counts: []count{never("server", "Tcp", "OutRsts"), never("server", "Tcp", "EstabResets")}},
 	"reset-by-overflow": {connected: true, hold: event.ECONNRESET, write: event.EPIPE, max: twoTicks,
 		counts: []count{once("server", "TcpExt", "ListenOverflows"), once("server", "Tcp", "OutRsts")}},
 	"reset-by-peer": {connected: true, exchange: event.ECONNRESET, max: twoTicks,
