@@ -383,6 +383,7 @@ type acceptLine struct {
 	TCPSeq            uint32 `json:"tcp_seq"`
 	EndedBy           string `json:"ended_by"`
 	Attempt           int
+	TTL               int
 	OffsetMS          float64  `json:"offset_ms"`
 	PredictedOffsetMS *float64 `json:"predicted_offset_ms"`
 	LatestOffsetMS    *float64 `json:"latest_offset_ms"`
