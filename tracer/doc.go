@@ -9,7 +9,7 @@
 //	                                    \-> verdict.Of(connection, facts) -> renderer (at the end)
 //
 // bpf/tcptrace.bpf.c is the index of all programs. Each only hands its arguments to the handler of a topic: connect,
-// retransmit, probe, options, listen, reset, state, close, task. They know connections (socket.bpf.h), which are followed
+// retransmit, probe, options, listen, reset, ttl, state, close, task. They know connections (socket.bpf.h), which are followed
 // (filter.bpf.h), and how a record is made (emit.bpf.h). What crosses the ring buffer is written in event.h and
 // nowhere else; the differences between kernels are in compat.bpf.h and nowhere else.
 //

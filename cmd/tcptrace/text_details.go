@@ -14,7 +14,7 @@ import (
 func (t *textRenderer) verbose(ev *event.Event) {
 	indent := strings.Repeat(" ", 13)
 	for _, paragraph := range stated(
-		strings.Join(stated(identity(ev), ranAt(ev.Context), timers(ev)), "; "),
+		strings.Join(stated(identity(ev), ranAt(ev.Context), timers(ev), handshakeTTL(ev)), "; "),
 		prefixed("cgroup ", ev.Owner.Cgroup),
 		packet(ev),
 		prefixed("traffic: ", trafficOf(ev)),
@@ -56,6 +56,14 @@ func timers(ev *event.Event) string {
 		prefixed("the peer silent for ", duration(ev.Idle)),
 		prefixed("of the kernel's time limit gone: ", duration(ev.Elapsed)),
 	), ", ")
+}
+
+// handshakeTTL is with what the peer's part of a handshake came; the TTL of a RST, and of what was dropped, is told anyway.
+func handshakeTTL(ev *event.Event) string {
+	if ev.Kind != event.Established {
+		return ""
+	}
+	return nth("the peer's TTL ", ev.TTL)
 }
 
 func packet(ev *event.Event) string {

@@ -85,7 +85,7 @@ var closeLabs = []Lab{
 			"A client (192.0.2.1) reaches a server (198.51.100.10) through a router. The server listens, and would answer.",
 			"The router passes the handshake on. What says something to port 443 it answers by itself, with a reset whose source address is the server's.",
 			"The client connects, and asks something.",
-			"Look at the TTLs: the SYN-ACK has passed a router and comes with 63, the reset with 64. The server has not sent it, and keeps its end open.",
+			"Look at the TTLs: the SYN-ACK has passed a router and comes with 63 (-v shows it), the reset with 64. The server has not sent it, and keeps its end open.",
 		},
 		Expect: "reset_by_peer",
 		Build:  builder(buildResetByMiddlebox).on(siteV4),
