@@ -489,6 +489,10 @@ func sendRaw(t *testing.T, h *lab.Host, to netip.Addr, segment []byte, times int
 			return err
 		}
 		defer unix.Close(fd)
+		// It gets a copy of each, and one that it has no room for would be a drop, too.
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20); err != nil {
+			return err
+		}
 		for range times {
 			if err := unix.Sendto(fd, segment, 0, sockaddr(netip.AddrPortFrom(to, 0))); err != nil {
 				return err
