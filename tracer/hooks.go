@@ -277,12 +277,13 @@ var stateWays = []way{
 
 // dropWays are by the tracepoint, whatever stands beside it: the functions that call it differ from kernel to kernel, are
 // inlined into each other, and do not know whose packet they free. All kernels have it, and each that we run on attaches
-// programs to tracepoints.
+// programs to tracepoints. A packet's network namespace is that of its device or of its route; tcp_add_backlog has it lose
+// both, so only who is told the receiver knows whose backlog was full.
 func dropWays(m Mechanism) []way {
 	return []way{
 		{m, twice(bpfProgDropTracepointReceiver), requirements(tracepointHas("kfree_skb", 4)), ""},
 		{m, twice(bpfProgDropTracepointReason), requirements(tracepointHas("kfree_skb", 3)),
-			"data that was dropped for want of memory or window is not seen"},
+			"data that was dropped for want of memory or window is not seen, nor what a socket's backlog had no room for"},
 		{m, twice(bpfProgDropTracepoint), requirements((*kernel).showsSymbols),
 			"what TCP itself refuses (checksum, MD5, memory, window, a full backlog) is not seen, and the kernel has no reasons " +
 				"for what is"},
