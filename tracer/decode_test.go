@@ -183,6 +183,18 @@ func TestDecodeRetransmission(t *testing.T) {
 	}
 }
 
+func TestDecodeTellsTTLFromCPU(t *testing.T) {
+	var raw bpfEventWithSettings
+	raw.Event.Kind, raw.Event.Cpu, raw.Event.Ttl = uint8(event.Established), 8191, 255
+	var got event.Event
+	if err := testDecoder().decode(wire(raw, true), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.TTL != 255 || got.Context.CPU != 8191 {
+		t.Errorf("TTL %d on CPU %d, want 255 on 8191", got.TTL, got.Context.CPU)
+	}
+}
+
 func TestDecodeWindowProbeCountsInJiffies(t *testing.T) {
 	var raw bpfEventWithSettings
 	raw.Event.Kind, raw.Event.ElapsedJiffies, raw.Event.ProbesOut = uint8(event.WindowProbe), 50, 2
