@@ -89,7 +89,9 @@ type bpfConnection struct {
 	Troubled         uint8
 	SynackDuplicates uint8
 	Crossing         uint8
-	Unused           [5]uint8
+	HandshakeTtl     uint8
+	ResetTtl         uint8
+	Unused           [3]uint8
 }
 
 type bpfCountedKey struct {
@@ -162,7 +164,9 @@ type bpfEvent struct {
 	OwnerPid       uint32
 	OwnerUid       uint32
 	ContextPid     uint32
-	Cpu            uint32
+	Cpu            uint16
+	Ttl            uint8
+	Unused         uint8
 	Family         uint16
 	LocalPort      uint16
 	RemotePort     uint16
@@ -808,6 +812,11 @@ const (
 	bpfProgSynackTimeoutFexit            = "synack_timeout_fexit"
 	bpfProgSynackTimeoutKprobe           = "synack_timeout_kprobe"
 	bpfProgSynackTimeoutKretprobe        = "synack_timeout_kretprobe"
+	bpfProgTtlCgroup                     = "ttl_cgroup"
+	bpfProgTtlResetFentry                = "ttl_reset_fentry"
+	bpfProgTtlResetKprobe                = "ttl_reset_kprobe"
+	bpfProgTtlSynackFentry               = "ttl_synack_fentry"
+	bpfProgTtlSynackKprobe               = "ttl_synack_kprobe"
 	bpfVarAnyRefused                     = "any_refused"
 	bpfVarDropClasses                    = "drop_classes"
 	bpfVarExported                       = "exported"
@@ -983,6 +992,11 @@ type bpfProgramSpecs struct {
 	SynackTimeoutFexit            *ebpf.ProgramSpec `ebpf:"synack_timeout_fexit"`
 	SynackTimeoutKprobe           *ebpf.ProgramSpec `ebpf:"synack_timeout_kprobe"`
 	SynackTimeoutKretprobe        *ebpf.ProgramSpec `ebpf:"synack_timeout_kretprobe"`
+	TtlCgroup                     *ebpf.ProgramSpec `ebpf:"ttl_cgroup"`
+	TtlResetFentry                *ebpf.ProgramSpec `ebpf:"ttl_reset_fentry"`
+	TtlResetKprobe                *ebpf.ProgramSpec `ebpf:"ttl_reset_kprobe"`
+	TtlSynackFentry               *ebpf.ProgramSpec `ebpf:"ttl_synack_fentry"`
+	TtlSynackKprobe               *ebpf.ProgramSpec `ebpf:"ttl_synack_kprobe"`
 }
 
 // bpfMapSpecs contains maps before they are loaded into the kernel.
@@ -1287,6 +1301,11 @@ type bpfPrograms struct {
 	SynackTimeoutFexit            *ebpf.Program `ebpf:"synack_timeout_fexit"`
 	SynackTimeoutKprobe           *ebpf.Program `ebpf:"synack_timeout_kprobe"`
 	SynackTimeoutKretprobe        *ebpf.Program `ebpf:"synack_timeout_kretprobe"`
+	TtlCgroup                     *ebpf.Program `ebpf:"ttl_cgroup"`
+	TtlResetFentry                *ebpf.Program `ebpf:"ttl_reset_fentry"`
+	TtlResetKprobe                *ebpf.Program `ebpf:"ttl_reset_kprobe"`
+	TtlSynackFentry               *ebpf.Program `ebpf:"ttl_synack_fentry"`
+	TtlSynackKprobe               *ebpf.Program `ebpf:"ttl_synack_kprobe"`
 }
 
 func (p *bpfPrograms) Close() error {
@@ -1396,6 +1415,11 @@ func (p *bpfPrograms) Close() error {
 		p.SynackTimeoutFexit,
 		p.SynackTimeoutKprobe,
 		p.SynackTimeoutKretprobe,
+		p.TtlCgroup,
+		p.TtlResetFentry,
+		p.TtlResetKprobe,
+		p.TtlSynackFentry,
+		p.TtlSynackKprobe,
 	)
 }
 
