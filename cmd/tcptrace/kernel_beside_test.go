@@ -36,7 +36,7 @@ func TestOtherTrafficInTheSameNamespacesChangesNoVerdict(t *testing.T) {
 	m := (&app{}).describeRun()
 	describeTrace(&m, tr)
 
-	trials := newTrials(t.Context(), m, tr.TellsDropReasons())
+	trials := newTrials(t.Context(), m, lab.Labs(), tr.TellsDropReasons())
 	var load besideLoad
 	defer func() {
 		load.end()

@@ -83,6 +83,7 @@ type labLine struct {
 	OK       *bool    `json:"ok,omitempty"`
 	Degraded bool     `json:"degraded,omitempty"`
 	Seconds  float64  `json:"seconds,omitempty"`
+	Try      int      `json:"try,omitempty"`   // by selftest, if it was not the first
 	Error    string   `json:"error,omitempty"` // why it came to no end
 	Of       int      `json:"of,omitempty"`    // labs that were to be run together
 }

@@ -59,7 +59,7 @@ func exampleLabs(wrong bool) []labLine {
 	right, failed := true, false
 	labs := []labLine{
 		{Name: "no-answer", Expected: "no_answer", Cause: "no_answer", OK: &right, Seconds: 1.25},
-		{Name: "refused", Expected: "refused", Cause: "refused", OK: &right, Degraded: true, Seconds: 0.5},
+		{Name: "refused", Expected: "refused", Cause: "refused", OK: &right, Degraded: true, Seconds: 0.5, Try: 2},
 		{Name: "conntrack-full", Expected: "conntrack_full", NotRun: "there is no conntrack \x1b[2J"},
 	}
 	if wrong {
