@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -72,8 +73,8 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	flags.Var(&s.mechanisms, "mechanisms", "the `mechanisms` that are forced in turn")
 	flags.Var(&s.suites, "suites", "the `packages` whose tests are run")
 	flags.StringVar(&s.run, "run", "", "only the tests that match the `expression`, as in go test; nothing else is run")
-	flags.IntVar(&s.parallel, "parallel", 2, "how many guests run at a `time`")
-	flags.IntVar(&s.cpus, "cpus", 2, "the `number` of CPUs of each guest")
+	flags.IntVar(&s.parallel, "parallel", runtime.NumCPU()+1, "how many guests run at a `time`")
+	flags.IntVar(&s.cpus, "cpus", 0, "the `number` of CPUs of each guest; 0: two for the newest kernel, one for the others")
 	flags.DurationVar(&s.patience, "timeout", 20*time.Minute, "how long one guest may take")
 	flags.BoolVar(&s.kvm, "kvm", false, "use KVM in place of emulation")
 	flags.BoolVar(&s.refresh, "refresh", false, "look for newer kernels than those in the cache")
@@ -158,7 +159,7 @@ func (s *settings) bootAll(ctx context.Context, module, cache string, emulator *
 	if err != nil {
 		return nil, err
 	}
-	r := runner{qemu: emulator, cache: cache, programs: programs, cpus: s.cpus, kvm: s.kvm, patience: s.patience}
+	r := runner{qemu: emulator, cache: cache, programs: programs, kvm: s.kvm, patience: s.patience}
 	guests := s.guests(images)
 	for _, image := range images { // guests of one kernel share its modules
 		if _, err := packModules(ctx, emulator, image); err != nil {

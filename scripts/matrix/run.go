@@ -17,6 +17,7 @@ import (
 type guest struct {
 	image     kernelImage
 	mechanism string // that is forced; empty: none
+	cpus      int
 	steps     []step
 }
 
@@ -48,7 +49,6 @@ type runner struct {
 	qemu     *qemu
 	cache    string
 	programs map[string]string // the archive of each architecture
-	cpus     int
 	kvm      bool
 	patience time.Duration // for one guest
 }
@@ -84,7 +84,7 @@ func (r *runner) start(ctx context.Context, b *boot) error {
 		return err
 	}
 	m := machine{architecture: b.guest.image.architecture, kernel: b.guest.image.vmlinuz, initramfs: filepath.Join(b.dir, "initramfs"), console: b.console(),
-		results: filepath.Join(b.dir, "messages"), cpus: r.cpus, megabytes: 1024, kvm: r.kvm}
+		results: filepath.Join(b.dir, "messages"), cpus: b.guest.cpus, megabytes: 1024, kvm: r.kvm}
 	if err := r.packGuest(ctx, m.initramfs, b.guest); err != nil {
 		return err
 	}

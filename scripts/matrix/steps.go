@@ -20,13 +20,25 @@ func (s *settings) guests(images []kernelImage) []guest {
 	for i, mechanism := range s.mechanisms {
 		for _, image := range images {
 			if image.architecture == amd64 {
-				all = append(all, guest{image, mechanism, s.steps(mechanism, i == 0)})
+				all = append(all, guest{image, mechanism, s.cpusOf(image), s.steps(mechanism, i == 0)})
 			} else if i == 0 {
-				all = append(all, guest{image, "", []step{commandStep(doctorStep, ""), commandStep(selftestStep, "")}})
+				all = append(all, guest{image, "", s.cpusOf(image), []step{commandStep(doctorStep, ""), commandStep(selftestStep, "")}})
 			}
 		}
 	}
 	return all
+}
+
+// cpusOf is how many CPUs a guest has. What goes on at the same time on two of them is for the newest kernel to show: to tell
+// an emulated CPU of a change in memory takes until the host gives it time, and the other one waits for that.
+func (s *settings) cpusOf(image kernelImage) int {
+	switch newest := s.kernels[len(s.kernels)-1]; {
+	case s.cpus > 0:
+		return s.cpus
+	case image.line == newest:
+		return 2
+	}
+	return 1
 }
 
 func (s *settings) steps(mechanism string, first bool) []step {
@@ -73,7 +85,7 @@ func commandStep(name, mechanism string) step {
 		Env: environment(mechanism), Timeout: 4 * time.Minute}
 }
 
-// testsAtATime is how many parallel tests of a suite byMechanism run at once. Most of their time they wait for timers.
+// testsAtATime is how many parallel tests of a suite run at once. Most of their time they wait for timers.
 // But a kprobe is passed by while another runs on that CPU, which happens when there is more to do than one thing.
 func testsAtATime(mechanism string) string {
 	if mechanism == "kprobe" {
@@ -83,10 +95,7 @@ func testsAtATime(mechanism string) string {
 }
 
 func (s *settings) testStep(suite suite, mechanism, run string, skip ...string) step {
-	args := []string{suite.binary(), "-test.v", "-test.short", "-test.timeout=0"}
-	if suite.byMechanism {
-		args = append(args, "-test.parallel="+testsAtATime(mechanism))
-	}
+	args := []string{suite.binary(), "-test.v", "-test.short", "-test.timeout=0", "-test.parallel=" + testsAtATime(mechanism)}
 	if run != "" {
 		args = append(args, "-test.run="+run)
 	}
