@@ -6,26 +6,6 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// helpTemplate ends with the examples: they are what people look for, and the end is what stays on the screen.
-const helpTemplate = `{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}
-
-{{end}}Usage:
-  {{if .Runnable}}{{.UseLine}}{{end}}{{if .HasAvailableSubCommands}}{{if .Runnable}}
-  {{end}}{{.CommandPath}} COMMAND{{end}}
-{{- if .HasAvailableSubCommands}}
-
-Commands:{{range .Commands}}{{if .IsAvailableCommand}}
-  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{end}}
-{{- if .HasAvailableLocalFlags}}
-
-Flags:
-{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}
-{{- if .HasExample}}
-
-Examples:
-{{.Example | trimTrailingWhitespaces}}{{end}}
-`
-
 // newRootCommand is the whole command line.
 func newRootCommand(a *app) *cobra.Command {
 	root := &cobra.Command{
@@ -53,7 +33,7 @@ marked as a doubt.`,
 			return unknownCommandError(cmd, args)
 		},
 	}
-	root.SetHelpTemplate(helpTemplate)
+	root.SetHelpFunc(printHelp)
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(newHelpCommand())
 	root.AddCommand(
@@ -74,20 +54,6 @@ marked as a doubt.`,
 		newVersionCommand(a),
 	)
 	return root
-}
-
-func newHelpCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "help [COMMAND]",
-		Short: "Say how a command is used",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			about, rest, err := cmd.Root().Find(args)
-			if err != nil || len(rest) > 0 {
-				return unknownCommandError(cmd.Root(), args)
-			}
-			return about.Help()
-		},
-	}
 }
 
 // unknownCommandError names the commands that the user may have meant by args[0].
