@@ -13,7 +13,7 @@ import (
 // scanSink is somewhere that a scan's results go.
 type scanSink interface {
 	Meta(meta, int)
-	Target(*targetLine)
+	Target(*targetLine) // which is the sink's only until it returns
 	Lost(lost)
 	Round(*scanRound)
 	Summary(*scanSummary)
@@ -52,6 +52,7 @@ type scanSession struct {
 
 	kernel *kernelTimes // nil: there is no trace
 	round  *scanRound   // nil: before the first
+	line   targetLine   // memory for the next
 	stats  []*scanStats
 	lost   map[lostKey]uint64 // told so far
 	failed bool
@@ -223,11 +224,13 @@ func (s *scanSession) tellLost() (total uint64) {
 func (s *scanSession) advance(time.Duration) { s.say(scanSink.Flush) }
 
 func (s *scanSession) tell(target int32) {
-	line := targetLine{target: s.targets[target], result: s.round.results[target]}
+	s.line = targetLine{target: s.targets[target], result: s.round.results[target]}
 	if s.round.Several {
-		line.round = s.round.Round
+		s.line.round = s.round.Round
 	}
-	s.say(func(out scanSink) { out.Target(&line) })
+	for _, out := range s.sinks {
+		out.Target(&s.line)
+	}
 }
 
 // end tells what a round comes to.

@@ -10,33 +10,68 @@ type waiting struct {
 }
 
 // queue holds what waits, in the order in which it was added, which is that of its times: all of a queue wait equally
-// long. The zero value is empty.
+// long. The zero value is empty. It never moves what it holds: a slice that grows to a million leaves behind as much
+// again, in pieces that nothing else has a use for.
 type queue struct {
-	items []waiting
-	head  int
+	oldest, newest *queueBlock
+	head, end      int // places of the longest waiting in oldest, and of the next to come in newest
+	size           int
+	spare          *queueBlock // one that was emptied
+}
+
+// queueBlock is a page of a queue.
+type queueBlock struct {
+	items [255]waiting
+	next  *queueBlock
 }
 
 func (q *queue) push(w waiting) {
-	if q.head > len(q.items)/2 && q.head > 1024 {
-		q.items = q.items[:copy(q.items, q.items[q.head:])]
-		q.head = 0
+	if q.newest == nil || q.end == len(q.newest.items) {
+		q.extend()
 	}
-	q.items = append(q.items, w)
+	q.newest.items[q.end] = w
+	q.end++
+	q.size++
+}
+
+// extend adds a block at the end.
+func (q *queue) extend() {
+	block := q.spare
+	if q.spare = nil; block == nil {
+		block = new(queueBlock)
+	}
+	if q.newest == nil {
+		q.oldest, q.head = block, 0
+	} else {
+		q.newest.next = block
+	}
+	q.newest, q.end = block, 0
 }
 
 // len is how many wait.
-func (q *queue) len() int { return len(q.items) - q.head }
+func (q *queue) len() int { return q.size }
 
 // first is what waits longest.
 func (q *queue) first() (w waiting, ok bool) {
-	if q.head == len(q.items) {
+	if q.size == 0 {
 		return waiting{}, false
 	}
-	return q.items[q.head], true
+	return q.oldest.items[q.head], true
 }
 
 // drop takes the first away.
-func (q *queue) drop() { q.head++ }
+func (q *queue) drop() {
+	q.size--
+	q.head++
+	if q.head < len(q.oldest.items) {
+		return
+	}
+	q.spare, q.oldest, q.head = q.oldest, q.oldest.next, 0
+	q.spare.next = nil
+	if q.oldest == nil {
+		q.newest = nil
+	}
+}
 
 // pacer spaces beginnings evenly. The zero value lets everything begin at once.
 type pacer struct {

@@ -21,7 +21,7 @@ type worker struct {
 	capacity int // connects in progress
 	pace     pacer
 
-	connections []connection // by file descriptor
+	connections connectionTable
 	serial      uint32
 	pending     int
 	held        int // a target that found no room; -1: none
@@ -36,17 +36,6 @@ type worker struct {
 	events    [256]unix.EpollEvent
 	batch     []Result
 	handed    time.Duration // when results were last handed over
-}
-
-// connection is a connect in progress. serial is 0 for a descriptor without one.
-type connection struct {
-	serial   uint32
-	target   int32
-	attempts int32
-	syns     int32         // of the attempts that were given up
-	errors   bool          // epoll has reported something that was no end: an ICMP error
-	began    time.Duration // the first connect()
-	attempt  time.Duration // the last
 }
 
 const (
@@ -178,7 +167,7 @@ func (w *worker) connect(target int) {
 		return
 	}
 	w.serial = max(w.serial+1, 1)
-	c := w.connection(fd)
+	c := w.connections.room(fd)
 	*c = connection{serial: w.serial, target: int32(target), attempts: 1, began: began, attempt: began}
 	w.pending++
 	w.scan.started.Add(1)
@@ -208,18 +197,9 @@ func isUnderWay(err error) bool {
 	return err == nil || errors.Is(err, unix.EINPROGRESS) || errors.Is(err, unix.EINTR)
 }
 
-// connection is the entry of a descriptor. It is valid until the next call.
-func (w *worker) connection(fd int) *connection {
-	for fd >= len(w.connections) {
-		w.connections = append(w.connections, connection{})
-		w.connections = w.connections[:cap(w.connections)]
-	}
-	return &w.connections[fd]
-}
-
 // live is the connection that an entry of a queue is about, nil if it has ended.
 func (w *worker) live(entry waiting) *connection {
-	if c := &w.connections[entry.fd]; c.serial == entry.serial {
+	if c := w.connections.at(int(entry.fd)); c.serial == entry.serial {
 		return c
 	}
 	return nil
@@ -262,7 +242,7 @@ func (w *worker) drain(patience time.Duration) error {
 		noticed := w.scan.since()
 		for _, e := range w.events[:n] {
 			if int(e.Fd) != w.wake && !w.settle(int(e.Fd), noticed) {
-				w.connections[e.Fd].errors = true
+				w.connections.at(int(e.Fd)).errors = true
 			}
 		}
 		if n < len(w.events) {
@@ -278,7 +258,7 @@ func milliseconds(d time.Duration) int { return int((d + time.Millisecond - 1) /
 // settle ends a connection if its handshake has ended. Not what epoll says decides, but the state of the TCP: an ICMP error
 // that comes while connect() holds the socket is reported, but the kernel goes on.
 func (w *worker) settle(fd int, noticed time.Duration) bool {
-	c := &w.connections[fd]
+	c := w.connections.at(fd)
 	if c.serial == 0 {
 		return false
 	}
@@ -342,7 +322,7 @@ func outcomeOf(errno event.Errno, icmp *event.ICMP) Outcome {
 
 // finishAtOnce ends a connection whose connect() returned an error. Only a refusal can have come from the peer that fast.
 func (w *worker) finishAtOnce(fd int, err error) {
-	c := &w.connections[fd]
+	c := w.connections.at(fd)
 	w.info = tcpInfo{}
 	result := w.result(c, w.scan.since())
 	result.Errno, result.Outcome = errnoOf(err), LocalError
@@ -357,7 +337,7 @@ func (w *worker) finishAtOnce(fd int, err error) {
 // end keeps the result of a connection. To close one that was made takes as long as to begin half of another, so that waits
 // until there is nothing better to do.
 func (w *worker) end(fd int, result Result) {
-	w.connections[fd].serial = 0
+	w.connections.at(fd).serial = 0
 	w.pending--
 	if result.Outcome == Connected {
 		w.finished.push(waiting{fd: int32(fd)})
@@ -480,11 +460,9 @@ func (w *worker) abandon() {
 	for w.finished.len() > 0 {
 		w.closeFinished()
 	}
-	for fd := range w.connections {
-		if w.connections[fd].serial != 0 {
-			w.connections[fd].serial = 0
-			_ = unix.Close(fd)
-		}
+	for fd, c := range w.connections.all() {
+		c.serial = 0
+		_ = unix.Close(fd)
 	}
 }
 
