@@ -140,6 +140,7 @@ func (c *scanCommand) run(ctx context.Context, a *app, args []string) error {
 		return err
 	}
 	defer ns.Close()
+	releaseStart()
 	// What there is of memory is the list of targets and their results; garbage need not be as much again.
 	defer debug.SetGCPercent(debug.SetGCPercent(garbagePercent))
 	list, err := c.targets.gather(ctx, a, args, c.trace.family(), &prober.Resolver{NetNS: ns})
