@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -138,11 +139,11 @@ func CgroupBelowRoot(path string) string {
 }
 
 // containerID is what Docker, containerd, CRI-O and Podman call a container: 64 hexadecimal digits.
-var containerID = regexp.MustCompile(`[0-9a-f]{64}`)
+var containerID = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`[0-9a-f]{64}`) })
 
 // ContainerID is the id of the innermost container in a cgroup path, and empty where there is none.
 func ContainerID(path string) string {
-	all := containerID.FindAllString(path, -1)
+	all := containerID().FindAllString(path, -1)
 	if len(all) == 0 {
 		return ""
 	}

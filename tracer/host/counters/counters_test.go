@@ -163,7 +163,7 @@ func TestCountersOfOldDescriptionsHaveMeanings(t *testing.T) {
 		TcpExt.TCPLossUndo TcpExt.TCPFastRetrans TcpExt.TCPRcvCollapsed TcpExt.ListenOverflows`)
 	for _, key := range keys(described...) {
 		isGone := slices.ContainsFunc(AllGone(), func(g Gone) bool { return g.Key == key })
-		if _, ok := known[key]; ok == isGone {
+		if _, ok := known()[key]; ok == isGone {
 			t.Errorf("%s: explained %t, gone %t", key, ok, isGone)
 		}
 	}
@@ -172,7 +172,7 @@ func TestCountersOfOldDescriptionsHaveMeanings(t *testing.T) {
 func TestTablesAreComplete(t *testing.T) {
 	seen := make(map[Key]bool)
 	sentence := regexp.MustCompile(`^[^.]*[^.\s]$`)
-	for _, s := range sections {
+	for _, s := range sections() {
 		if !slices.Contains(Topics(), s.topic) {
 			t.Errorf("topic %q is not among the topics", s.topic)
 		}

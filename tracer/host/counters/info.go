@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Info is what is known of a counter. Of one that the tables lack, it has the key, what netstat says and [Other].
@@ -25,11 +26,11 @@ type Info struct {
 
 // Sentence is what netstat -s would print of the value.
 func (i *Info) Sentence(value string) string {
-	return placeholder.ReplaceAllLiteralString(i.Netstat, value)
+	return placeholder().ReplaceAllLiteralString(i.Netstat, value)
 }
 
 // placeholder is the N of [Info.Netstat], which names of counters may have in them, too.
-var placeholder = regexp.MustCompile(`\bN\b`)
+var placeholder = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\bN\b`) })
 
 // row is a counter of a section, without what it has from there.
 type row struct{ name, netstat, means, by, misleading, worry string }
@@ -42,26 +43,35 @@ type section struct {
 }
 
 // sections are all tables, in order.
-var sections = slices.Concat(tcpSections, ipSections, udpSections, hostSections)
+func sections() []section { return slices.Concat(tcpSections, ipSections, udpSections, hostSections) }
 
-// known are all rows by their keys, and order says where each of them stands.
-var known, order = index(sections)
+// known are all rows by their keys, and order says where each of them stands. Most commands need none of them.
+var known, order = sync.OnceValue(indexRows), sync.OnceValue(orderRows)
 
-func index(sections []section) (map[Key]*Info, map[Key]int) {
-	known, order := make(map[Key]*Info), make(map[Key]int)
-	for _, s := range sections {
+func indexRows() map[Key]*Info {
+	known := make(map[Key]*Info)
+	for _, s := range sections() {
 		for _, r := range s.rows {
 			key := Key{s.group, r.name}
 			known[key] = &Info{key, s.topic, cmp.Or(r.netstat, defaultSentence(key)), r.means, r.by, r.misleading, r.worry}
-			order[key] = len(order)
 		}
 	}
-	return known, order
+	return known
+}
+
+func orderRows() map[Key]int {
+	order := make(map[Key]int)
+	for _, s := range sections() {
+		for _, r := range s.rows {
+			order[Key{s.group, r.name}] = len(order)
+		}
+	}
+	return order
 }
 
 // Lookup is what is known of a counter.
 func Lookup(key Key) Info {
-	if info, ok := known[key]; ok {
+	if info, ok := known()[key]; ok {
 		return *info
 	}
 	if info, ok := ofType(key); ok {
@@ -80,7 +90,7 @@ func twin(key Key) (Info, bool) {
 		return Info{}, false
 	}
 	for _, group := range []string{group, group + "Ext"} {
-		info, ok := known[Key{group, key.Name}]
+		info, ok := known()[Key{group, key.Name}]
 		if !ok {
 			continue
 		}
@@ -145,6 +155,7 @@ func Sorted(values Values) []Info {
 
 // placeOf is where a counter stands within its topic; one of IPv6 has its twin's place.
 func placeOf(key Key) int {
+	order := order()
 	if place, ok := order[key]; ok {
 		return place
 	}
@@ -160,7 +171,8 @@ func placeOf(key Key) int {
 
 // Known are the counters that have rows, in their order.
 func Known() []Key {
-	keys := slices.Collect(maps.Keys(known))
+	order := order()
+	keys := slices.Collect(maps.Keys(order))
 	slices.SortFunc(keys, func(a, b Key) int { return order[a] - order[b] })
 	return keys
 }

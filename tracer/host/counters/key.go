@@ -3,6 +3,7 @@ package counters
 import (
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // Key names a counter as the kernel does: Group is what stands before the colon in netstat and snmp, and the part of the
@@ -95,17 +96,19 @@ func (k Key) NodeExporter() string {
 
 // exportedByDefault are the fields that node_exporter's netstat collector keeps unless it is told others
 // (--collector.netstat.fields).
-var exportedByDefault = regexp.MustCompile(`^(.*_(InErrors|InErrs)|Ip_Forwarding|Ip(6|Ext)_(InOctets|OutOctets)` +
-	`|Icmp6?_(InMsgs|OutMsgs)|TcpExt_(Listen.*|Syncookies.*|TCPSynRetrans)` +
-	`|Tcp_(ActiveOpens|InSegs|OutSegs|OutRsts|PassiveOpens|RetransSegs|CurrEstab)` +
-	`|Udp6?_(InDatagrams|OutDatagrams|NoPorts|RcvbufErrors|SndbufErrors))$`)
+var exportedByDefault = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(.*_(InErrors|InErrs)|Ip_Forwarding|Ip(6|Ext)_(InOctets|OutOctets)` +
+		`|Icmp6?_(InMsgs|OutMsgs)|TcpExt_(Listen.*|Syncookies.*|TCPSynRetrans)` +
+		`|Tcp_(ActiveOpens|InSegs|OutSegs|OutRsts|PassiveOpens|RetransSegs|CurrEstab)` +
+		`|Udp6?_(InDatagrams|OutDatagrams|NoPorts|RcvbufErrors|SndbufErrors))$`)
+})
 
 // ExportedByDefault says whether every node_exporter has the metric, and not only one that was asked for it.
 func (k Key) ExportedByDefault() bool {
 	if k.Group == groupSockstat || k.Group == groupSoftnet {
 		return true
 	}
-	return exportedByDefault.MatchString(k.Group + "_" + k.Name)
+	return exportedByDefault().MatchString(k.Group + "_" + k.Name)
 }
 
 // Matches says whether a user who wrote pattern meant the counter. A pattern is a name in any of the ways in which it is
