@@ -87,7 +87,6 @@ func newScanStats(targets []scan.Target, results []scan.Result, timeout time.Dur
 		Timeout: timeout, Targets: len(targets), LateAnswers: -1,
 		Outcomes: make(map[scan.Outcome]int), Clocks: make(map[scan.Clock]int),
 	}
-	connects, lags := make([]time.Duration, 0, len(results)), make([]time.Duration, 0, len(results))
 	syns := make(map[int]int)
 	reasons := make(map[scanReasonKey]int)
 	for i := range results {
@@ -101,22 +100,21 @@ func newScanStats(targets []scan.Target, results []scan.Result, timeout time.Dur
 			continue
 		}
 		s.Clocks[r.Clock]++
-		connects = append(connects, r.Connect)
-		if r.Clock != scan.UserClock {
-			lags = append(lags, r.Noticed-r.Connect)
-		}
 		if r.SYNs > 0 {
 			syns[int(r.SYNs)]++
 		}
 	}
-	slices.Sort(connects)
-	slices.Sort(lags)
-	s.Latency, s.Noticed = summarize(connects), summarize(lags)
-	s.ByTimeout = shareByTimeout(connects, timeout)
+	times := make(sortedTimes, 0, s.Outcomes[scan.Connected])
+	times.collect(results, func(_ int, r *scan.Result) (time.Duration, bool) { return r.Connect, true })
+	s.Latency, s.ByTimeout = summarize(times), shareByTimeout(times, timeout)
+	times.collect(results, func(_ int, r *scan.Result) (time.Duration, bool) {
+		return r.Noticed - r.Connect, r.Clock != scan.UserClock
+	})
+	s.Noticed = summarize(times)
 	for _, n := range slices.Sorted(maps.Keys(syns)) {
 		s.BySYN = append(s.BySYN, synShare{n, syns[n]})
 	}
-	s.ByFamily = sharesByFamily(targets, results)
+	s.ByFamily = sharesByFamily(targets, results, times)
 	s.Labels, s.LabelsSome = countLabels(targets, results)
 	s.Reasons = sortReasons(reasons)
 	s.Slowest = slowest(results)
@@ -156,29 +154,49 @@ func shareByTimeout(connects []time.Duration, timeout time.Duration) []timeoutSh
 	return append(shares, timeoutShare{timeout, len(connects)})
 }
 
-func sharesByFamily(targets []scan.Target, results []scan.Result) []familyShare {
+// sharesByFamily tells the families of targets apart. It needs memory for the times of all that connected.
+func sharesByFamily(targets []scan.Target, results []scan.Result, memory sortedTimes) []familyShare {
 	shares := []familyShare{{Family: "IPv4"}, {Family: "IPv6"}}
-	times := [][]time.Duration{make([]time.Duration, 0, len(results)), make([]time.Duration, 0, len(results))}
-	for i := range targets {
-		family := 0
-		if !targets[i].Addr.Addr().Is4() {
-			family = 1
+	familyOf := func(target int) int {
+		if targets[target].Addr.Addr().Is4() {
+			return 0
 		}
-		shares[family].Targets++
+		return 1
+	}
+	for i := range targets {
+		share := &shares[familyOf(i)]
+		share.Targets++
 		if results[i].Outcome == scan.Connected {
-			shares[family].Connected++
-			times[family] = append(times[family], results[i].Connect)
+			share.Connected++
 		}
 	}
 	var present []familyShare
-	for i, share := range shares {
+	for family, share := range shares {
 		if share.Targets > 0 {
-			slices.Sort(times[i])
-			share.Median = quantile(times[i], 0.5)
+			memory.collect(results, func(i int, r *scan.Result) (time.Duration, bool) { return r.Connect, familyOf(i) == family })
+			share.Median = quantile(memory, 0.5)
 			present = append(present, share)
 		}
 	}
 	return present
+}
+
+// sortedTimes are times of targets that connected. One piece of memory does for all the kinds of them, which are not
+// needed at a time.
+type sortedTimes []time.Duration
+
+// collect makes them those that of tells, with its number, of each result; where it says so.
+func (t *sortedTimes) collect(results []scan.Result, of func(int, *scan.Result) (time.Duration, bool)) {
+	*t = (*t)[:0]
+	for i := range results {
+		if results[i].Outcome != scan.Connected {
+			continue
+		}
+		if d, wanted := of(i, &results[i]); wanted {
+			*t = append(*t, d)
+		}
+	}
+	slices.Sort(*t)
 }
 
 // countLabels counts what users have names for, and of how many at least one target connected.
