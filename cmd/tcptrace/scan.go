@@ -130,7 +130,7 @@ func parseRefresh(text string) (time.Duration, error) {
 
 // garbagePercent is GOGC of a scan, and ampleGarbagePercent that of what is soon over.
 const (
-	garbagePercent      = 25
+	garbagePercent      = 15
 	ampleGarbagePercent = 400
 )
 
