@@ -36,12 +36,13 @@ const (
 // jsonRenderer writes the stream as one JSON object a line.
 type jsonRenderer struct {
 	out     flusher
-	context bool   // say where hooks ran
+	context bool // say where hooks ran
+	events  *event.Writer
 	line    []byte // memory for the next one
 }
 
 func newJSONRenderer(out flusher, context bool) *jsonRenderer {
-	return &jsonRenderer{out: out, context: context}
+	return &jsonRenderer{out: out, context: context, events: event.NewWriter()}
 }
 
 func (j *jsonRenderer) Meta(m meta) { j.encode(encodeMeta(m)) }
@@ -54,7 +55,7 @@ func (j *jsonRenderer) Event(_ *timeline.Connection, ev *event.Event) {
 		without.Context = event.Context{}
 		ev = &without
 	}
-	j.writeHarmless(ev.AppendLine(j.line[:0], typeEvent))
+	j.writeHarmless(j.events.AppendLine(j.line[:0], ev, typeEvent))
 }
 
 func (j *jsonRenderer) Probe(p *event.Probe) { j.write(p.AppendLine(j.line[:0], typeProbe)) }

@@ -82,6 +82,18 @@ func (e *Event) AppendJSON(dst []byte) []byte { return eventObject.Append(dst, e
 // AppendLine adds the event as an object whose first key, "type", is line. It adds no newline.
 func (e *Event) AppendLine(dst []byte, line string) []byte { return eventObject.Append(dst, e, line) }
 
+// Writer writes events like [Event.AppendLine], in half the time where there are many: owners, settings and seconds are
+// mostly those of the event before. It is not safe for concurrent use.
+type Writer struct{ object jsonline.Object[Event] }
+
+// NewWriter makes a writer.
+func NewWriter() *Writer { return &Writer{eventObject.Remembering()} }
+
+// AppendLine is [Event.AppendLine].
+func (w *Writer) AppendLine(dst []byte, e *Event, line string) []byte {
+	return w.object.Append(dst, e, line)
+}
+
 // MarshalJSON is [Event.AppendJSON]; it never fails.
 func (e Event) MarshalJSON() ([]byte, error) { return e.AppendJSON(nil), nil }
 

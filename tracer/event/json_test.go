@@ -314,9 +314,9 @@ func TestEventLineAllocatesNothing(t *testing.T) {
 }
 
 func BenchmarkEventLine(b *testing.B) {
-	e, buffer := busyEvent(), make([]byte, 0, 4096)
+	e, w, buffer := busyEvent(), NewWriter(), make([]byte, 0, 4096)
 	for b.Loop() {
-		buffer = e.AppendLine(buffer[:0], "event")
+		buffer = w.AppendLine(buffer[:0], e, "event")
 	}
 	b.SetBytes(int64(len(buffer)))
 }

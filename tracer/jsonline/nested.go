@@ -17,17 +17,21 @@ type ObjectValue[V any] interface {
 // Nested is a key that holds an object of its own.
 func Nested[T any, V comparable, P ObjectValue[V]](key string, at func(*T) *V) Field[T] {
 	return Field[T]{
-		key:    key,
+		lead:   lead(key),
 		absent: func(v *T) bool { return *at(v) == *new(V) },
 		encode: func(dst []byte, v *T) []byte { return P(at(v)).AppendJSON(dst) },
 		decode: func(text []byte, v *T) error { return P(at(v)).UnmarshalJSON(text) },
+		remember: func() func([]byte, *T) []byte {
+			last := lastOf[V, P]()
+			return func(dst []byte, v *T) []byte { return last(dst, at(v)) }
+		},
 	}
 }
 
 // Optional is a key that holds an object of its own, absent where it is nil.
-func Optional[T, V any, P ObjectValue[V]](key string, at func(*T) **V) Field[T] {
+func Optional[T any, V comparable, P ObjectValue[V]](key string, at func(*T) **V) Field[T] {
 	return Field[T]{
-		key:    key,
+		lead:   lead(key),
 		absent: func(v *T) bool { return *at(v) == nil },
 		where:  wordOf(at),
 		encode: func(dst []byte, v *T) []byte { return P(*at(v)).AppendJSON(dst) },
@@ -35,6 +39,10 @@ func Optional[T, V any, P ObjectValue[V]](key string, at func(*T) **V) Field[T] 
 			value := new(V)
 			*at(v) = value
 			return P(value).UnmarshalJSON(text)
+		},
+		remember: func() func([]byte, *T) []byte {
+			last := lastOf[V, P]()
+			return func(dst []byte, v *T) []byte { return last(dst, *at(v)) }
 		},
 	}
 }
@@ -79,7 +87,7 @@ func Texts[T any, V comparable, P TextValue[V]](key string, at func(*T) *[]V) Fi
 // nil.
 func list[T, V any](key string, at func(*T) *[]V, encode func([]byte, *V) []byte, decode func([]byte, *V) error) Field[T] {
 	return Field[T]{
-		key:    key,
+		lead:   lead(key),
 		absent: func(v *T) bool { return len(*at(v)) == 0 },
 		encode: func(dst []byte, v *T) []byte {
 			dst = append(dst, '[')

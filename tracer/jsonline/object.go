@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"unsafe"
 )
 
@@ -17,12 +18,19 @@ type Object[T any] []Field[T]
 
 // Field is one key: when it is there, and how its value is written and read.
 type Field[T any] struct {
-	key    string
+	lead   string // ,"key":
 	absent func(v *T) bool
 	where  word // of T that is zero exactly when absent says so
 	encode func(dst []byte, v *T) []byte
 	decode func(text []byte, v *T) error
+	// remember makes an encode that knows what it wrote last; nil: to write it again takes no longer.
+	remember func() func(dst []byte, v *T) []byte
 }
+
+// lead is how a key is written among others.
+func lead(key string) string { return `,"` + key + `":` }
+
+func (f *Field[T]) key() string { return f.lead[len(`,"`) : len(f.lead)-len(`":`)] }
 
 // Always returns the field as one that is there even when it is zero.
 func (f Field[T]) Always() Field[T] {
@@ -45,6 +53,19 @@ func (f Field[T]) Found(found func(v *T)) Field[T] {
 	return f
 }
 
+// Remembering is the same table for one writer of many objects that are much alike: it writes the same, and what it wrote
+// last of times, names and objects within the object is copied as long as it does not change. It is not safe for concurrent
+// use.
+func (o Object[T]) Remembering() Object[T] {
+	o = slices.Clone(o)
+	for i := range o {
+		if o[i].remember != nil {
+			o[i].encode = o[i].remember()
+		}
+	}
+	return o
+}
+
 // Append adds v as an object. Where line is not empty it comes first, as the key "type": what kind of line it is.
 func (o Object[T]) Append(dst []byte, v *T, line string) []byte {
 	dst = append(dst, '{')
@@ -58,12 +79,11 @@ func (o Object[T]) Append(dst []byte, v *T, line string) []byte {
 		if field.isAbsent(v) {
 			continue
 		}
-		if len(dst) != first {
-			dst = append(dst, ',')
+		lead := field.lead
+		if len(dst) == first {
+			lead = lead[len(","):]
 		}
-		dst = append(dst, '"')
-		dst = append(dst, field.key...)
-		dst = append(dst, '"', ':')
+		dst = append(dst, lead...)
 		dst = field.encode(dst, v)
 	}
 	return append(dst, '}')
@@ -129,12 +149,12 @@ func (o Object[T]) Unmarshal(text []byte, v *T) error {
 	}
 	var fresh T
 	for i := range o {
-		member, ok := members[o[i].key]
+		member, ok := members[o[i].key()]
 		if !ok || string(member) == "null" {
 			continue
 		}
 		if err := o[i].decode(member, &fresh); err != nil {
-			return fmt.Errorf("key %q: %w", o[i].key, err)
+			return fmt.Errorf("key %q: %w", o[i].key(), err)
 		}
 	}
 	*v = fresh
