@@ -96,7 +96,7 @@ func (t *Tracker) Settled(now time.Duration) []*Connection {
 	return told
 }
 
-// Forget frees a connection. Its other end keeps what it knows of it.
+// Forget frees a connection, which must not be looked at after that. Its other end keeps what it knows of it.
 func (t *Tracker) Forget(id event.ConnID) {
 	c, ok := t.conns[id]
 	if !ok {
@@ -129,7 +129,8 @@ func (t *Tracker) connection(ev *event.Event) *Connection {
 	if c, ok := t.past.find(ev.Conn); ok {
 		return c
 	}
-	c := &Connection{ID: ev.Conn, started: ev.Mono, Events: t.room.take()}
+	c := t.room.take()
+	c.ID, c.started = ev.Conn, ev.Mono
 	if ev.Conn != 0 {
 		t.conns[ev.Conn] = c
 	}
