@@ -55,6 +55,10 @@ func (f *filtered) Event(c *timeline.Connection, ev *event.Event) {
 }
 
 func (f *filtered) event(c *timeline.Connection, ev *event.Event) {
+	if !f.chatter.hides {
+		f.show(c, ev)
+		return
+	}
 	for _, o := range f.chatter.pass(occurrence{c, ev}) {
 		f.show(o.connection, o.event)
 	}

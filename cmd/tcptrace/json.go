@@ -38,7 +38,8 @@ type jsonRenderer struct {
 	out     flusher
 	context bool // say where hooks ran
 	events  *event.Writer
-	line    []byte // memory for the next one
+	verdict verdict.Verdict // the one that is being written
+	line    []byte          // memory for the next one
 }
 
 func newJSONRenderer(out flusher, context bool) *jsonRenderer {
@@ -70,7 +71,8 @@ func (j *jsonRenderer) Answer(a answer) { j.encode(encodeHost(a)) }
 
 // Verdict adds to the verdict when it was given: a replay gives its own at the same point of the story.
 func (j *jsonRenderer) Verdict(v verdict.Verdict, about told) {
-	line := v.AppendLine(j.line[:0], typeVerdict)
+	j.verdict = v
+	line := j.verdict.AppendLine(j.line[:0], typeVerdict)
 	line = append(line[:len(line)-1], `,"mono_ns":`...)
 	line = strconv.AppendInt(line, int64(about.at), 10)
 	if len(about.warnings) == 0 {

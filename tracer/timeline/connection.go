@@ -137,6 +137,19 @@ var socketlessKinds = []event.Kind{event.ResetSent, event.Drop, event.ICMPError}
 // Saw says that an event of that kind may be among Events: most questions about a connection are answered by that none is.
 func (c *Connection) Saw(kind event.Kind) bool { return c.kinds == 0 || c.kinds&(1<<kind) != 0 }
 
+// Uneventful says that all that was seen of it, and of its other end on this host, is of kinds that every connection has
+// which begins and ends in order.
+func (c *Connection) Uneventful() bool {
+	return c.ordinary() && !c.entangled() && (c.Peer == nil || c.Peer.ordinary() && !c.Peer.entangled())
+}
+
+// ordinary says that only such events came.
+func (c *Connection) ordinary() bool { return c.kinds != 0 && c.kinds&^ordinaryKinds == 0 }
+
+// ordinaryKinds are those of a story that begins and ends in order, a bit each.
+const ordinaryKinds = 1<<event.Connect | 1<<event.SYNSent | 1<<event.SYNReceived | 1<<event.Established | 1<<event.Accept |
+	1<<event.StateChange | 1<<event.Close
+
 // closing is the time of the close, on CLOCK_MONOTONIC; 0 when none came.
 func (c *Connection) closing() time.Duration {
 	for i := len(c.Events) - 1; i >= 0; i-- {

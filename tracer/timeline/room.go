@@ -44,8 +44,9 @@ func (c *Connection) entangled() bool {
 	return c.Refused != nil || c.Before != nil || c.After != nil || c.repaired || c.OnlyRefused()
 }
 
+// keep keeps a connection for another. Of one that was not ordinary, whoever tells stories may think for longer.
 func (r *room) keep(c *Connection) {
-	if cap(c.Events) != usualStory || len(r.free) == mostFree || c.kinds&^ordinary != 0 {
+	if cap(c.Events) != usualStory || len(r.free) == mostFree || !c.ordinary() {
 		c.Events = nil
 		return
 	}
@@ -53,8 +54,3 @@ func (r *room) keep(c *Connection) {
 	*c = Connection{Events: c.Events[:0]}
 	r.free = append(r.free, c)
 }
-
-// ordinary are the kinds of a story that begins and ends in order, a bit each. Whoever tells stories may think of another
-// for longer.
-const ordinary = 1<<event.Connect | 1<<event.SYNSent | 1<<event.SYNReceived | 1<<event.Established | 1<<event.Accept |
-	1<<event.StateChange | 1<<event.Close

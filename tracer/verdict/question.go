@@ -33,6 +33,9 @@ func (q Question) Asks() bool { return q.Route || q.Ports || q.Conntrack || q.Li
 // Ask is what the verdict about a connection would have the host asked, soon after it failed: what is asked later may
 // have changed since. The facts need no [Host]; the connection may be nil, as for [Of].
 func Ask(c *timeline.Connection, f Facts) Question {
+	if c != nil && f.Probe == nil && c.Uneventful() {
+		return Question{} // each question below rests on an event that it lacks
+	}
 	s := tell(c, f)
 	q := Question{
 		Local:     s.local(),

@@ -243,7 +243,9 @@ func (s *story) numbers(kinds []event.Kind) []uint64 {
 	if s.conn == nil {
 		return nil
 	}
-	var numbers []uint64
+	const usual = 16
+	var room [usual]uint64
+	numbers := room[:0]
 	for _, c := range append(s.others(), s.conn) {
 		for i := range c.Events {
 			if slices.Contains(kinds, c.Events[i].Kind) {
@@ -252,7 +254,10 @@ func (s *story) numbers(kinds []event.Kind) []uint64 {
 		}
 	}
 	slices.Sort(numbers)
-	return numbers
+	if len(numbers) == 0 {
+		return nil
+	}
+	return slices.Clone(numbers)
 }
 
 // sees says whether this kernel shows events of that kind.
