@@ -306,6 +306,42 @@ func busyEvent() *Event {
 	}
 }
 
+func TestWriterWritesWhatEventsThemselvesWrite(t *testing.T) {
+	generator := rapid.MakeCustom[Event](values)
+	rapid.Check(t, func(t *rapid.T) {
+		events := rapid.SliceOfN(generator, 1, 3).Draw(t, "events")
+		w := NewWriter()
+		for _, i := range rapid.SliceOfN(rapid.IntRange(0, len(events)-1), 1, 20).Draw(t, "order") {
+			ev := &events[i]
+			if rapid.Bool().Draw(t, "later") {
+				ev.Time = ev.Time.Add(time.Duration(rapid.Int64Range(0, int64(2*time.Second)).Draw(t, "by")))
+				ev.State, ev.OldState = ev.OldState, ev.State
+				ev.Local, ev.Remote = ev.Remote, ev.Local
+			}
+			if got, want := w.AppendLine(nil, ev, "event"), ev.AppendLine(nil, "event"); string(got) != string(want) {
+				t.Fatalf("got\n%s\nwant\n%s", got, want)
+			}
+		}
+	})
+}
+
+func TestWriterKnowsNothingOfValuesThatChangedInPlace(t *testing.T) {
+	options, w := &Options{SYNRetries: 1}, NewWriter()
+	ev := &Event{Options: options}
+	w.AppendLine(nil, ev, "event")
+	options.SYNRetries = 2
+	if got, want := w.AppendLine(nil, ev, "event"), ev.AppendLine(nil, "event"); string(got) != string(want) {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestWriterAllocatesNothingForWhatItKnows(t *testing.T) {
+	e, w, buffer := busyEvent(), NewWriter(), make([]byte, 0, 4096)
+	if n := testing.AllocsPerRun(100, func() { buffer = w.AppendLine(buffer[:0], e, "event") }); n != 0 {
+		t.Errorf("%v allocations an event, want none", n)
+	}
+}
+
 func TestEventLineAllocatesNothing(t *testing.T) {
 	e, buffer := busyEvent(), make([]byte, 0, 4096)
 	if n := testing.AllocsPerRun(100, func() { buffer = e.AppendLine(buffer[:0], "event") }); n != 0 {

@@ -22,8 +22,8 @@ func Nested[T any, V comparable, P ObjectValue[V]](key string, at func(*T) *V) F
 		encode: func(dst []byte, v *T) []byte { return P(at(v)).AppendJSON(dst) },
 		decode: func(text []byte, v *T) error { return P(at(v)).UnmarshalJSON(text) },
 		remember: func() func([]byte, *T) []byte {
-			last := lastOf[V, P]()
-			return func(dst []byte, v *T) []byte { return last(dst, at(v)) }
+			write := recent(func(dst []byte, value *V) []byte { return P(value).AppendJSON(dst) })
+			return func(dst []byte, v *T) []byte { return write(dst, at(v)) }
 		},
 	}
 }
@@ -41,8 +41,8 @@ func Optional[T any, V comparable, P ObjectValue[V]](key string, at func(*T) **V
 			return P(value).UnmarshalJSON(text)
 		},
 		remember: func() func([]byte, *T) []byte {
-			last := lastOf[V, P]()
-			return func(dst []byte, v *T) []byte { return last(dst, *at(v)) }
+			write := recent(func(dst []byte, value *V) []byte { return P(value).AppendJSON(dst) })
+			return func(dst []byte, v *T) []byte { return write(dst, *at(v)) }
 		},
 	}
 }

@@ -23,7 +23,7 @@ type Field[T any] struct {
 	where  word // of T that is zero exactly when absent says so
 	encode func(dst []byte, v *T) []byte
 	decode func(text []byte, v *T) error
-	// remember makes an encode that knows what it wrote last; nil: to write it again takes no longer.
+	// remember makes an encode that knows what it wrote lately; nil: to write it again takes no longer.
 	remember func() func(dst []byte, v *T) []byte
 }
 
@@ -53,8 +53,8 @@ func (f Field[T]) Found(found func(v *T)) Field[T] {
 	return f
 }
 
-// Remembering is the same table for one writer of many objects that are much alike: it writes the same, and what it wrote
-// last of times, names and objects within the object is copied as long as it does not change. It is not safe for concurrent
+// Remembering is the same table for one writer of many objects that are much alike: it writes the same, and copies what
+// it wrote lately of times, names, addresses and objects within the object. It is not safe for concurrent
 // use.
 func (o Object[T]) Remembering() Object[T] {
 	o = slices.Clone(o)

@@ -2,16 +2,24 @@ package jsonline
 
 import "unsafe"
 
-// lastOf writes values as objects of their own, and one that is equal to the last by copying its text.
-func lastOf[V comparable, P ObjectValue[V]]() func(dst []byte, v *V) []byte {
-	var last V
-	var text []byte // nil: there is none yet
+// recent writes values, and one that is equal to one of the last two by copying its text: of connections with both ends on
+// this host, the ends take turns.
+func recent[V comparable](encode func(dst []byte, v *V) []byte) func(dst []byte, v *V) []byte {
+	var known [2]struct {
+		value V
+		text  []byte // nil: there is none yet
+	}
+	next := 0
 	return func(dst []byte, v *V) []byte {
-		if text == nil || *v != last {
-			last = *v
-			text = P(v).AppendJSON(text[:0])
+		for i := range known {
+			if k := &known[i]; k.text != nil && k.value == *v {
+				return append(dst, k.text...)
+			}
 		}
-		return append(dst, text...)
+		k := &known[next]
+		next = (next + 1) % len(known)
+		k.value, k.text = *v, encode(k.text[:0], v)
+		return append(dst, k.text...)
 	}
 }
 

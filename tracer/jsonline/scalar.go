@@ -129,6 +129,10 @@ func Text[T any, V comparable, P TextValue[V]](key string, at func(*T) *V) Field
 		absent: func(v *T) bool { return *at(v) == *new(V) },
 		encode: func(dst []byte, v *T) []byte { return appendText(dst, P(at(v))) },
 		decode: func(text []byte, v *T) error { return parseText(text, P(at(v))) },
+		remember: func() func([]byte, *T) []byte {
+			write := recent(func(dst []byte, value *V) []byte { return appendText(dst, P(value)) })
+			return func(dst []byte, v *T) []byte { return write(dst, at(v)) }
+		},
 	}
 	switch reflect.TypeFor[V]().Kind() {
 	case reflect.Uint8:

@@ -17,9 +17,15 @@ func (c *Connection) learn(ev *event.Event) {
 	c.PeerISN = cmp.Or(c.PeerISN, ev.PeerISN)
 	c.Options = cmp.Or(ev.Options, c.Options)
 	c.Sysctls = cmp.Or(ev.Sysctls, c.Sysctls)
-	c.Local = moreComplete(c.Local, ev.Local)
-	c.Remote = moreComplete(c.Remote, ev.Remote)
-	c.Owner = newerOwner(c.Owner, ev.Owner)
+	if c.Local != ev.Local {
+		c.Local = moreComplete(c.Local, ev.Local)
+	}
+	if c.Remote != ev.Remote {
+		c.Remote = moreComplete(c.Remote, ev.Remote)
+	}
+	if c.Owner != ev.Owner {
+		c.Owner = newerOwner(c.Owner, ev.Owner)
+	}
 	c.PreExisting = c.PreExisting || ev.PreExisting
 }
 
@@ -31,8 +37,12 @@ func (c *Connection) tell(ev *event.Event) {
 	ev.Role = cmp.Or(ev.Role, c.Role)
 	ev.ISN = cmp.Or(ev.ISN, c.ISN)
 	ev.PeerISN = cmp.Or(ev.PeerISN, c.PeerISN)
-	ev.Local = moreComplete(ev.Local, c.Local)
-	ev.Remote = moreComplete(ev.Remote, c.Remote)
+	if ev.Local != c.Local {
+		ev.Local = moreComplete(ev.Local, c.Local)
+	}
+	if ev.Remote != c.Remote {
+		ev.Remote = moreComplete(ev.Remote, c.Remote)
+	}
 	ev.PreExisting = c.PreExisting
 	if !ev.Owner.Known() {
 		ev.Owner = c.Owner

@@ -1,6 +1,8 @@
 package timeline
 
 import (
+	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -70,5 +72,22 @@ func TestRoomIsUsedAgainOnceBothEndsAreForgotten(t *testing.T) {
 	}
 	if free := len(tracker.room.free); free != 2 {
 		t.Errorf("there is room of %d stories, want that of both ends", free)
+	}
+}
+
+func TestRoomThatIsUsedAgainIsEmpty(t *testing.T) {
+	tracker := New(Config{})
+	for _, c := range tracker.Settled(bothEnds(tracker) + DefaultSettle) {
+		tracker.Forget(c.ID)
+	}
+	for range len(tracker.room.free) {
+		c := tracker.room.take()
+		if events := c.Events[:cap(c.Events)]; slices.ContainsFunc(events, func(ev event.Event) bool { return ev != event.Event{} }) {
+			t.Error("there are events in it")
+		}
+		c.Events = nil
+		if !reflect.ValueOf(c).Elem().IsZero() {
+			t.Errorf("there is something in it: %+v", c)
+		}
 	}
 }
