@@ -29,3 +29,17 @@ func TestTimeStandsStillWhileEventsWait(t *testing.T) {
 		t.Errorf("with nothing that waits it is before %v", before)
 	}
 }
+
+func TestFeedLooksEverLessOftenWhileNothingComes(t *testing.T) {
+	for _, test := range []struct{ silence, least, most time.Duration }{
+		{0, busyTick, busyTick},
+		{busyAfter, busyAfter, idleTick},
+		{time.Second, time.Second, idleTick},
+		{time.Hour, idleTick, idleTick},
+	} {
+		f := &feed{lastEvent: time.Now().Add(-test.silence)}
+		if got := f.tick(); test.silence != 0 && got < test.least || got > test.most {
+			t.Errorf("after %v without an event it waits %v, want %v to %v", test.silence, got, test.least, test.most)
+		}
+	}
+}

@@ -28,7 +28,7 @@ func newHelpCommand() *cobra.Command {
 // on the screen.
 //
 // It is no template: the linker cannot know which methods package text/template will call, and then leaves out none of
-// any type, which made the program a third larger.
+// any type, which made the program a sixth larger.
 func printHelp(cmd *cobra.Command, _ []string) {
 	out := cmd.OutOrStdout()
 	if about := cmp.Or(cmd.Long, cmd.Short); about != "" {
