@@ -2,6 +2,7 @@ package main
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"tcptrace/tracer/event"
@@ -31,15 +32,13 @@ func TestTimeStandsStillWhileEventsWait(t *testing.T) {
 }
 
 func TestFeedLooksEverLessOftenWhileNothingComes(t *testing.T) {
-	for _, test := range []struct{ silence, least, most time.Duration }{
-		{0, busyTick, busyTick},
-		{busyAfter, busyAfter, idleTick},
-		{time.Second, time.Second, idleTick},
-		{time.Hour, idleTick, idleTick},
-	} {
-		f := &feed{lastEvent: time.Now().Add(-test.silence)}
-		if got := f.tick(); test.silence != 0 && got < test.least || got > test.most {
-			t.Errorf("after %v without an event it waits %v, want %v to %v", test.silence, got, test.least, test.most)
+	synctest.Test(t, func(t *testing.T) {
+		f := &feed{lastEvent: time.Now()}
+		for _, want := range []time.Duration{busyTick, busyAfter, 2 * busyAfter, 4 * busyAfter, idleTick, idleTick} {
+			if got := f.tick(); got != want {
+				t.Errorf("after %v without an event it waits %v, want %v", time.Since(f.lastEvent), got, want)
+			}
+			time.Sleep(max(want, busyAfter-time.Since(f.lastEvent)))
 		}
-	}
+	})
 }

@@ -91,3 +91,24 @@ func TestRoomThatIsUsedAgainIsEmpty(t *testing.T) {
 		}
 	}
 }
+
+func TestConnectionIsUneventfulUnlessSomethingHappenedAtEitherEnd(t *testing.T) {
+	for _, beside := range append([][]event.Kind{nil, {event.StateChange}}, each(unusual)...) {
+		tracker := New(Config{})
+		bothEnds(tracker, beside...)
+		want := len(beside) == 0 || beside[0] == event.StateChange
+		for id := event.ConnID(1); id <= 2; id++ {
+			if got := tracker.Connection(id).Uneventful(); got != want {
+				t.Errorf("with %v, end %d: %v, want %v", beside, id, got, want)
+			}
+		}
+	}
+}
+
+// each makes a list of its own of each kind.
+func each(kinds []event.Kind) (lists [][]event.Kind) {
+	for _, kind := range kinds {
+		lists = append(lists, []event.Kind{kind})
+	}
+	return lists
+}
