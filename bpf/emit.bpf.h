@@ -63,8 +63,13 @@ static void fill_context(struct event *e)
 	BPF_CORE_READ_STR_INTO(&e->context_comm, task, comm);
 }
 
-/* A connection without trouble says nothing: see trouble.bpf.h. */
 volatile const bool only_troubled;
+
+/* A connection without trouble says nothing: see trouble.bpf.h. */
+static bool is_untroubled(const struct connection *c)
+{
+	return only_troubled && !c->troubled;
+}
 
 static void fill(struct event *e, const struct connection *c, u8 kind, u32 nth, u64 now_ns)
 {
@@ -106,7 +111,7 @@ static __always_inline struct event *begin_sized(struct connection *c, u8 kind, 
 	struct event *e;
 	u32 nth;
 
-	if (!(c->flags & FOLLOWED) || (only_troubled && !c->troubled))
+	if (!(c->flags & FOLLOWED) || is_untroubled(c))
 		return NULL;
 	nth = next_nth(c);
 	e = bpf_ringbuf_reserve(&events, size, 0);
@@ -129,7 +134,8 @@ static __always_inline struct event_with_settings *begin_with_settings(struct co
 
 	e = (struct event_with_settings *)begin_sized(c, kind, now_ns, sizeof(*e));
 	if (!e) {
-		c->options = options_of(sk); /* they are known to be lost */
+		if (!is_untroubled(c)) /* that may be told of later, with the options of then */
+			c->options = options_of(sk); /* they are known to be lost */
 		return NULL;
 	}
 	e->event.flags |= EVENT_HAS_SETTINGS;
@@ -178,16 +184,17 @@ u64 woken_ns;
 
 /*
  * User space is woken once in a while only, and takes what follows when it has rested (tracer/wait.go): to wake a thread
- * costs whom we trace more than a record does.
+ * costs whom we trace more than a record does. The record's own time will do to tell when: to ask for the time takes as
+ * long as to look up a connection (25 ns). record begins with a struct event.
  */
 static void submit(void *record)
 {
-	u64 now_ns = bpf_ktime_get_ns();
+	u64 time_ns = ((struct event *)record)->time_ns;
+	s64 since_ns = time_ns - woken_ns;
 	u64 flags = BPF_RB_NO_WAKEUP;
 
-	/* Another CPU may have woken it after our now: then the difference is huge, and once too often does no harm. */
-	if (now_ns - woken_ns >= WAKE_EVERY_NS) {
-		woken_ns = now_ns;
+	if (since_ns >= WAKE_EVERY_NS) {
+		woken_ns = time_ns;
 		flags = BPF_RB_FORCE_WAKEUP; /* without being asked to, the ring wakes nobody who has left something unread */
 	}
 	bpf_ringbuf_submit(record, flags);

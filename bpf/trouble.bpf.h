@@ -62,7 +62,7 @@ static void retell_established(struct connection *c, struct sock *sk)
  */
 static void note_trouble(struct connection *c, struct sock *sk)
 {
-	if (!only_troubled || c->troubled || !(c->flags & FOLLOWED))
+	if (!is_untroubled(c) || !(c->flags & FOLLOWED))
 		return;
 	c->troubled = 1;
 	if (c->flags & PRE_EXISTING)
