@@ -115,23 +115,32 @@ static bool under_cgroup(struct task_struct *task)
 	return false;
 }
 
-/* task is whoever the owner was read from. */
-static bool owner_passes(const struct owner *owner, struct task_struct *task)
+/*
+ * Whether what this task owns is followed, as far as that is about owners. It reads no more of the task than is asked for:
+ * of those who do not pass nothing else is needed.
+ */
+static bool owner_passes(struct task_struct *task)
 {
-	struct comm_key comm;
+	if (filter_dimensions & FILTER_TASK) {
+		u32 pid = BPF_CORE_READ(task, tgid);
 
-	if (filter_dimensions & FILTER_TASK && !bpf_map_lookup_elem(&tasks, &owner->pid))
-		return false;
-	if (filter_dimensions & FILTER_UID && !bpf_map_lookup_elem(&uids, &owner->uid))
-		return false;
-	if (filter_dimensions & FILTER_COMM) {
-		__builtin_memcpy(comm.comm, owner->comm, COMM_LEN);
-		if (!bpf_map_lookup_elem(&comms, &comm))
+		if (!bpf_map_lookup_elem(&tasks, &pid))
 			return false;
 	}
-	if (filter_dimensions & FILTER_CGROUP && !under_cgroup(task))
-		return false;
-	return true;
+	if (filter_dimensions & FILTER_UID) {
+		u32 uid = uid_of(task);
+
+		if (!bpf_map_lookup_elem(&uids, &uid))
+			return false;
+	}
+	if (filter_dimensions & FILTER_COMM) {
+		struct comm_key key;
+
+		read_comm(key.comm, task);
+		if (!bpf_map_lookup_elem(&comms, &key))
+			return false;
+	}
+	return !(filter_dimensions & FILTER_CGROUP) || under_cgroup(task);
 }
 
 static bool port_in(u16 dimension, u16 port)

@@ -97,7 +97,7 @@ static void record_listen(struct sock *sk, struct task_struct *task)
 	if (!listener)
 		return;
 	read_owner(&listener->owner, task);
-	listener->passes = owner_passes(&listener->owner, task);
+	listener->passes = owner_passes(task);
 }
 
 /* Gives c the owner of its listener, until somebody accepts it; says whether that owner passes. */
@@ -252,7 +252,7 @@ static void record_syn_received(struct sock *listening, struct request_sock *req
  * SYN_RECV -> ESTABLISHED: the child of a request. What was known of the request is the child's now. It is not inlined,
  * as its connection would then be on the stack beneath all that comes of other changes of state.
  */
-static __noinline struct connection *open_child(struct sock *sk, u64 now_ns)
+static __noinline struct connection *open_child(struct sock *sk)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	u32 peer_isn = BPF_CORE_READ(tp, rcv_nxt) - 1;
@@ -271,7 +271,7 @@ static __noinline struct connection *open_child(struct sock *sk, u64 now_ns)
 	if (!modes.armed)
 		return NULL;
 	/* By SYN cookie, or the request is older than the trace: its listener cannot be told from here. */
-	begin_connection(&c, sk, ROLE_SERVER, now_ns);
+	begin_connection(&c, sk, ROLE_SERVER, bpf_ktime_get_ns());
 	c.state = TCP_SYN_RECV;
 	c.peer_isn = peer_isn;
 	c.isn = isn;
@@ -298,15 +298,15 @@ static void record_accept(struct sock *sk)
 	c = connection_of(sk);
 	if (!c)
 		return;
-	read_owner(&c->owner, task);
-	c->flags &= ~VIA_LISTENER;
 	if (!(c->flags & FOLLOWED)) {
-		if (!owner_passes(&c->owner, task)) {
+		if (!owner_passes(task)) {
 			forget(sk);
 			return;
 		}
 		c->flags |= FOLLOWED;
 	}
+	read_owner(&c->owner, task);
+	c->flags &= ~VIA_LISTENER;
 	e = begin(c, EVENT_ACCEPT, now_ns);
 	if (!e)
 		return;

@@ -228,16 +228,26 @@ static void clear_after_terminator(char *comm)
 	}
 }
 
-static void read_owner(struct owner *owner, struct task_struct *task)
+static u32 uid_of(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, cred, uid.val);
+}
+
+/* The process's name, not that of the thread that happened to call: it is what people look for. */
+static void read_comm(char *comm, struct task_struct *task)
 {
 	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
 
+	bpf_core_read(comm, COMM_LEN, &leader->comm);
+	clear_after_terminator(comm);
+}
+
+static void read_owner(struct owner *owner, struct task_struct *task)
+{
 	owner->cgroup = BPF_CORE_READ(default_cgroup(task), kn, id);
 	owner->pid = BPF_CORE_READ(task, tgid);
-	owner->uid = BPF_CORE_READ(task, cred, uid.val);
-	/* The process's name, not that of the thread that happened to call: it is what people look for. */
-	BPF_CORE_READ_INTO(&owner->comm, leader, comm);
-	clear_after_terminator(owner->comm);
+	owner->uid = uid_of(task);
+	read_comm(owner->comm, task);
 }
 
 static void read_tuple(struct connection *c, struct sock *sk)

@@ -395,7 +395,7 @@ static void dump_open_file(struct seq_file *seq, struct task_struct *task, u32 f
 		return;
 	r->fd = fd;
 	read_owner(&r->owner, task);
-	if (!owner_passes(&r->owner, task))
+	if (!owner_passes(task))
 		return;
 	read_full_socket(r, sk, jiffies_by_clock(r->time_ns));
 	bpf_seq_write(seq, r, sizeof(*r));

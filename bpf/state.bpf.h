@@ -19,15 +19,17 @@ static void emit_established(struct connection *c, struct sock *sk, u8 old_state
 	submit(e);
 }
 
-static void record_established(struct sock *sk, u8 old_state, u64 now_ns)
+static void record_established(struct sock *sk, u8 old_state)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	struct connection *c = connection_of(sk);
+	u64 now_ns;
 
 	if (!c && old_state == TCP_SYN_RECV)
-		c = open_child(sk, now_ns);
+		c = open_child(sk);
 	if (!c || c->state == TCP_ESTABLISHED || !passes_at_last(sk, c))
 		return;
+	now_ns = bpf_ktime_get_ns();
 	if (c->role == ROLE_CLIENT && old_state == TCP_SYN_RECV && !c->crossing)
 		c->crossing = CROSSING_AWAITS_SYNACK;
 	c->state = TCP_ESTABLISHED;
@@ -47,13 +49,13 @@ static void record_established(struct sock *sk, u8 old_state, u64 now_ns)
 }
 
 /* A socket that is older than the trace, and that the iterator did not find an owner for. */
-static __noinline struct connection *discover(struct sock *sk, u64 now_ns)
+static __noinline struct connection *discover(struct sock *sk)
 {
 	struct connection c;
 
-	if (!modes.armed || filter_dimensions & FILTER_OWNER || last_connection_of(sk))
+	if (!modes.armed || last_connection_of(sk))
 		return NULL;
-	begin_connection(&c, sk, ROLE_UNKNOWN, now_ns);
+	begin_connection(&c, sk, ROLE_UNKNOWN, bpf_ktime_get_ns());
 	if (!tuple_passes(&c))
 		return NULL;
 	c.state = TCP_STATE_UNKNOWN;
@@ -92,20 +94,31 @@ static void note_time_wait(struct connection *c, struct sock *sk, u8 old_state, 
 		emit_state(c, old_state, stand_in, now_ns);
 }
 
-static void record_close(struct sock *sk, u8 old_state, u64 now_ns)
+/* The connection of sk, which has begun by now. */
+static struct connection *known_or_discovered(struct sock *sk)
 {
-	u32 error = BPF_CORE_READ(sk, sk_err);
 	struct connection *c = connection_of(sk);
 
-	if (!c && old_state != TCP_SYN_SENT && old_state != TCP_LISTEN)
-		c = discover(sk, now_ns);
+	if (c || filter_dimensions & FILTER_OWNER)
+		return c;
+	return discover(sk);
+}
+
+static void record_close(struct sock *sk, u8 old_state)
+{
+	struct connection *c = old_state == TCP_SYN_SENT ? connection_of(sk) : known_or_discovered(sk);
+	u64 now_ns;
+	u32 error;
+
 	if (!c)
 		return;
+	error = BPF_CORE_READ(sk, sk_err);
 	/* connect() is about to fail with an errno that the socket never had: wait for it. */
 	if (modes.errors_follow && !error && c->flags & CONNECTING && old_state == TCP_SYN_SENT)
 		return;
 	if (!passes_at_last(sk, c))
 		return;
+	now_ns = bpf_ktime_get_ns();
 	recover_answer(c, sk, now_ns);
 	settle_probe(c);
 	note_bad_end(c, sk, old_state, error, now_ns);
@@ -114,14 +127,14 @@ static void record_close(struct sock *sk, u8 old_state, u64 now_ns)
 	c->flags |= ENDED;
 }
 
-static void record_other_state(struct sock *sk, u8 old_state, u8 state, u64 now_ns)
+static void record_other_state(struct sock *sk, u8 old_state, u8 state)
 {
-	struct connection *c = connection_of(sk);
+	struct connection *c = known_or_discovered(sk);
+	u64 now_ns;
 
-	if (!c)
-		c = discover(sk, now_ns);
 	if (!c || c->state == state)
 		return;
+	now_ns = bpf_ktime_get_ns();
 	recover_answer(c, sk, now_ns);
 	c->state = state;
 	if (only_troubled && state == TCP_FIN_WAIT1 && awaits_reply(sk))
@@ -131,14 +144,11 @@ static void record_other_state(struct sock *sk, u8 old_state, u8 state, u64 now_
 
 static void record_state(struct sock *sk, u8 old_state, u8 state)
 {
-	u64 now_ns;
-
 	if (old_state == state || !is_tcp(sk))
 		return;
-	now_ns = bpf_ktime_get_ns();
 	switch (state) {
 	case TCP_SYN_SENT:
-		record_syn_sent_state(sk, now_ns);
+		record_syn_sent_state(sk);
 		break;
 	case TCP_LISTEN:
 		record_listen(sk, (struct task_struct *)bpf_get_current_task());
@@ -146,17 +156,17 @@ static void record_state(struct sock *sk, u8 old_state, u8 state)
 	case TCP_SYN_RECV:
 		/* From LISTEN it is a child still wearing its listener's tuple; ESTABLISHED is next. */
 		if (old_state == TCP_SYN_SENT)
-			record_other_state(sk, old_state, state, now_ns);
+			record_other_state(sk, old_state, state);
 		break;
 	case TCP_ESTABLISHED:
-		record_established(sk, old_state, now_ns);
+		record_established(sk, old_state);
 		break;
 	case TCP_CLOSE:
 		if (old_state != TCP_LISTEN)
-			record_close(sk, old_state, now_ns);
+			record_close(sk, old_state);
 		break;
 	default:
-		record_other_state(sk, old_state, state, now_ns);
+		record_other_state(sk, old_state, state);
 	}
 }
 

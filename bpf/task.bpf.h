@@ -59,13 +59,16 @@ static void record_connect_call(struct syscall_enter *call)
 	struct connect_call c = { .fd = call->args[0] };
 	void *address = (void *)call->args[1];
 
+	if (!owner_passes((struct task_struct *)bpf_get_current_task()))
+		return;
 	/* An IPv4 address is shorter, and may be the last thing on a page. */
 	if (bpf_probe_read_user(&c.destination, sizeof(c.destination), address) &&
 	    bpf_probe_read_user(&c.destination, IPV4_SOCKADDR_SIZE, address))
 		return;
 	if (c.destination.family != AF_INET && c.destination.family != AF_INET6)
 		return;
-	bpf_map_update_elem(&connect_calls, &thread, &c, BPF_ANY);
+	if (bpf_map_update_elem(&connect_calls, &thread, &c, BPF_ANY))
+		count_lost(EVENT_ERROR);
 }
 
 static void record_connect_return(struct syscall_exit *call)
@@ -145,9 +148,11 @@ static void remember_open_socket(struct task_struct *task, struct sock *sk)
 	}
 	if (state == TCP_CLOSE)
 		return;
+	if (!owner_passes(task))
+		return;
 	begin_connection(&c, sk, state == TCP_SYN_SENT ? ROLE_CLIENT : ROLE_UNKNOWN, bpf_ktime_get_ns());
 	read_owner(&c.owner, task);
-	if (!owner_passes(&c.owner, task) || !tuple_passes(&c))
+	if (!tuple_passes(&c))
 		return;
 	c.flags = FOLLOWED | ANNOUNCED | PRE_EXISTING;
 	c.options = options_of(sk);
