@@ -173,18 +173,32 @@ static bool family_passes(const struct connection *c)
 	return v4 == (filter_family == AF_INET);
 }
 
+static bool ports_pass(u16 local_port, u16 remote_port)
+{
+	if (filter_dimensions & FILTER_PORT && !port_in(FILTER_PORT, local_port) && !port_in(FILTER_PORT, remote_port))
+		return false;
+	if (filter_dimensions & FILTER_LOCAL_PORT && !port_in(FILTER_LOCAL_PORT, local_port))
+		return false;
+	return !(filter_dimensions & FILTER_REMOTE_PORT) || port_in(FILTER_REMOTE_PORT, remote_port);
+}
+
+/* What of tuple_passes a socket can tell, or a request, before anything is known of it as a connection. */
+static bool has_ports_that_pass(struct sock *sk)
+{
+	struct sock_common *common = &sk->__sk_common;
+
+	if (!(filter_dimensions & (FILTER_PORT | FILTER_LOCAL_PORT | FILTER_REMOTE_PORT)))
+		return true;
+	return ports_pass(BPF_CORE_READ(common, skc_num), bpf_ntohs(BPF_CORE_READ(common, skc_dport)));
+}
+
 static bool tuple_passes(const struct connection *c)
 {
 	if (filter_family && !family_passes(c))
 		return false;
 	if (filter_dimensions & FILTER_NETNS && !bpf_map_lookup_elem(&namespaces, &c->netns))
 		return false;
-	if (filter_dimensions & FILTER_PORT && !port_in(FILTER_PORT, c->local_port) &&
-	    !port_in(FILTER_PORT, c->remote_port))
-		return false;
-	if (filter_dimensions & FILTER_LOCAL_PORT && !port_in(FILTER_LOCAL_PORT, c->local_port))
-		return false;
-	if (filter_dimensions & FILTER_REMOTE_PORT && !port_in(FILTER_REMOTE_PORT, c->remote_port))
+	if (!ports_pass(c->local_port, c->remote_port))
 		return false;
 	if (filter_dimensions & FILTER_ADDRESS && !address_in(c->family, c->local) &&
 	    !address_in(c->family, c->remote))

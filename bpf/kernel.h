@@ -322,6 +322,9 @@ struct tcp_sock {
 	unsigned int keepalive_time;
 	unsigned int keepalive_intvl;
 	u8 keepalive_probes;
+	struct {
+		u64 time; /* us */
+	} rcvq_space;
 };
 
 struct mptcp_sock {

@@ -122,20 +122,53 @@ static bool is_peer_of_followed(u32 client_isn)
 }
 
 /*
- * Decides whether a server's connection is followed. One whose listener's owner does not pass is kept unfollowed
- * as long as the filter asks for owners: whoever accepts it may pass.
+ * Decides whether a server's connection is followed from its beginning. One whose listener's owner does not pass may still
+ * be, by whoever accepts it: see claim.
  */
-static bool worth_keeping(struct connection *c, bool owner_ok)
+static bool begins_followed(struct connection *c, bool owner_ok)
 {
-	if (is_peer_of_followed(c->peer_isn)) {
-		c->flags |= FOLLOWED;
-		return true;
-	}
-	if (!tuple_passes(c))
+	if (!is_peer_of_followed(c->peer_isn) && !(owner_ok && tuple_passes(c)))
 		return false;
-	if (owner_ok)
-		c->flags |= FOLLOWED;
+	c->flags |= FOLLOWED;
 	return true;
+}
+
+#define PASSED_OVER 4096 /* a power of two */
+
+/*
+ * Requests that are not followed, each in the place that its number gives it: what tells their children from those of SYN
+ * cookies, which have no request, without a look at the kernel's counters.
+ *
+ * Written: when a request is passed over, whatever was there before.
+ * Read by: the child.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PASSED_OVER);
+	__type(key, u32);
+	__type(value, u64); /* isn_pair */
+} passed_over SEC(".maps");
+
+static u64 *place_of(u64 pair)
+{
+	u32 place = (pair ^ pair >> 32) & (PASSED_OVER - 1);
+
+	return bpf_map_lookup_elem(&passed_over, &place);
+}
+
+static void pass_over(u64 pair)
+{
+	u64 *place = place_of(pair);
+
+	if (place)
+		*place = pair;
+}
+
+static bool was_passed_over(u64 pair)
+{
+	u64 *place = place_of(pair);
+
+	return place && *place == pair;
 }
 
 /* A SYN, whichever copy of it: a retry has the same number. */
@@ -232,8 +265,10 @@ static void record_syn_received(struct sock *listening, struct request_sock *req
 	begin_connection(&c, (struct sock *)req, ROLE_SERVER, now_ns);
 	c.peer_isn = BPF_CORE_READ(treq, rcv_isn);
 	c.isn = BPF_CORE_READ(treq, snt_isn);
-	if (!worth_keeping(&c, adopt_listener(&c, listening)))
+	if (!begins_followed(&c, adopt_listener(&c, listening))) {
+		pass_over(pair);
 		return;
+	}
 	resume_refused(&c);
 	c.flags &= ~COOKIE_SENT;
 	c.flags |= ANNOUNCED;
@@ -246,6 +281,15 @@ static void record_syn_received(struct sock *listening, struct request_sock *req
 		submit(e);
 	}
 	bpf_map_update_elem(&requests, &pair, &c, BPF_ANY);
+}
+
+/*
+ * Whether one that came by a SYN cookie, which is trouble, is kept though nobody follows it: once it is accepted, there is
+ * nothing left to tell that by.
+ */
+static bool may_be_claimed(const struct connection *c)
+{
+	return c->flags & COOKIE_SENT && filter_dimensions & FILTER_OWNER && tuple_passes(c);
 }
 
 /*
@@ -268,7 +312,7 @@ static __noinline struct connection *open_child(struct sock *sk)
 		bpf_map_delete_elem(&requests, &pair);
 		return kept;
 	}
-	if (!modes.armed)
+	if (!modes.armed || was_passed_over(pair))
 		return NULL;
 	/* By SYN cookie, or the request is older than the trace: its listener cannot be told from here. */
 	begin_connection(&c, sk, ROLE_SERVER, bpf_ktime_get_ns());
@@ -280,31 +324,67 @@ static __noinline struct connection *open_child(struct sock *sk)
 		c.flags |= COOKIE_SENT;
 	if (c.flags & COOKIE_SENT)
 		c.troubled = 1;
-	if (!worth_keeping(&c, !(filter_dimensions & FILTER_OWNER)))
+	if (!begins_followed(&c, !(filter_dimensions & FILTER_OWNER)) && !may_be_claimed(&c))
 		return NULL;
 	return keep(sk, &c);
+}
+
+/*
+ * Somebody accepts sk who passes the filter, though its listener's owner did not. Until then nothing is kept of such
+ * connections, which are all of the host's when one process is asked for: what they would have told is still in the socket.
+ * tcp_init_buffer_space notes when it was established, and tcp_rcv_space_adjust changes that only when data is read.
+ */
+static __noinline struct connection *claim(struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	struct connection c;
+
+	begin_connection(&c, sk, ROLE_SERVER, bpf_ktime_get_ns());
+	if (c.state == TCP_CLOSE || !tuple_passes(&c))
+		return NULL;
+	c.established_ns = BPF_CORE_READ(tp, rcvq_space.time) * 1000;
+	c.peer_isn = BPF_CORE_READ(tp, rcv_nxt) - (u32)BPF_CORE_READ(tp, bytes_received) - 1;
+	c.isn = BPF_CORE_READ(tp, snd_una) - (u32)BPF_CORE_READ(tp, bytes_acked) - 1;
+	c.options = options_of(sk);
+	c.flags = FOLLOWED | ANNOUNCED | CLAIMED;
+	index_connection(&c, sk);
+	return keep(sk, &c);
+}
+
+/* The connection of sk, which is being accepted. NULL: not followed. */
+static struct connection *accepted_connection(struct sock *sk, struct task_struct *task)
+{
+	struct connection *c = connection_of(sk);
+
+	if (!c) {
+		if (!modes.armed || !(filter_dimensions & FILTER_OWNER) || !owner_passes(task))
+			return NULL;
+		return claim(sk);
+	}
+	if (c->flags & FOLLOWED)
+		return c;
+	if (!owner_passes(task)) {
+		forget(sk);
+		return NULL;
+	}
+	c->flags |= FOLLOWED;
+	return c;
 }
 
 /* In accept(): from here on the connection is its acceptor's. */
 static void record_accept(struct sock *sk)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	u64 now_ns = bpf_ktime_get_ns();
 	struct connection *c;
 	struct event *e;
+	u64 now_ns;
 
 	if (!sk || !is_tcp(sk))
 		return;
-	c = connection_of(sk);
+	c = accepted_connection(sk, task);
 	if (!c)
 		return;
-	if (!(c->flags & FOLLOWED)) {
-		if (!owner_passes(task)) {
-			forget(sk);
-			return;
-		}
-		c->flags |= FOLLOWED;
-	}
+	now_ns = bpf_ktime_get_ns();
 	read_owner(&c->owner, task);
 	c->flags &= ~VIA_LISTENER;
 	e = begin(c, EVENT_ACCEPT, now_ns);

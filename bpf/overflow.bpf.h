@@ -301,7 +301,7 @@ static struct connection *keep_refused(struct refusing *r)
 	earlier = bpf_map_lookup_elem(&refused, &key);
 	if (earlier)
 		return earlier;
-	if (!worth_keeping(c, adopt_listener(c, listener_sock(r))) || !(c->flags & FOLLOWED))
+	if (!begins_followed(c, adopt_listener(c, listener_sock(r))))
 		return NULL;
 	c->flags |= ANNOUNCED;
 	c->flags &= ~VIA_LISTENER; /* it is the listener's own event */
@@ -381,7 +381,7 @@ static struct connection *request_of(struct refusing *r, u64 pair)
 		return request;
 	c->peer_isn = pair >> 32;
 	c->isn = pair;
-	if (!worth_keeping(c, adopt_listener(c, listener_sock(r))))
+	if (!begins_followed(c, adopt_listener(c, listener_sock(r))))
 		return NULL;
 	resume_refused(c);
 	if (take_cookie((struct net *)r->net))
@@ -739,7 +739,7 @@ static void record_consumed(struct sk_buff *skb)
 {
 	struct refusing *r;
 
-	if (BPF_CORE_READ(skb, dev) || !BPF_CORE_READ(skb, _skb_refdst))
+	if (skb->dev || !skb->_skb_refdst)
 		return;
 	if (!is_tcp_segment(skb, TCP_FLAG_SYN | TCP_FLAG_ACK | TCP_FLAG_RST, TCP_FLAG_SYN))
 		return;
@@ -754,7 +754,7 @@ static void record_dropped(struct sk_buff *skb)
 {
 	struct refusing *r;
 
-	if (!BPF_CORE_READ(skb, _skb_refdst))
+	if (!skb->_skb_refdst)
 		return;
 	if (!is_tcp_segment(skb, TCP_FLAG_SYN | TCP_FLAG_ACK | TCP_FLAG_RST, TCP_FLAG_ACK))
 		return;

@@ -173,6 +173,22 @@ struct ip_packet {
 	u8 destination[16];
 };
 
+/* The protocol of an IP packet, or the first of its extensions; 0: it is none. */
+static u8 protocol_at(const void *packet)
+{
+	u8 header[offsetof(struct ipv4_header, protocol) + 1]; /* longer than that of IPv6 up to there */
+
+	if (bpf_probe_read_kernel(header, sizeof(header), packet))
+		return 0;
+	switch (header[0] >> 4) {
+	case 4:
+		return header[offsetof(struct ipv4_header, protocol)];
+	case 6:
+		return header[offsetof(struct ipv6_header, next_header)];
+	}
+	return 0;
+}
+
 static bool read_ipv4(struct ip_packet *ip, struct sk_buff *skb, u32 offset)
 {
 	const u16 not_the_first = 0x1fff; /* offset of a fragment */

@@ -60,28 +60,23 @@ static bool is_full_socket(struct sock *sk)
 	return state != TCP_TIME_WAIT && state != TCP_NEW_SYN_RECV;
 }
 
-/* Whether skb holds a segment of TCP on which, of these flags, exactly those wanted are set. */
+/*
+ * Whether skb, as a tracepoint gives it, holds a segment of TCP on which, of these flags, exactly those wanted are set. Plain
+ * loads from what a tracepoint gives take a fifth of the time that bpf_probe_read_kernel takes, which is 5 ns.
+ */
 static bool is_tcp_segment(struct sk_buff *skb, u8 flags, u8 wanted)
 {
-	unsigned char *head = BPF_CORE_READ(skb, head);
-	u16 network = BPF_CORE_READ(skb, network_header), transport = BPF_CORE_READ(skb, transport_header);
+	u16 network = skb->network_header, transport = skb->transport_header;
+	unsigned char *head = skb->head;
 	struct tcp_header tcp;
-	u8 version, protocol;
 
 	/* Either may not have been found yet. */
 	if (network == (u16)~0 || transport == (u16)~0 || transport <= network)
 		return false;
 	if (bpf_probe_read_kernel(&tcp, sizeof(tcp), head + transport) || (tcp.flags & flags) != wanted)
 		return false;
-	if (bpf_probe_read_kernel(&version, sizeof(version), head + network))
-		return false;
-	if (version >> 4 == 4) {
-		bpf_probe_read_kernel(&protocol, sizeof(protocol), head + network + offsetof(struct ipv4_header, protocol));
-		return protocol == IPPROTO_TCP;
-	}
 	/* Extension headers of IPv6 do not come with these. */
-	bpf_probe_read_kernel(&protocol, sizeof(protocol), head + network + offsetof(struct ipv6_header, next_header));
-	return version >> 4 == 6 && protocol == IPPROTO_TCP;
+	return protocol_at(head + network) == IPPROTO_TCP;
 }
 
 /* The ends of the segment that skb holds, as this host sees them: what it was sent to is local. */

@@ -15,13 +15,14 @@ struct owner {
 
 /* connection.flags */
 enum connection_flags {
-	FOLLOWED = 1, /* passed the filter; without it, kept only because an accept may still make it pass */
+	FOLLOWED = 1, /* passed the filter; without it, kept only because it came by a cookie, and an accept may make it pass */
 	ANNOUNCED = 2, /* its first event was emitted */
 	CONNECTING = 4, /* connect() has not returned yet, so an error may still come out of it */
 	VIA_LISTENER = 8, /* the owner is the listener's */
 	PRE_EXISTING = 16, /* older than the trace */
 	ENDED = 32, /* closed; kept because the RST of an abort is sent only then */
 	COOKIE_SENT = 64, /* its SYN was answered by a SYN cookie */
+	CLAIMED = 128, /* nobody followed it before its accept */
 };
 
 /* How far a simultaneous open has come. In one, a SYN-ACK follows a SYN that was taken already, and repeats nothing. */
@@ -215,31 +216,21 @@ static struct cgroup *default_cgroup(struct task_struct *task)
 	return BPF_CORE_READ(task, cgroups, dfl_cgrp);
 }
 
-/* Older kernels leave the rest of a longer, older name behind the terminator. */
-static void clear_after_terminator(char *comm)
-{
-	bool ended = false;
-
-	for (int i = 0; i < COMM_LEN; i++) {
-		if (!comm[i])
-			ended = true;
-		if (ended)
-			comm[i] = 0;
-	}
-}
-
 static u32 uid_of(struct task_struct *task)
 {
 	return BPF_CORE_READ(task, cred, uid.val);
 }
 
-/* The process's name, not that of the thread that happened to call: it is what people look for. */
+/*
+ * The process's name, not that of the thread that happened to call: it is what people look for. Older kernels leave the
+ * rest of a longer, older name behind the terminator.
+ */
 static void read_comm(char *comm, struct task_struct *task)
 {
 	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
 
-	bpf_core_read(comm, COMM_LEN, &leader->comm);
-	clear_after_terminator(comm);
+	__builtin_memset(comm, 0, COMM_LEN);
+	bpf_core_read_str(comm, COMM_LEN, &leader->comm);
 }
 
 static void read_owner(struct owner *owner, struct task_struct *task)

@@ -53,7 +53,7 @@ static __noinline struct connection *discover(struct sock *sk)
 {
 	struct connection c;
 
-	if (!modes.armed || last_connection_of(sk))
+	if (!modes.armed || !has_ports_that_pass(sk) || last_connection_of(sk))
 		return NULL;
 	begin_connection(&c, sk, ROLE_UNKNOWN, bpf_ktime_get_ns());
 	if (!tuple_passes(&c))
@@ -142,9 +142,10 @@ static void record_other_state(struct sock *sk, u8 old_state, u8 state)
 	emit_state(c, old_state, state, now_ns);
 }
 
+/* sk is of TCP. */
 static void record_state(struct sock *sk, u8 old_state, u8 state)
 {
-	if (old_state == state || !is_tcp(sk))
+	if (old_state == state)
 		return;
 	switch (state) {
 	case TCP_SYN_SENT:
@@ -170,10 +171,10 @@ static void record_state(struct sock *sk, u8 old_state, u8 state)
 	}
 }
 
-/* The same, of a program that is attached twice. */
+/* The same, of a program that is attached twice, and to whose hook other protocols come as well. */
 static void record_state_twice(struct sock *sk, u8 old_state, u8 state)
 {
-	if (!is_second_copy(sk, old_state << 8 | state))
+	if (sk->sk_protocol == IPPROTO_TCP && !is_second_copy(sk, old_state << 8 | state))
 		record_state(sk, old_state, state);
 }
 

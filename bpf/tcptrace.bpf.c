@@ -667,14 +667,16 @@ int BPF_KPROBE(state_kprobe, struct sock *sk, int state)
 SEC("fentry/inet_csk_listen_start")
 int BPF_PROG(listen_fentry, struct sock *sk)
 {
-	record_state(sk, TCP_CLOSE, TCP_LISTEN);
+	if (is_tcp(sk))
+		record_state(sk, TCP_CLOSE, TCP_LISTEN);
 	return 0;
 }
 
 SEC("kprobe/inet_csk_listen_start")
 int BPF_KPROBE(listen_kprobe, struct sock *sk)
 {
-	record_state(sk, TCP_CLOSE, TCP_LISTEN);
+	if (is_tcp(sk))
+		record_state(sk, TCP_CLOSE, TCP_LISTEN);
 	return 0;
 }
 

@@ -67,9 +67,9 @@ static void note_trouble(struct connection *c, struct sock *sk)
 	c->troubled = 1;
 	if (c->flags & PRE_EXISTING)
 		return;
-	if (c->role == ROLE_SERVER && !(c->flags & COOKIE_SENT))
+	if (c->role == ROLE_SERVER && !(c->flags & (COOKIE_SENT | CLAIMED)))
 		retell_syn_received(c);
-	else if (sk)
+	else if (c->role == ROLE_CLIENT && sk)
 		retell_connect(c, sk);
 	if (sk && c->established_ns)
 		retell_established(c, sk);
