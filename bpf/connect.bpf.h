@@ -147,7 +147,6 @@ static bool passes_at_last(struct sock *sk, struct connection *c)
 static void announce(struct sock *sk, struct connection *c, u64 now_ns)
 {
 	struct event_with_settings *e;
-	u64 key = (u64)sk;
 
 	if (c->flags & ANNOUNCED || !passes_at_last(sk, c))
 		return;
@@ -155,7 +154,7 @@ static void announce(struct sock *sk, struct connection *c, u64 now_ns)
 	/* Taken before tcp_connect_init, where the SYN consumes it. */
 	c->isn = BPF_CORE_READ((struct tcp_sock *)sk, write_seq);
 	if (c->isn)
-		bpf_map_update_elem(&initial_sequences, &c->isn, &key, BPF_ANY);
+		remember_isn(c->isn, sk);
 
 	e = begin_with_settings(c, EVENT_CONNECT, now_ns, sk);
 	if (!e)
@@ -172,14 +171,12 @@ static void announce(struct sock *sk, struct connection *c, u64 now_ns)
  */
 static void learn_late_tuple(struct connection *c, struct sock *sk)
 {
-	u64 key = (u64)sk;
-
 	if (c->isn || BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_SYN_SENT)
 		return;
 	read_tuple(c, sk);
 	index_connection(c, sk);
 	c->isn = BPF_CORE_READ((struct tcp_sock *)sk, snd_una);
-	bpf_map_update_elem(&initial_sequences, &c->isn, &key, BPF_ANY);
+	remember_isn(c->isn, sk);
 }
 
 static void record_syn_sent_state(struct sock *sk)

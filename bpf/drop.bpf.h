@@ -227,7 +227,7 @@ static bool is_stranger_too_many(struct connection *c, u64 now_ns)
 
 static bool is_of_followed(u32 client_isn)
 {
-	return bpf_map_lookup_elem(&initial_sequences, &client_isn);
+	return sock_by_isn(client_isn);
 }
 
 /*

@@ -118,7 +118,7 @@ static bool adopt_listener(struct connection *c, struct sock *listening)
 
 static bool is_peer_of_followed(u32 client_isn)
 {
-	return follow_peers && bpf_map_lookup_elem(&initial_sequences, &client_isn);
+	return follow_peers && sock_by_isn(client_isn);
 }
 
 /*

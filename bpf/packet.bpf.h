@@ -107,11 +107,11 @@ static void note_departed(struct connection *c, struct sock *sk)
 /* The connect whose first sequence number this is, or NULL; its socket, where it still has one. */
 static struct connection *connect_by_isn(u32 isn, struct sock **sk)
 {
-	u64 *key = bpf_map_lookup_elem(&initial_sequences, &isn);
-	struct connection *c = key ? bpf_map_lookup_elem(&connections, key) : NULL;
+	struct sock *found = sock_by_isn(isn);
+	struct connection *c = found ? last_connection_of(found) : NULL;
 
 	if (c && c->isn == isn) {
-		*sk = (struct sock *)*key;
+		*sk = found;
 		return c;
 	}
 	*sk = NULL;

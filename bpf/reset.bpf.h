@@ -120,7 +120,7 @@ static void record_refusal(struct sk_buff *skb, bool has_reason, u32 reason)
 	if (!(tcp.flags & TCP_FLAG_SYN) || tcp.flags & TCP_FLAG_ACK)
 		return;
 	isn = bpf_ntohl(tcp.seq);
-	if (!bpf_map_lookup_elem(&initial_sequences, &isn))
+	if (!sock_by_isn(isn))
 		return;
 	c.peer_isn = isn;
 	c.netns = BPF_CORE_READ(skb, dev, nd_net.net, ns.inum);

@@ -90,10 +90,15 @@ struct {
 
 static void note_winner(struct connection *c, struct sock *sk)
 {
-	u64 key = (u64)sk;
+	u64 key = (u64)sk, *latest;
 	u32 pid = c->owner.pid;
 
-	if (only_troubled && c->role == ROLE_CLIENT && pid)
+	if (!only_troubled || c->role != ROLE_CLIENT || !pid)
+		return;
+	latest = bpf_map_lookup_elem(&latest_established, &pid);
+	if (latest)
+		*latest = key; /* an LRU map takes ten times as long to put another in its place */
+	else
 		bpf_map_update_elem(&latest_established, &pid, &key, BPF_ANY);
 }
 
