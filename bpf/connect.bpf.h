@@ -19,10 +19,9 @@ struct hook_modes {
 struct hook_modes modes;
 
 struct connect_call {
-	u32 fd;
-	u8 began; /* the socket went to SYN_SENT: whatever comes of it is told by its own events */
-	u8 unused[3];
+	u64 sk; /* struct sock * that went to SYN_SENT: whatever comes of it is told by its own events; 0: none so far */
 	struct sockaddr_inet destination;
+	u32 fd;
 };
 
 /*
@@ -38,13 +37,13 @@ struct {
 	__type(value, struct connect_call);
 } connect_calls SEC(".maps");
 
-static void note_connect_began(void)
+static void note_connect_began(struct sock *sk)
 {
 	u64 thread = bpf_get_current_pid_tgid();
 	struct connect_call *call = bpf_map_lookup_elem(&connect_calls, &thread);
 
 	if (call)
-		call->began = 1;
+		call->sk = (u64)sk;
 }
 
 /*
@@ -179,6 +178,15 @@ static void learn_late_tuple(struct connection *c, struct sock *sk)
 	remember_isn(c->isn, sk);
 }
 
+/*
+ * Whether a connection is worth opening before tcp_connect, where its ports are complete. Its owner is asked here only, and
+ * one without a port so far may get the one that is asked for.
+ */
+static bool may_open_at_state(struct sock *sk)
+{
+	return modes.announce_at_state || filter_dimensions & FILTER_OWNER || has_ports_that_pass(sk);
+}
+
 static void record_syn_sent_state(struct sock *sk)
 {
 	struct connection *c = connection_of(sk);
@@ -186,8 +194,10 @@ static void record_syn_sent_state(struct sock *sk)
 
 	if (c && c->state == TCP_SYN_SENT)
 		return;
+	note_connect_began(sk);
+	if (!may_open_at_state(sk))
+		return;
 	now_ns = bpf_ktime_get_ns();
-	note_connect_began();
 	c = open_client(sk, now_ns);
 	if (c && modes.announce_at_state)
 		announce(sk, c, now_ns);
@@ -198,8 +208,9 @@ static void record_connect(struct sock *sk)
 	struct connection *c = connection_of(sk);
 	u64 now_ns;
 
-	if (!c && filter_dimensions & FILTER_OWNER)
-		return; /* its owner did not pass when it went to SYN_SENT */
+	/* Its owner did not pass when it went to SYN_SENT. */
+	if (!c && (filter_dimensions & FILTER_OWNER || !has_ports_that_pass(sk)))
+		return;
 	now_ns = bpf_ktime_get_ns();
 	if (!c)
 		c = open_client(sk, now_ns);
@@ -278,14 +289,14 @@ static void record_connect_refused_locally(struct sock *sk, const struct sockadd
 	emit_failed_close(&c, sk, TCP_CLOSE, -result, now_ns);
 }
 
-/* began: this call had brought the socket to SYN_SENT. */
-static void handle_connect_result(struct sock *sk, const struct sockaddr_inet *destination, bool began, int result)
+/* For a call that did not bring sk to SYN_SENT, as far as is known. */
+static void handle_connect_result(struct sock *sk, const struct sockaddr_inet *destination, int result)
 {
 	if (connection_of(sk)) {
 		record_connect_result(sk, result);
 		return;
 	}
-	if (is_failure(result) && !began && BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_CLOSE)
+	if (is_failure(result) && BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_CLOSE)
 		record_connect_refused_locally(sk, destination, result);
 }
 
@@ -297,7 +308,7 @@ static void record_connect_end(struct sock *sk, const void *address, int result)
 	bpf_probe_read_kernel(&destination, IPV4_SOCKADDR_SIZE, address);
 	if (destination.family == AF_INET6)
 		bpf_probe_read_kernel(&destination, sizeof(destination), address);
-	handle_connect_result(sk, &destination, false, result);
+	handle_connect_result(sk, &destination, result);
 }
 
 /* A SYN reached a device. Retries of the same SYN through stacked devices (a VLAN on a bond) count once. */

@@ -254,17 +254,21 @@ static void note_request(struct request_sock *req)
  */
 static void record_syn_received(struct sock *listening, struct request_sock *req)
 {
-	struct tcp_request_sock *treq = (struct tcp_request_sock *)req;
-	u64 now_ns = bpf_ktime_get_ns();
 	u64 pair = pair_of_request(req);
 	struct event_with_settings *e;
 	struct connection c;
+	u64 now_ns;
 
 	if (!modes.armed || bpf_map_lookup_elem(&requests, &pair))
 		return;
+	if (!follow_peers && !has_ports_that_pass((struct sock *)req)) {
+		pass_over(pair);
+		return;
+	}
+	now_ns = bpf_ktime_get_ns();
 	begin_connection(&c, (struct sock *)req, ROLE_SERVER, now_ns);
-	c.peer_isn = BPF_CORE_READ(treq, rcv_isn);
-	c.isn = BPF_CORE_READ(treq, snt_isn);
+	c.peer_isn = pair >> 32;
+	c.isn = pair;
 	if (!begins_followed(&c, adopt_listener(&c, listening))) {
 		pass_over(pair);
 		return;

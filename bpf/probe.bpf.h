@@ -80,10 +80,13 @@ static void record_answer(struct sock *sk, struct sk_buff *skb)
 static void recover_answer(struct connection *c, struct sock *sk, u64 now_ns)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	u32 heard = BPF_CORE_READ(tp, rcv_tstamp);
 	u64 ago_ns, time_ns;
+	u32 heard;
 
-	if (!c->probed || (s32)(heard - c->probed_jiffies) < 0)
+	if (!c->probed)
+		return;
+	heard = BPF_CORE_READ(tp, rcv_tstamp);
+	if ((s32)(heard - c->probed_jiffies) < 0)
 		return;
 	ago_ns = ticks_per_second ? (u64)(jiffies_now() - heard) * (1000000000 / ticks_per_second) : 0;
 	time_ns = now_ns - ago_ns;

@@ -79,9 +79,13 @@ static void record_connect_return(struct syscall_exit *call)
 
 	if (!c)
 		return;
-	sk = tcp_sock_of_fd(c->fd);
-	if (sk)
-		handle_connect_result(sk, &c->destination, c->began, call->ret);
+	if (c->sk) {
+		record_connect_result((struct sock *)c->sk, call->ret);
+	} else if (is_failure(call->ret)) {
+		sk = tcp_sock_of_fd(c->fd);
+		if (sk)
+			handle_connect_result(sk, &c->destination, call->ret);
+	}
 	bpf_map_delete_elem(&connect_calls, &thread);
 }
 
