@@ -71,6 +71,12 @@ static bool is_untroubled(const struct connection *c)
 	return only_troubled && !c->troubled;
 }
 
+/* No record is made of c now, whatever happens to it: that spares the time, and what else only records need. */
+static bool is_silent(const struct connection *c)
+{
+	return !(c->flags & FOLLOWED) || is_untroubled(c);
+}
+
 static void fill(struct event *e, const struct connection *c, u8 kind, u32 nth, u64 now_ns)
 {
 	__builtin_memset(e, 0, sizeof(*e));
@@ -111,7 +117,7 @@ static __always_inline struct event *begin_sized(struct connection *c, u8 kind, 
 	struct event *e;
 	u32 nth;
 
-	if (!(c->flags & FOLLOWED) || is_untroubled(c))
+	if (is_silent(c))
 		return NULL;
 	nth = next_nth(c);
 	e = bpf_ringbuf_reserve(&events, size, 0);

@@ -388,9 +388,11 @@ static void record_accept(struct sock *sk)
 	c = accepted_connection(sk, task);
 	if (!c)
 		return;
-	now_ns = bpf_ktime_get_ns();
 	read_owner(&c->owner, task);
 	c->flags &= ~VIA_LISTENER;
+	if (is_silent(c))
+		return;
+	now_ns = bpf_ktime_get_ns();
 	e = begin(c, EVENT_ACCEPT, now_ns);
 	if (!e)
 		return;

@@ -77,7 +77,7 @@ static void record_answer(struct sock *sk, struct sk_buff *skb)
  * hooked, or while a softirq was hidden. rcv_tstamp tells in which jiffy it came; the probe was sent only because that had
  * been long ago.
  */
-static void recover_answer(struct connection *c, struct sock *sk, u64 now_ns)
+static void recover_answer(struct connection *c, struct sock *sk)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	u64 ago_ns, time_ns;
@@ -89,7 +89,7 @@ static void recover_answer(struct connection *c, struct sock *sk, u64 now_ns)
 	if ((s32)(heard - c->probed_jiffies) < 0)
 		return;
 	ago_ns = ticks_per_second ? (u64)(jiffies_now() - heard) * (1000000000 / ticks_per_second) : 0;
-	time_ns = now_ns - ago_ns;
+	time_ns = bpf_ktime_get_ns() - ago_ns;
 	if ((s64)(time_ns - c->probed_ns) < 0)
 		time_ns = c->probed_ns;
 	emit_answer(c, sk, BPF_CORE_READ(tp, snd_una), time_ns);
@@ -102,7 +102,7 @@ static void record_keepalive_probe(struct connection *c, struct sock *sk, u8 att
 	u64 now_ns = bpf_ktime_get_ns();
 	struct event *e;
 
-	recover_answer(c, sk, now_ns);
+	recover_answer(c, sk);
 	note_options(c, sk, now_ns);
 	await_answer(c, now_ns);
 	if (attempt > 1)

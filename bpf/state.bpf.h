@@ -104,10 +104,15 @@ static struct connection *known_or_discovered(struct sock *sk)
 	return discover(sk);
 }
 
+static void emit_end(struct connection *c, struct sock *sk, u8 old_state, u32 error, u64 now_ns)
+{
+	note_time_wait(c, sk, old_state, now_ns);
+	emit_close(c, sk, old_state, error, now_ns);
+}
+
 static void record_close(struct sock *sk, u8 old_state)
 {
 	struct connection *c = old_state == TCP_SYN_SENT ? connection_of(sk) : known_or_discovered(sk);
-	u64 now_ns;
 	u32 error;
 
 	if (!c)
@@ -118,28 +123,26 @@ static void record_close(struct sock *sk, u8 old_state)
 		return;
 	if (!passes_at_last(sk, c))
 		return;
-	now_ns = bpf_ktime_get_ns();
-	recover_answer(c, sk, now_ns);
+	recover_answer(c, sk);
 	settle_probe(c);
-	note_bad_end(c, sk, old_state, error, now_ns);
-	note_time_wait(c, sk, old_state, now_ns);
-	emit_close(c, sk, old_state, error, now_ns);
+	note_bad_end(c, sk, old_state, error);
+	if (!is_silent(c))
+		emit_end(c, sk, old_state, error, bpf_ktime_get_ns());
 	c->flags |= ENDED;
 }
 
 static void record_other_state(struct sock *sk, u8 old_state, u8 state)
 {
 	struct connection *c = known_or_discovered(sk);
-	u64 now_ns;
 
 	if (!c || c->state == state)
 		return;
-	now_ns = bpf_ktime_get_ns();
-	recover_answer(c, sk, now_ns);
+	recover_answer(c, sk);
 	c->state = state;
 	if (only_troubled && state == TCP_FIN_WAIT1 && awaits_reply(sk))
 		note_trouble(c, sk);
-	emit_state(c, old_state, state, now_ns);
+	if (!is_silent(c))
+		emit_state(c, old_state, state, bpf_ktime_get_ns());
 }
 
 /* sk is of TCP. */

@@ -149,13 +149,13 @@ static bool is_bad_end(struct sock *sk, u8 old_state, u32 error)
 }
 
 /* Before c is closed. */
-static void note_bad_end(struct connection *c, struct sock *sk, u8 old_state, u32 error, u64 now_ns)
+static void note_bad_end(struct connection *c, struct sock *sk, u8 old_state, u32 error)
 {
 	if (!only_troubled || !is_bad_end(sk, old_state, error))
 		return;
 	note_trouble(c, sk);
 	if (old_state == TCP_SYN_SENT && !error)
-		tell_winner(c, now_ns);
+		tell_winner(c, bpf_ktime_get_ns());
 }
 
 #endif
