@@ -20,7 +20,7 @@ import (
 )
 
 // dialVariable makes the test binary another program: one that waits for its standard input to end, connects there,
-// and ends. A value that begins with "fork:" makes it leave that to a child of its own.
+// and ends. A value that begins with "fork:" makes it leave that to a child of its own; acceptInherited makes it accept.
 const dialVariable = "TRACER_TEST_DIAL"
 
 func TestMain(m *testing.M) {
@@ -29,6 +29,13 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	io.Copy(io.Discard, os.Stdin)
+	if address == acceptInherited {
+		if err := acceptOnce(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if rest, ok := cutFork(address); ok {
 		child := exec.Command(os.Args[0])
 		child.Env = append(os.Environ(), dialVariable+"="+rest)

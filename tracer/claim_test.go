@@ -1,0 +1,125 @@
+package tracer_test
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"testing"
+
+	"tcptrace/prober/lab"
+	"tcptrace/tracer"
+	"tcptrace/tracer/event"
+)
+
+// acceptInherited, as what to dial, makes the test binary accept one connection of the listener that it was born with, and
+// read it to its end.
+const acceptInherited = "accept"
+
+func acceptOnce() error {
+	const firstExtraFile = 3
+	l, err := net.FileListener(os.NewFile(firstExtraFile, "listener"))
+	if err != nil {
+		return err
+	}
+	c, err := l.Accept()
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, c)
+	return errors.Join(err, c.Close())
+}
+
+// newAcceptor starts that in another process; it waits until connect is called.
+func newAcceptor(t *testing.T, l net.Listener) *stranger {
+	t.Helper()
+	file, err := l.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	s := &stranger{Cmd: exec.Command("/proc/self/exe")}
+	s.Env = append(os.Environ(), dialVariable+"="+acceptInherited)
+	s.Stderr, s.ExtraFiles = os.Stderr, []*os.File{file}
+	if s.start, err = s.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Process.Kill(); s.Wait() })
+	return s
+}
+
+// claimed is what two traces say of a connection that waits for another process than its listener's: one that follows
+// everything, and one that follows only who accepts.
+type claimed struct {
+	connect, established event.Event // of either end, by the first
+	events               []event.Event
+	acceptor             int
+}
+
+// claim makes one. It is not complete where the first trace missed something.
+func claim(t *testing.T, h *lab.Host, address string) (c claimed, complete bool) {
+	t.Helper()
+	everything := watch(t)
+	l := listen(t, h, address+":0")
+	s := newAcceptor(t, l)
+	tr := open(t, tracer.Options{Kinds: ends, Filter: tracer.Filter{PIDs: []int{s.Process.Pid}}, NewOnly: true})
+	client, err := dial(h, l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if _, err := client.Write(zeros[:1000]); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	s.connect(t)
+	c.acceptor, c.events = s.Process.Pid, drain(t, tr, h.Inode())
+	for _, ev := range everything.until(t, h.Inode(), "the accept", func(events []event.Event) bool {
+		return has(events, event.Accept, event.RoleServer)
+	}) {
+		switch {
+		case ev.Kind == event.Connect:
+			c.connect = ev
+		case ev.Kind == event.Established && ev.Role == event.RoleServer:
+			c.established = ev
+		}
+	}
+	return c, c.connect.Kind != 0 && c.established.Kind != 0
+}
+
+func TestConnectionIsClaimedByWhoAcceptsIt(t *testing.T) {
+	for name, address := range map[string]string{"IPv4": "127.0.0.1", "IPv6": "[::1]"} {
+		t.Run(name, func(t *testing.T) {
+			c, complete := claim(t, newHost(t), address)
+			if !complete { // a softirq may have been hidden
+				c, complete = claim(t, newHost(t), address)
+			}
+			if !complete || len(c.events) == 0 {
+				t.Fatalf("the connection is not seen twice:\n%s", describe(c.events))
+			}
+			c.check(t)
+		})
+	}
+}
+
+func (c *claimed) check(t *testing.T) {
+	t.Helper()
+	got, want := c.events[0], c.established
+	if got.Kind != event.Accept || got.Nth != 1 || got.Role != event.RoleServer || got.Owner.PID != c.acceptor || got.Owner.Via != "" {
+		t.Errorf("it does not begin with an accept by process %d:\n%s", c.acceptor, describe(c.events))
+	}
+	if got.Local != want.Local || got.Remote != want.Remote || got.ISN != want.ISN || got.PeerISN != want.PeerISN {
+		t.Errorf("its ends are %s→%s, numbers %x and %x; want %s→%s, %x and %x", got.Local, got.Remote, got.ISN, got.PeerISN,
+			want.Local, want.Remote, want.ISN, want.PeerISN)
+	}
+	if since := got.Mono - got.Waited; since < c.connect.Mono || since > want.Mono {
+		t.Errorf("it has waited since %s; want the time between the connect, %s, and when it is seen to be established, %s",
+			since, c.connect.Mono, want.Mono)
+	}
+}
