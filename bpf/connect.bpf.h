@@ -179,8 +179,8 @@ static void learn_late_tuple(struct connection *c, struct sock *sk)
 }
 
 /*
- * Whether a connection is worth opening before tcp_connect, where its ports are complete. Its owner is asked here only, and
- * one without a port so far may get the one that is asked for.
+ * Whether a connection is opened before tcp_connect. Its ports are complete only there, which will open those that have got
+ * the port that is asked for; but it does not ask for owners.
  */
 static bool may_open_at_state(struct sock *sk)
 {
@@ -208,7 +208,7 @@ static void record_connect(struct sock *sk)
 	struct connection *c = connection_of(sk);
 	u64 now_ns;
 
-	/* Its owner did not pass when it went to SYN_SENT. */
+	/* Its owner did not pass when it went to SYN_SENT, or its ports do not now. */
 	if (!c && (filter_dimensions & FILTER_OWNER || !has_ports_that_pass(sk)))
 		return;
 	now_ns = bpf_ktime_get_ns();

@@ -63,9 +63,9 @@ static void fill_context(struct event *e)
 	BPF_CORE_READ_STR_INTO(&e->context_comm, task, comm);
 }
 
+/* A connection without trouble says nothing: see trouble.bpf.h. */
 volatile const bool only_troubled;
 
-/* A connection without trouble says nothing: see trouble.bpf.h. */
 static bool is_untroubled(const struct connection *c)
 {
 	return only_troubled && !c->troubled;

@@ -141,18 +141,18 @@ static void record_icmp_error(struct sk_buff *skb)
 /* A copy that dev_queue_xmit_nit made for packet sockets. Those with a ring of memory free it without owning it. */
 static bool is_copy_of_outgoing(struct sk_buff *skb)
 {
-	return BPF_CORE_READ_BITFIELD(skb, pkt_type) == PACKET_OUTGOING;
+	return BPF_CORE_READ_BITFIELD_PROBED(skb, pkt_type) == PACKET_OUTGOING;
 }
 
 /* Whether it is worth reading; so is what has its IP header nobody knows where. */
 static bool may_be_icmp(struct sk_buff *skb)
 {
-	u16 offset = skb->network_header;
+	u16 offset = BPF_CORE_READ(skb, network_header);
 	u8 protocol;
 
 	if (!offset)
 		return true;
-	protocol = protocol_at(skb->head + offset);
+	protocol = protocol_at(head_of(skb) + offset);
 	return protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6;
 }
 
@@ -162,7 +162,7 @@ static bool may_be_icmp(struct sk_buff *skb)
  */
 static void record_consumed_icmp(struct sk_buff *skb)
 {
-	if (!skb->sk && !is_copy_of_outgoing(skb) && may_be_icmp(skb))
+	if (!BPF_CORE_READ(skb, sk) && !is_copy_of_outgoing(skb) && may_be_icmp(skb))
 		record_icmp_error(skb);
 }
 

@@ -739,7 +739,7 @@ static void record_consumed(struct sk_buff *skb)
 {
 	struct refusing *r;
 
-	if (skb->dev || !skb->_skb_refdst)
+	if (BPF_CORE_READ(skb, dev) || !BPF_CORE_READ(skb, _skb_refdst))
 		return;
 	if (!is_tcp_segment(skb, TCP_FLAG_SYN | TCP_FLAG_ACK | TCP_FLAG_RST, TCP_FLAG_SYN))
 		return;
@@ -754,7 +754,7 @@ static void record_dropped(struct sk_buff *skb)
 {
 	struct refusing *r;
 
-	if (!skb->_skb_refdst)
+	if (!BPF_CORE_READ(skb, _skb_refdst))
 		return;
 	if (!is_tcp_segment(skb, TCP_FLAG_SYN | TCP_FLAG_ACK | TCP_FLAG_RST, TCP_FLAG_ACK))
 		return;

@@ -177,7 +177,7 @@ static void record_state(struct sock *sk, u8 old_state, u8 state)
 /* The same, of a program that is attached twice, and to whose hook other protocols come as well. */
 static void record_state_twice(struct sock *sk, u8 old_state, u8 state)
 {
-	if (sk->sk_protocol == IPPROTO_TCP && !is_second_copy(sk, old_state << 8 | state))
+	if (!is_second_copy(sk, old_state << 8 | state) && is_tcp(sk))
 		record_state(sk, old_state, state);
 }
 
