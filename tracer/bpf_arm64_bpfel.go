@@ -34,9 +34,7 @@ type bpfCommKey struct {
 
 type bpfConnectCall struct {
 	_           structs.HostLayout
-	Fd          uint32
-	Began       uint8
-	Unused      [3]uint8
+	Sk          uint64
 	Destination struct {
 		_      structs.HostLayout
 		Family uint16
@@ -44,6 +42,8 @@ type bpfConnectCall struct {
 		V4     [4]uint8
 		V6     [16]uint8
 	}
+	Fd uint32
+	_  [4]byte
 }
 
 type bpfConnection struct {
@@ -301,6 +301,14 @@ type bpfHookModes struct {
 	Armed           uint8
 	AnnounceAtState uint8
 	ErrorsFollow    uint8
+}
+
+type bpfIsnSet struct {
+	_      structs.HostLayout
+	Isn    [4]uint32
+	Next   uint32
+	Unused uint32
+	Sk     [4]uint64
 }
 
 type bpfListener struct {
@@ -692,6 +700,7 @@ const (
 	bpfMapNamespaces                     = "namespaces"
 	bpfMapNetworks                       = "networks"
 	bpfMapOptionCalls                    = "option_calls"
+	bpfMapPassedOver                     = "passed_over"
 	bpfMapPorts                          = "ports"
 	bpfMapRefusals                       = "refusals"
 	bpfMapRefused                        = "refused"
@@ -1020,6 +1029,7 @@ type bpfMapSpecs struct {
 	Namespaces        *ebpf.MapSpec `ebpf:"namespaces"`
 	Networks          *ebpf.MapSpec `ebpf:"networks"`
 	OptionCalls       *ebpf.MapSpec `ebpf:"option_calls"`
+	PassedOver        *ebpf.MapSpec `ebpf:"passed_over"`
 	Ports             *ebpf.MapSpec `ebpf:"ports"`
 	Refusals          *ebpf.MapSpec `ebpf:"refusals"`
 	Refused           *ebpf.MapSpec `ebpf:"refused"`
@@ -1106,6 +1116,7 @@ type bpfMaps struct {
 	Namespaces        *ebpf.Map `ebpf:"namespaces"`
 	Networks          *ebpf.Map `ebpf:"networks"`
 	OptionCalls       *ebpf.Map `ebpf:"option_calls"`
+	PassedOver        *ebpf.Map `ebpf:"passed_over"`
 	Ports             *ebpf.Map `ebpf:"ports"`
 	Refusals          *ebpf.Map `ebpf:"refusals"`
 	Refused           *ebpf.Map `ebpf:"refused"`
@@ -1142,6 +1153,7 @@ func (m *bpfMaps) Close() error {
 		m.Namespaces,
 		m.Networks,
 		m.OptionCalls,
+		m.PassedOver,
 		m.Ports,
 		m.Refusals,
 		m.Refused,
