@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -91,6 +92,9 @@ type Tracer struct {
 	trouble   []string
 	hz        int
 	malformed atomic.Uint64
+
+	closing sync.RWMutex // the ring buffer's memory goes with its reader
+	closed  bool
 }
 
 // Open starts a trace. When it returns, everything that happens from then on is seen; the caller closes it.
@@ -318,8 +322,12 @@ var ErrFlushed = ringbuf.ErrFlushed
 // called while Read waits.
 func (t *Tracer) Flush() error { return t.reader.Flush() }
 
-// Pending says whether there is more to read at once.
-func (t *Tracer) Pending() bool { return t.reader.AvailableBytes() > 0 }
+// Pending says whether there is more to read at once. There is not once the tracer is closed.
+func (t *Tracer) Pending() bool {
+	t.closing.RLock()
+	defer t.closing.RUnlock()
+	return !t.closed && t.reader.AvailableBytes() > 0
+}
 
 // Read waits for the next event and fills ev with it. Events of different CPUs may be microseconds out of order.
 //
@@ -405,6 +413,9 @@ func (t *Tracer) Detach() error { return t.attacher.close() }
 // Close ends the trace and gives back everything. A [Tracer.Read] that waits returns [os.ErrClosed].
 func (t *Tracer) Close() error {
 	err := t.attacher.close()
+	t.closing.Lock()
+	t.closed = true
+	t.closing.Unlock()
 	if t.reader != nil {
 		err = errors.Join(err, t.reader.Close())
 	}
