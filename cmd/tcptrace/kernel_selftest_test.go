@@ -4,17 +4,24 @@ import (
 	"testing"
 
 	"tcptrace/prober/lab"
+	"tcptrace/tracer"
 )
 
-// What was wrong once may be right when there is less to do, and then counts as such; what stays wrong does not.
-func TestSelftestTriesAgainWhatWasWrong(t *testing.T) {
+// openForLabs starts the trace that selftest has, and says what it is.
+func openForLabs(t *testing.T) (*tracer.Tracer, meta) {
+	t.Helper()
 	acceptKernel(t)
 	tr, err := openTracer(&kernelFlags{}, probeTrace(false))
 	acceptMust(t, err)
-	defer tr.Close()
+	t.Cleanup(func() { tr.Close() })
 	m := (&app{}).describeRun()
 	describeTrace(&m, tr)
+	return tr, m
+}
 
+// What was wrong once may be right when there is less to do, and then counts as such; what stays wrong does not.
+func TestSelftestTriesAgainWhatWasWrong(t *testing.T) {
+	tr, m := openForLabs(t)
 	var labs []lab.Lab
 	for _, name := range []string{"connected", "refused", "no-route"} {
 		l, err := lab.Find(name)
