@@ -128,10 +128,12 @@ func parseRefresh(text string) (time.Duration, error) {
 	return parseDurationOrZero(text)
 }
 
-// garbagePercent is GOGC of a scan, and ampleGarbagePercent that of what is soon over.
+// garbagePercent is GOGC of a scan, tracedGarbagePercent that of one with a trace, and ampleGarbagePercent that of what is
+// soon over.
 const (
-	garbagePercent      = 15
-	ampleGarbagePercent = 400
+	garbagePercent       = 15
+	tracedGarbagePercent = 100
+	ampleGarbagePercent  = 400
 )
 
 func (c *scanCommand) run(ctx context.Context, a *app, args []string) error {
@@ -262,6 +264,8 @@ func (c *scanCommand) scan(ctx context.Context, a *app, targets []scan.Target) (
 	}
 	if tr != nil {
 		defer tr.Close()
+		// The trace takes as much memory again, and the CPU has more to do.
+		defer debug.SetGCPercent(debug.SetGCPercent(tracedGarbagePercent))
 	}
 	return c.trace.within(ctx, func(ctx context.Context, interrupted func() bool) error {
 		s := c.newSession(a, m, tr, rec, targets, before)
