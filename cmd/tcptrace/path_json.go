@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"net/netip"
-	"time"
 
 	"tcptrace/prober/path"
 	"tcptrace/tracer/event"
@@ -139,7 +138,7 @@ func parseHop(text []byte) (any, error) {
 
 func (l *answerLine) answer(ttl int) (path.Answer, error) {
 	a := path.Answer{
-		TTL: ttl, Query: l.Query, Kind: l.Kind, From: l.From, RTT: time.Duration(l.RTTMS * float64(time.Millisecond)),
+		TTL: ttl, Query: l.Query, Kind: l.Kind, From: l.From, RTT: fromMilliseconds(l.RTTMS),
 		Clock: l.Clock, Retries: l.Retries, Errno: l.Errno, ICMP: l.ICMP, Local: l.Local,
 	}
 	return a, a.Validate()

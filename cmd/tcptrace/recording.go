@@ -160,7 +160,7 @@ func parseMeta(text []byte) (any, error) {
 		Hooks:    hooks,
 		Costs:    costs,
 		Untraced: line.Untraced,
-		Timeout:  time.Duration(line.TimeoutMS * float64(time.Millisecond)),
+		Timeout:  fromMilliseconds(line.TimeoutMS),
 		Single:   line.Single,
 		Held:     line.Held,
 		Interval: fromMilliseconds(line.Interval),
