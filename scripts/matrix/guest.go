@@ -27,7 +27,7 @@ func resultsDevice() string {
 // runInit is the guest's process 1. It makes the world that programs expect, and then leaves the work to a child: it
 // has to reap whatever loses its parent.
 func runInit() {
-	if err := setUpWorld(); err != nil {
+	if err := errors.Join(setUpWorld(), checkClock()); err != nil {
 		fmt.Println("init:", err)
 	} else if err := runWorker(); err != nil {
 		fmt.Println("init:", err)

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -47,7 +48,7 @@ func bootOf(t *testing.T, steps []step, tail string, messages ...message) boot {
 	if err := os.WriteFile(file, append(said.Bytes(), tail...), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	b := boot{guest: guest{steps: steps, mechanism: "fentry"}, dir: dir}
+	b := boot{guest: guest{image: kernelImage{line: "5.10"}, steps: steps, mechanism: "fentry"}, dir: dir}
 	if err := b.read(file); err != nil {
 		t.Fatal(err)
 	}
@@ -86,11 +87,18 @@ func TestResultOfAGuest(t *testing.T) {
 	}
 }
 
-func TestConclusionEndsWithACount(t *testing.T) {
+func TestConclusionEndsWithWhatFailedAndACount(t *testing.T) {
 	var out strings.Builder
 	conclude(&out, []boot{bootOf(t, []step{{Name: "tracer"}}, "",
 		message{Text: "--- PASS: TestA (0s)\n--- FAIL: TestB (0s)\n    why\n--- PASS: TestC (0s)\n"}, message{Ended: true, Status: 1}, message{AllDone: true})}, nil)
-	if !strings.HasSuffix(out.String(), "\n2 passed, 1 failed\n") {
+	const end = `
+5.10-fentry: tracer TestB failed
+  --- FAIL: TestB (0s)
+      why
+
+2 passed, 1 failed
+`
+	if !strings.HasSuffix(out.String(), end) {
 		t.Errorf("it ends with:\n%s", out.String())
 	}
 }
@@ -123,6 +131,17 @@ func TestRequirementsOfAModule(t *testing.T) {
 	})
 	if diff := cmp.Diff([]string{"nf_tables", "nf_conntrack", "crypto_crc32c", "other"}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestAClockThatRunsWrongIsNoticed(t *testing.T) {
+	for kernel, wrong := range map[time.Duration]bool{
+		2 * time.Second: false, 2100 * time.Millisecond: false, 2900 * time.Millisecond: false, 1600 * time.Millisecond: false,
+		160 * time.Second: true, 4 * time.Second: true, time.Second: true, 0: true,
+	} {
+		if err := compareClocks(kernel, 2*time.Second); errors.Is(err, errClock) != wrong {
+			t.Errorf("%s: %v; want it noticed: %t", kernel, err, wrong)
+		}
 	}
 }
 

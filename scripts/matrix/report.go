@@ -22,6 +22,7 @@ func conclude(out io.Writer, boots []boot, checks []relocationCheck) int {
 	printHooks(out, boots)
 	fmt.Fprintln(out)
 	printResults(out, boots, checks)
+	printFailures(out, boots)
 	passed, failed := 0, 0
 	for _, c := range checks { // each is one, however many relocations it tried
 		if len(c.failures) == 0 {
@@ -74,6 +75,20 @@ func describeFailures(out io.Writer, b boot) {
 		return
 	}
 	fmt.Fprintln(out, lastLines(console, 40))
+}
+
+// printFailures says once more, in short, what failed: who keeps only the end of a long output has it there.
+func printFailures(out io.Writer, boots []boot) {
+	const lines, columns = 6, 240
+	for _, b := range boots {
+		for _, f := range b.failures() {
+			fmt.Fprintf(out, "\n%s: %s %s\n", b.guest.name(), strings.TrimSpace(f.step.step.Name+" "+f.test), f.why)
+			told := strings.Split(testOutput(f), "\n")
+			for _, line := range told[max(0, len(told)-lines):] {
+				fmt.Fprintln(out, "  "+strings.ToValidUTF8(line[:min(len(line), columns)], ""))
+			}
+		}
+	}
 }
 
 // printHooks prints which mechanism each hook takes when none is forced, kernel by kernel.
