@@ -54,6 +54,22 @@ func (l *life) late() string {
 	return fmt.Sprintf("the peer had its way %s after the handshake", took)
 }
 
+// overtaken says that a window probe went out within jiffies before the user timeout; empty when none did. The kernel looks
+// at its clock before such a probe, to end the connection, and again after it, to wait for what remains. When the timeout is
+// over by then, it subtracts without a sign, and waits for another RTO (tcp_clamp_probe0_to_user_timeout).
+func (l *life) overtaken() string {
+	if l.load != dataUnsent || l.userTimeout == 0 || l.client == nil {
+		return ""
+	}
+	for _, ev := range l.fires() {
+		remaining := l.userTimeout - ev.Elapsed
+		if remaining > 0 && remaining <= jiffies+l.clock.paused(ev.Mono-remaining, ev.Mono+remaining) {
+			return fmt.Sprintf("a window probe left %s before the user timeout", remaining)
+		}
+	}
+	return ""
+}
+
 func (l *life) check(t *testing.T, missing string) {
 	t.Helper()
 	if missing != "" {

@@ -225,6 +225,15 @@ func listen(t *testing.T, h *lab.Host, address string) net.Listener {
 	return l
 }
 
+// dropAllFor throws away whatever arrives for an end, in its address family only: a listener of the other one may be given
+// the same port.
+func dropAllFor(t *testing.T, h *lab.Host, end netip.AddrPort) {
+	t.Helper()
+	if _, err := h.DropInput(lab.Drop{Port: end.Port(), Family: lab.FamilyOf(end.Addr())}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // dial connects in h, by plain TCP.
 func dial(h *lab.Host, address string) (c net.Conn, err error) {
 	err = h.Do(func() error {

@@ -97,9 +97,7 @@ func fromClient(client *net.TCPConn) way {
 // silence drops everything for the server from now on.
 func silence(t *testing.T, h *lab.Host, server *net.TCPConn) {
 	t.Helper()
-	if _, err := h.DropInput(lab.Drop{Port: uint16(server.LocalAddr().(*net.TCPAddr).Port)}); err != nil {
-		t.Fatal(err)
-	}
+	dropAllFor(t, h, server.LocalAddr().(*net.TCPAddr).AddrPort())
 }
 
 // expectDeath waits until the kernel has ended a connection, and ends the other side of it.

@@ -39,8 +39,7 @@ type ward struct {
 	host   *lab.Host
 	client net.Conn
 	server net.Conn
-	port   uint16         // the server's
-	to     netip.AddrPort // where to connect; without kill
+	to     netip.AddrPort // the server's end
 	fd     int            // the client's
 	cookie uint64
 
@@ -59,9 +58,7 @@ type prediction struct {
 // silence keeps everything from the server that is sent to it.
 func (w *ward) silence(t *testing.T) {
 	t.Helper()
-	if _, err := w.host.DropInput(lab.Drop{Port: w.port}); err != nil {
-		t.Fatal(err)
-	}
+	dropAllFor(t, w.host, w.to)
 }
 
 func fallSilent(t *testing.T, w *ward) { w.silence(t) }
@@ -189,7 +186,6 @@ func (d *dying) prepareIn(t *testing.T, h *lab.Host, address string) *ward {
 	}
 	if d.kill == nil {
 		w.to = netip.MustParseAddrPort(listen(t, w.host, net.JoinHostPort(address, "0")).Addr().String())
-		w.port = w.to.Port()
 		w.silence(t)
 	} else {
 		w.establish(t, address)
@@ -220,7 +216,7 @@ func (w *ward) establish(t *testing.T, address string) {
 	w.client, w.server = pair(t, w.host, address, func(fd int) error {
 		return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, smallBuffer)
 	})
-	w.port = netip.MustParseAddrPort(w.server.LocalAddr().String()).Port()
+	w.to = netip.MustParseAddrPort(w.server.LocalAddr().String())
 	raw(t, w.client.(syscall.Conn), func(fd int) error {
 		w.fd = fd
 		return nil

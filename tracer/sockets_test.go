@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -141,11 +140,7 @@ func TestSocketsThatWereClosedAreNobodys(t *testing.T) {
 	l, h := openSockets(t, tracer.SocketOptions{}), newHost(t)
 	client, server := pair(t, h, "127.0.0.1")
 	local := client.LocalAddr().String()
-	_, port, _ := net.SplitHostPort(server.LocalAddr().String())
-	number, _ := strconv.Atoi(port)
-	if _, err := h.DropInput(lab.Drop{Port: uint16(number)}); err != nil {
-		t.Fatal(err)
-	}
+	dropAllFor(t, h, netip.MustParseAddrPort(server.LocalAddr().String()))
 	client.Close()
 	s := at(listed(t, l, h), local)
 	if s == nil || !s.Orphan || s.Held || s.Owner.Known() || s.State != event.StateFinWait1 {

@@ -213,9 +213,7 @@ var dropped = netip.MustParseAddrPort("127.0.0.1:9")
 
 func drop(t *testing.T, h *lab.Host) {
 	t.Helper()
-	if _, err := h.DropInput(lab.Drop{Port: dropped.Port()}); err != nil {
-		t.Fatal(err)
-	}
+	dropAllFor(t, h, dropped)
 }
 
 // unanswered waits until the kernel gives up: after two retries where tcp_syn_linear_timeouts exists, else after one.

@@ -63,7 +63,7 @@ func (p *acceptPair) holdSilent(t *testing.T, test *heldCase, remote netip.AddrP
 		"--keepalive-count", "3"}, test.args...)
 	held := acceptCommand{args: append(args, remote.String())}.start(t)
 	held.awaitEvent(t, "established")
-	_, err = p.server.DropInput(lab.Drop{Port: remote.Port(), Family: familyOf(remote)})
+	_, err = p.server.DropInput(lab.Drop{Port: remote.Port(), Family: lab.FamilyOf(remote.Addr())})
 	acceptMust(t, err)
 	return held.wait(t)
 }
@@ -84,13 +84,6 @@ func heldEvents(t *testing.T, got acceptResult) int {
 	conn := lines.only(t, typeVerdict).Conn
 	answered := len(lines.events(conn, "keepalive_answer"))
 	return len(lines.events(conn, "keepalive_probe", "close")) - answered
-}
-
-func familyOf(ap netip.AddrPort) lab.Family {
-	if ap.Addr().Is4() {
-		return lab.IPv4
-	}
-	return lab.IPv6
 }
 
 // checkHeld wants what was predicted to have happened.

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"net/netip"
 	"strconv"
 
 	"github.com/google/nftables"
@@ -30,6 +31,14 @@ const (
 	IPv4 Family = unix.NFPROTO_IPV4
 	IPv6 Family = unix.NFPROTO_IPV6
 )
+
+// FamilyOf is the family of an address.
+func FamilyOf(address netip.Addr) Family {
+	if address.Unmap().Is4() {
+		return IPv4
+	}
+	return IPv6
+}
 
 // Rule is a firewall rule that is in force.
 type Rule struct {
