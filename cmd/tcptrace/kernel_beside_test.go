@@ -29,7 +29,12 @@ func besideRate() int {
 // Every lab at once, and in each client's network namespace connects that have nothing to do with it: half of them are
 // answered, half refused. They are this process's own, so all are traced, and the sessions that judge the labs see them.
 func TestOtherTrafficInTheSameNamespacesChangesNoVerdict(t *testing.T) {
-	tr, m := openForLabs(t)
+	acceptKernel(t)
+	tr, err := openTracer(&kernelFlags{}, probeTrace(false))
+	acceptMust(t, err)
+	defer tr.Close()
+	m := (&app{}).describeRun()
+	describeTrace(&m, tr)
 	trials := newTrials(t.Context(), m, lab.Labs(), tr.TellsDropReasons())
 	var load besideLoad
 	defer func() {

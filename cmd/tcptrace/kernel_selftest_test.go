@@ -1,29 +1,19 @@
 package main
 
 import (
+	"io"
 	"testing"
 
 	"tcptrace/prober/lab"
-	"tcptrace/tracer"
 )
-
-// openForLabs starts the trace that selftest has, and says what it is.
-func openForLabs(t *testing.T) (*tracer.Tracer, meta) {
-	t.Helper()
-	acceptKernel(t)
-	tr, err := openTracer(&kernelFlags{}, probeTrace(false))
-	acceptMust(t, err)
-	t.Cleanup(func() { tr.Close() })
-	m := (&app{}).describeRun()
-	describeTrace(&m, tr)
-	return tr, m
-}
 
 // What was wrong once may be right when there is less to do, and then counts as such; what stays wrong does not.
 func TestSelftestTriesAgainWhatWasWrong(t *testing.T) {
-	tr, m := openForLabs(t)
+	acceptKernel(t)
+	var c selftestCommand
+	a := &app{stderr: io.Discard}
 	var labs []lab.Lab
-	for _, name := range []string{"connected", "refused", "no-route"} {
+	for _, name := range []string{"old-connection-in-the-way-time-wait", "refused", "no-route"} {
 		l, err := lab.Find(name)
 		acceptMust(t, err)
 		if name != "refused" {
@@ -31,10 +21,10 @@ func TestSelftestTriesAgainWhatWasWrong(t *testing.T) {
 		}
 		labs = append(labs, l)
 	}
-	trials, err := runTrials(t.Context(), tr, m, labs, 1)
+	trials, err := c.try(t.Context(), a, labs, 1)
 	acceptMust(t, err)
-	trials[0].lab.Expect = "connected" // as if the machine had recovered
-	acceptMust(t, tryAgain(t.Context(), tr, m, trials))
+	trials[0].lab.Expect = "old_connection_in_the_way" // as if the machine had recovered; it takes events to tell this
+	acceptMust(t, c.tryAgain(t.Context(), a, trials))
 	for i, want := range []struct {
 		result trialResult
 		try    int

@@ -84,6 +84,7 @@ type labLine struct {
 	Degraded bool     `json:"degraded,omitempty"`
 	Seconds  float64  `json:"seconds,omitempty"`
 	Try      int      `json:"try,omitempty"`   // by selftest, if it was not the first
+	Said     []string `json:"said,omitempty"`  // when that was wrong: the verdicts with their doubts
 	Error    string   `json:"error,omitempty"` // why it came to no end
 	Of       int      `json:"of,omitempty"`    // labs that were to be run together
 }
@@ -226,7 +227,8 @@ type judge struct {
 	instead  string   // what will do as well, with doubts, for want of drop reasons; empty where nothing is wanting
 	beside   []string // causes that other connections may have
 	causes   []verdict.Cause
-	degraded bool // a verdict had doubts
+	sayings  []string // the verdicts in words
+	degraded bool     // a verdict had doubts
 }
 
 // judgeOf expects of a lab what can be told on a kernel that gives reasons for its drops, or on one that does not.
@@ -241,6 +243,7 @@ func judgeOf(l lab.Lab, reasons bool) judge {
 func (j *judge) Verdict(v verdict.Verdict, about told) {
 	if about.final {
 		j.causes = append(j.causes, v.Cause)
+		j.sayings = append(j.sayings, strings.Join(append([]string{v.Summary}, v.Doubts...), "; "))
 		j.degraded = j.degraded || len(v.Doubts) > 0
 	}
 }

@@ -55,18 +55,9 @@ type trial struct {
 }
 
 func (c *selftestCommand) run(ctx context.Context, a *app) error {
-	tr, err := openTracer(&c.kernel, probeTrace(false))
-	if err != nil {
-		return err
-	}
-	defer tr.Close()
-	a.noticeTrouble(tr)
-	m := a.describeRun()
-	describeTrace(&m, tr)
-
-	trials, err := runTrials(ctx, tr, m, lab.Labs(), 1)
+	trials, err := c.try(ctx, a, lab.Labs(), 1)
 	if err == nil {
-		err = tryAgain(ctx, tr, m, trials)
+		err = c.tryAgain(ctx, a, trials)
 	}
 	if err != nil {
 		return err
@@ -74,9 +65,24 @@ func (c *selftestCommand) run(ctx context.Context, a *app) error {
 	return c.report(a, trials)
 }
 
+// try runs labs with a trace of their own, which ends with them.
+func (c *selftestCommand) try(ctx context.Context, a *app, labs []lab.Lab, try int) ([]*trial, error) {
+	tr, err := openTracer(&c.kernel, probeTrace(false))
+	if err != nil {
+		return nil, err
+	}
+	defer tr.Close()
+	if try == 1 {
+		a.noticeTrouble(tr)
+	}
+	m := a.describeRun()
+	describeTrace(&m, tr)
+	return runTrials(ctx, tr, m, labs, try)
+}
+
 // tryAgain gives the labs that were not judged as expected a second try, without all the others: some are about who is
 // first, and on a machine that is behind with its work that may be the wrong one.
-func tryAgain(ctx context.Context, tr *tracer.Tracer, m meta, trials []*trial) error {
+func (c *selftestCommand) tryAgain(ctx context.Context, a *app, trials []*trial) error {
 	var wrong []lab.Lab
 	for _, t := range trials {
 		if t.result() == trialWrong {
@@ -86,14 +92,15 @@ func tryAgain(ctx context.Context, tr *tracer.Tracer, m meta, trials []*trial) e
 	if len(wrong) == 0 {
 		return nil
 	}
-	again, err := runTrials(ctx, tr, m, wrong, 2)
+	again, err := c.try(ctx, a, wrong, 2)
 	for _, t := range again {
 		trials[slices.IndexFunc(trials, func(first *trial) bool { return first.lab.Name == t.lab.Name })] = t
 	}
 	return err
 }
 
-// runTrials runs labs, all at the same time, until there is a verdict on each. Nothing of them is left then.
+// runTrials runs labs, all at the same time, until there is a verdict on each. Nothing of them is left then, and the trace
+// has ended.
 func runTrials(ctx context.Context, tr *tracer.Tracer, m meta, labs []lab.Lab, try int) ([]*trial, error) {
 	trials := newTrials(ctx, m, labs, tr.TellsDropReasons())
 	defer func() {
@@ -312,6 +319,9 @@ func (t *trial) line() labLine {
 		line.Try = t.try
 	}
 	line.Cause, line.OK, line.Degraded, line.Seconds = t.judge.said(), &ok, t.judge.degraded, t.took.Seconds()
+	if !ok {
+		line.Said = t.judge.sayings
+	}
 	if t.err != nil {
 		line.Error = t.err.Error()
 	}
@@ -345,5 +355,9 @@ func (l *labLine) row(paint painter) string {
 	if l.Try > 1 {
 		how += fmt.Sprintf(" (try %d)", l.Try)
 	}
-	return lead + fmt.Sprintf("%-26s %8.2f  %s", escape(said), l.Seconds, paint.paint(tone, how))
+	row := lead + fmt.Sprintf("%-26s %8.2f  %s", escape(said), l.Seconds, paint.paint(tone, how))
+	for _, saying := range l.Said {
+		row += "\n    " + escape(saying)
+	}
+	return row
 }

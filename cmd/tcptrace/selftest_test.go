@@ -64,7 +64,8 @@ func exampleLabs(wrong bool) []labLine {
 	}
 	if wrong {
 		labs = append(labs,
-			labLine{Name: "connected", Expected: "connected", Cause: "no_answer", OK: &failed, Seconds: 2},
+			labLine{Name: "connected", Expected: "connected", Cause: "no_answer", OK: &failed, Seconds: 2,
+				Said: []string{"no answer: 2 SYNs went unanswered; of what this host drops nothing is seen"}},
 			labLine{Name: "name", Expected: "name_not_resolved", OK: &failed, Seconds: 3, Error: "build: no memory"})
 	}
 	for i := range labs {
