@@ -74,7 +74,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	flags.Var(&s.suites, "suites", "the `packages` whose tests are run")
 	flags.StringVar(&s.run, "run", "", "only the tests that match the `expression`, as in go test; nothing else is run")
 	flags.IntVar(&s.parallel, "parallel", runtime.NumCPU()+1, "how many guests run at a `time`")
-	flags.IntVar(&s.cpus, "cpus", 0, "the `number` of CPUs of each guest; 0: two for the newest kernel, one for the others")
+	flags.IntVar(&s.cpus, "cpus", 0, "the `number` of CPUs of each guest; 0: two where only the labs are run, else one")
 	flags.DurationVar(&s.patience, "timeout", 20*time.Minute, "how long one guest may take")
 	flags.BoolVar(&s.kvm, "kvm", false, "use KVM in place of emulation")
 	flags.BoolVar(&s.refresh, "refresh", false, "look for newer kernels than those in the cache")
