@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -33,10 +34,10 @@ type attacher struct {
 	spec    *ebpf.CollectionSpec
 	shared  *ebpf.Collection // the maps
 	kernel  *kernel
-	cache   *btf.Cache
 	allowed []Mechanism // nil: all
 
 	programs map[instance]error // every program tried; nil: attached
+	ready    map[instance]*loading
 	links    []attachment
 	single   map[string]*ebpf.Program // those attached once, which may miss something
 	missed   uint64                   // by those that are detached
@@ -44,33 +45,60 @@ type attacher struct {
 	denied map[Mechanism]error
 }
 
-// readPrograms gives the embedded programs and maps as that kernel takes them.
-func readPrograms(kernel *kernel) (*ebpf.CollectionSpec, error) {
+// readPrograms gives the embedded programs and maps.
+func readPrograms() (*ebpf.CollectionSpec, error) {
 	spec, err := loadBpf()
 	if err != nil {
 		return nil, fmt.Errorf("read the embedded programs: %w", err)
 	}
-	kernel.adapt(spec.Programs)
 	return spec, nil
 }
 
-// newAttacher makes the maps, which are all that its programs share. The error is [ErrPrivilege] where that is the reason.
-func newAttacher(spec *ebpf.CollectionSpec, kernel *kernel, allowed []Mechanism) (*attacher, error) {
+// newAttacher makes the maps, which are all that its programs share, but for the constants: they are what has to be known of
+// the kernel. The error is [ErrPrivilege] where that is the reason.
+func newAttacher(spec *ebpf.CollectionSpec, allowed []Mechanism) (*attacher, error) {
 	// Kernels before 5.11 count maps against it; a failure shows when the maps are made.
 	_ = rlimit.RemoveMemlock()
-	shared, err := ebpf.NewCollection(&ebpf.CollectionSpec{
-		Maps: spec.Maps, Variables: spec.Variables, Types: spec.Types, ByteOrder: spec.ByteOrder,
-	})
+	shared, err := makeMaps(spec, func(name string) bool { return name != constants })
+	if err != nil {
+		return nil, err
+	}
+	return &attacher{
+		spec: spec, shared: shared, allowed: allowed, programs: make(map[instance]error),
+		ready: make(map[instance]*loading), single: make(map[string]*ebpf.Program), denied: make(map[Mechanism]error),
+	}, nil
+}
+
+// setKernel says what to attach to, once the constants are set. Nothing can be attached before.
+func (a *attacher) setKernel(kernel *kernel) error {
+	made, err := makeMaps(a.spec, func(name string) bool { return name == constants })
+	if err != nil {
+		return err
+	}
+	a.shared.Maps[constants] = made.DetachMap(constants)
+	kernel.adapt(a.spec.Programs)
+	a.kernel = kernel
+	return nil
+}
+
+// constants is the section of what is set before programs are loaded.
+const constants = ".rodata"
+
+// makeMaps makes those of the maps that are wanted, with the variables in them.
+func makeMaps(spec *ebpf.CollectionSpec, wanted func(name string) bool) (*ebpf.Collection, error) {
+	some := &ebpf.CollectionSpec{
+		Maps: maps.Clone(spec.Maps), Variables: maps.Clone(spec.Variables), Types: spec.Types, ByteOrder: spec.ByteOrder,
+	}
+	maps.DeleteFunc(some.Maps, func(name string, _ *ebpf.MapSpec) bool { return !wanted(name) })
+	maps.DeleteFunc(some.Variables, func(_ string, v *ebpf.VariableSpec) bool { return !wanted(v.SectionName) })
+	made, err := ebpf.NewCollection(some)
 	if errors.Is(err, os.ErrPermission) {
 		return nil, ErrPrivilege
 	}
 	if err != nil {
 		return nil, fmt.Errorf("make the maps: %w", err)
 	}
-	return &attacher{
-		spec: spec, shared: shared, kernel: kernel, cache: btf.NewCache(), allowed: allowed,
-		programs: make(map[instance]error), single: make(map[string]*ebpf.Program), denied: make(map[Mechanism]error),
-	}, nil
+	return made, nil
 }
 
 // instance is one of the copies in which a program is attached.
@@ -112,16 +140,8 @@ func (a *attacher) choose(h hook) Hook {
 // take attaches every program of w, or says why not. What it had attached when one is refused stays: it sees the
 // same event, and its records would only be half of it, so they are detached at once.
 func (a *attacher) take(w way) error {
-	if a.allowed != nil && !slices.Contains(a.allowed, w.mechanism) {
-		return fmt.Errorf("left out by %s", MechanismsVariable)
-	}
-	if err := a.denied[w.mechanism]; err != nil {
+	if err := a.ruledOut(w); err != nil {
 		return err
-	}
-	for _, met := range w.requires {
-		if err := met(a.kernel); err != nil {
-			return err
-		}
 	}
 	before := len(a.links)
 	var added []instance // those that no other event is seen by
@@ -141,8 +161,27 @@ func (a *attacher) take(w way) error {
 	return nil
 }
 
+// ruledOut says why w cannot be had, if that is known without trying.
+func (a *attacher) ruledOut(w way) error {
+	if a.allowed != nil && !slices.Contains(a.allowed, w.mechanism) {
+		return fmt.Errorf("left out by %s", MechanismsVariable)
+	}
+	if err := a.denied[w.mechanism]; err != nil {
+		return err
+	}
+	for _, met := range w.requires {
+		if err := met(a.kernel); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // finish forgets what only attaching needs, above all the kernel's types: nothing more can be attached.
-func (a *attacher) finish() { a.spec, a.kernel, a.cache = nil, nil, nil }
+func (a *attacher) finish() {
+	a.dropReady()
+	a.spec, a.kernel = nil, nil
+}
 
 func (a *attacher) detachFrom(first int) {
 	for _, l := range a.links[first:] {
@@ -163,7 +202,10 @@ func (a *attacher) attach(in instance) error {
 
 func (a *attacher) attachNew(in instance) error {
 	spec := a.spec.Programs[in.program]
-	program, err := a.load(in.program)
+	if spec.Type == ebpf.Tracing && !a.kernel.describesItself {
+		return errOnlyFromFile
+	}
+	program, err := a.loaded(in)
 	if err != nil {
 		return a.explain(spec, err)
 	}
@@ -218,26 +260,6 @@ func (a *attacher) misses() uint64 {
 	return all
 }
 
-// load loads one program with the maps that all share.
-func (a *attacher) load(name string) (*ebpf.Program, error) {
-	collection, err := ebpf.NewCollectionWithOptions(&ebpf.CollectionSpec{
-		Maps:      a.spec.Maps,
-		Programs:  map[string]*ebpf.ProgramSpec{name: a.spec.Programs[name]},
-		Types:     a.spec.Types,
-		ByteOrder: a.spec.ByteOrder,
-	}, ebpf.CollectionOptions{
-		Programs:        ebpf.ProgramOptions{KernelTypes: a.kernel.types},
-		MapReplacements: a.shared.Maps,
-		Cache:           a.cache,
-	})
-	if err != nil {
-		return nil, err
-	}
-	program := collection.DetachProgram(name)
-	collection.Close()
-	return program, nil
-}
-
 func attachProgram(program *ebpf.Program, spec *ebpf.ProgramSpec) (io.Closer, error) {
 	switch spec.Type {
 	case ebpf.Tracing:
@@ -284,8 +306,6 @@ func runIterator(program *ebpf.Program) (io.Closer, error) {
 func (a *attacher) explain(spec *ebpf.ProgramSpec, err error) error {
 	target := spec.AttachTo
 	switch {
-	case spec.Type == ebpf.Tracing && !a.kernel.describesItself:
-		return errOnlyFromFile
 	case spec.Type == ebpf.Tracing && spec.AttachType != ebpf.AttachTraceRawTp && errors.Is(err, os.ErrPermission):
 		err = errors.New("the kernel refuses fentry and fexit programs (EPERM)")
 		if spec.AttachType == ebpf.AttachTraceFEntry || spec.AttachType == ebpf.AttachTraceFExit {
@@ -319,6 +339,7 @@ func kprobesBuilt() bool {
 
 // close detaches everything. Each link waits for the kernel's grace period, so they wait together.
 func (a *attacher) close() error {
+	a.dropReady()
 	a.missed, a.single = a.misses(), nil
 	errs := make([]error, len(a.links))
 	var all sync.WaitGroup

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
 
 	"tcptrace/prober/lab"
@@ -35,6 +36,35 @@ func TestWatchingCostsConnectionsLittle(t *testing.T) {
 		t.Errorf("%d connections take %v of CPU time untraced, %v traced", connections, without, with)
 	}
 	t.Logf("%v a connection untraced, %v traced", without/connections, with/connections)
+}
+
+// A trace begins in some 20 times the time in which the kernel's types are read, which is a part of it (0.15 s here, README,
+// Cost). The two are measured beside each other, so that the comparison holds on any machine; what is tolerated here is ten
+// times as much.
+func TestTracingBeginsSoon(t *testing.T) {
+	const (
+		rounds = 3
+		usual  = 20
+	)
+	var reading, opening []time.Duration
+	for range rounds {
+		began := time.Now()
+		if _, err := btf.LoadKernelSpec(); err != nil {
+			t.Fatal(err)
+		}
+		reading = append(reading, time.Since(began))
+		began = time.Now()
+		tr := open(t, tracer.Options{})
+		opening = append(opening, time.Since(began))
+		if err := tr.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read, opened := slices.Min(reading), slices.Min(opening)
+	if opened > 10*usual*read {
+		t.Errorf("a trace takes %v to begin, the kernel's types %v to read", opened, read)
+	}
+	t.Logf("a trace begins in %v, the kernel's types are read in %v", opened, read)
 }
 
 // cpuOf is what n connections take this process, with both ends and the softirqs on top of them.

@@ -14,7 +14,8 @@
 // nowhere else; the differences between kernels are in compat.bpf.h and nowhere else.
 //
 // hooks.go is the table of events and the ways to see each: fentry and fexit, then kprobes, then what a kernel with
-// neither can still tell. attach.go takes the first way that holds, and keeps the refusals as sentences. decode.go
+// neither can still tell. attach.go takes the first way that holds, and keeps the refusals as sentences; load.go loads what
+// it will need on all CPUs. decode.go
 // makes events of records; there, and nowhere else, numbers become durations, addresses and names.
 //
 // The packages below are pure, values in and values out, with no clock, files or kernel:

@@ -62,45 +62,32 @@ func OpenHandshakes(opts HandshakeOptions) (*Handshakes, error) {
 	if err := checkPrivilege(); err != nil {
 		return nil, err
 	}
-	kernel, err := plainKernel(opts.BTF)
+	object := begin(readPrograms)
+	kernel, err := loadKernel(opts.BTF)
 	if err != nil {
 		return nil, err
 	}
-	spec, err := readPrograms(kernel)
+	spec, err := object()
 	if err != nil {
 		return nil, err
 	}
 	if err := configureHandshakes(spec, &opts); err != nil {
 		return nil, err
 	}
-	a, err := newAttacher(spec, kernel, opts.Mechanisms)
+	a, err := newAttacher(spec, opts.Mechanisms)
 	if err != nil {
 		return nil, err
 	}
 	h := &Handshakes{shared: a.shared, attacher: a}
-	if err := h.start(); err != nil {
+	if err := h.start(kernel); err != nil {
 		h.Close()
 		return nil, err
 	}
 	return h, nil
 }
 
-// plainKernel is [loadKernel] for who asks the kernel's types for nothing: the loader of programs reads them for itself.
-func plainKernel(file string) (*kernel, error) {
-	switch {
-	case file != "":
-		return loadKernel(file)
-	case !describesItself():
-		return nil, ErrNoBTF
-	}
-	return &kernel{describesItself: true}, nil
-}
-
 // handshakeMaps are those that the programs use: the others are not made.
 var handshakeMaps = []string{bpfMapEvents, bpfMapHandshakes, bpfMapLost, constants}
-
-// constants is the section of what is set before programs are loaded.
-const constants = ".rodata"
 
 func configureHandshakes(spec *ebpf.CollectionSpec, opts *HandshakeOptions) error {
 	if err := spec.Variables[bpfVarHandshakesOf].Set(uint32(opts.PID)); err != nil {
@@ -130,7 +117,10 @@ var handshakeHook = hook{
 	cost: "it is not known when which answer came",
 }
 
-func (h *Handshakes) start() (err error) {
+func (h *Handshakes) start(kernel *kernel) (err error) {
+	if err := h.attacher.setKernel(kernel); err != nil {
+		return err
+	}
 	if h.reader, err = ringbuf.NewReader(h.shared.Maps[bpfMapEvents]); err != nil {
 		return fmt.Errorf("open the ring buffer: %w", err)
 	}

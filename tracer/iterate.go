@@ -57,6 +57,7 @@ func OpenSockets(opts SocketOptions) (*SocketLister, error) {
 	}
 	shared, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
 		Programs: ebpf.ProgramOptions{KernelTypes: kernel.types},
+		Cache:    kernel.cache,
 	})
 	if err != nil {
 		return nil, explainIterators(kernel, err)
@@ -71,21 +72,18 @@ func OpenSockets(opts SocketOptions) (*SocketLister, error) {
 
 // socketSpec is what of the embedded object the iterators need.
 func socketSpec(opts *SocketOptions) (*ebpf.CollectionSpec, error) {
-	all, err := loadBpf()
+	all, err := readPrograms()
 	if err != nil {
-		return nil, fmt.Errorf("read the embedded programs: %w", err)
+		return nil, err
 	}
 	spec := &ebpf.CollectionSpec{
 		Maps: make(map[string]*ebpf.MapSpec), Programs: make(map[string]*ebpf.ProgramSpec),
 		Variables: make(map[string]*ebpf.VariableSpec), Types: all.Types, ByteOrder: all.ByteOrder,
 	}
 	for _, name := range iterators {
-		program := all.Programs[name]
-		spec.Programs[name] = program
-		for _, ins := range program.Instructions {
-			if ins.IsLoadFromMap() {
-				spec.Maps[ins.Reference()] = all.Maps[ins.Reference()]
-			}
+		spec.Programs[name] = all.Programs[name]
+		for _, used := range mapsOf(all.Programs[name]) {
+			spec.Maps[used] = all.Maps[used]
 		}
 	}
 	for name, variable := range all.Variables {

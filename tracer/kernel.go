@@ -25,6 +25,8 @@ var errOnlyFromFile = errors.New("that needs BTF of the kernel's own, for which 
 // kernel is what the running kernel says of itself.
 type kernel struct {
 	types *btf.Spec
+	// cache is where the loader of programs finds the kernel's own types, which are in it already unless types are from a file.
+	cache *btf.Cache
 	// describesItself says that the kernel has BTF of its own, and not just a file made for it.
 	describesItself bool
 	// code is where some of its functions are; the zero value where that is hidden.
@@ -33,21 +35,22 @@ type kernel struct {
 
 // loadKernel reads the kernel's BTF, from file where that is not empty.
 func loadKernel(file string) (*kernel, error) {
+	k := &kernel{cache: btf.NewCache(), describesItself: describesItself()}
+	var err error
 	if file != "" {
-		types, err := btf.LoadSpec(file)
-		if err != nil {
+		if k.types, err = btf.LoadSpec(file); err != nil {
 			return nil, fmt.Errorf("read BTF from %s: %w", file, err)
 		}
-		return &kernel{types: types, describesItself: describesItself()}, nil
+		return k, nil
 	}
-	types, err := btf.LoadKernelSpec()
+	k.types, err = k.cache.Kernel()
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, btf.ErrNotSupported) {
 		return nil, ErrNoBTF
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the kernel's BTF: %w", err)
 	}
-	return &kernel{types: types, describesItself: describesItself()}, nil
+	return k, nil
 }
 
 func describesItself() bool {

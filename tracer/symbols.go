@@ -98,27 +98,6 @@ type code struct {
 	icmpv6     bpfCode
 }
 
-// codeReading is what came of readCode.
-type codeReading struct {
-	code code
-	err  error
-}
-
-// beginReadingCode reads the kernel's own list, if that is wanted, while other things are done: it takes 60 of the 400 ms
-// in which a trace begins.
-func beginReadingCode(wanted bool) <-chan codeReading {
-	done := make(chan codeReading, 1)
-	if !wanted {
-		done <- codeReading{}
-		return done
-	}
-	go func() {
-		c, err := readCode(symbolsFile)
-		done <- codeReading{c, err}
-	}()
-	return done
-}
-
 // readCode finds them in a list like /proc/kallsyms. The error is [errHiddenSymbols] where the kernel does not tell.
 func readCode(file string) (code, error) {
 	f, err := os.Open(file)

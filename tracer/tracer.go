@@ -104,40 +104,56 @@ func Open(opts Options) (*Tracer, error) {
 	if err := checkPrivilege(); err != nil {
 		return nil, err
 	}
-	symbols := beginReadingCode(opts.wants(event.Drop) || opts.wants(event.ICMPError)) // nothing else asks where a packet was freed
-	kernel, err := loadKernel(opts.BTF)
+	functions := begin(func() (code, error) {
+		if !opts.wants(event.Drop) && !opts.wants(event.ICMPError) {
+			return code{}, nil // nothing else asks where a packet was freed
+		}
+		return readCode(symbolsFile)
+	})
+	programs := begin(func() (*attacher, error) { return prepare(&opts) })
+	kernel, kernelErr := loadKernel(opts.BTF)
+	a, err := programs()
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(kernelErr, err)
 	}
-	spec, err := readPrograms(kernel)
-	if err != nil {
-		return nil, err
+	t := &Tracer{attacher: a, shared: a.shared}
+	if kernelErr != nil {
+		t.Close()
+		return nil, kernelErr
 	}
-	reading := <-symbols
-	kernel.code = reading.code
-	hz, hzErr := host.HZ()
-	if err := configure(spec, &opts, kernel, hz); err != nil {
-		return nil, err
-	}
-	a, err := newAttacher(spec, kernel, opts.Mechanisms)
-	if err != nil {
-		return nil, err
-	}
-	t := &Tracer{hz: hz, trouble: slices.Concat(troubleWithHZ(hzErr), troubleWithCode(reading.err)), shared: a.shared, attacher: a}
-	if err := t.start(&opts); err != nil {
+	var hidden error
+	kernel.code, hidden = functions()
+	t.trouble = troubleWithCode(hidden)
+	if err := t.start(&opts, kernel); err != nil {
 		t.Close()
 		return nil, err
 	}
 	return t, nil
 }
 
-// configure sets what must be known before the maps are made.
-func configure(spec *ebpf.CollectionSpec, opts *Options, kernel *kernel, hz int) error {
+// prepare does what needs no knowledge of the kernel.
+func prepare(opts *Options) (*attacher, error) {
+	spec, err := readPrograms()
+	if err != nil {
+		return nil, err
+	}
 	spec.Maps[bpfMapEvents].MaxEntries = ringSize(opts.RingBytes)
 	if opts.MaxConnections > 0 {
 		spec.Maps[bpfMapConnections].MaxEntries = uint32(opts.MaxConnections)
 		spec.Maps[bpfMapSocketsByEnds].MaxEntries = uint32(opts.MaxConnections)
 	}
+	return newAttacher(spec, opts.Mechanisms)
+}
+
+// begin has f run beside its caller; what it returns waits for f's results.
+func begin[T any](f func() (T, error)) (results func() (T, error)) {
+	results = sync.OnceValues(f)
+	go func() { _, _ = results() }()
+	return results
+}
+
+// configure sets the constants.
+func configure(spec *ebpf.CollectionSpec, opts *Options, kernel *kernel, hz int) error {
 	// Without them the programs that read them are not attached: see countersKnown.
 	counters, _ := kernel.listenCounters()
 	for name, value := range map[string]any{
@@ -179,7 +195,15 @@ func ringSize(wanted int) uint32 {
 	return uint32(size)
 }
 
-func (t *Tracer) start(opts *Options) error {
+func (t *Tracer) start(opts *Options, kernel *kernel) error {
+	hz, err := host.HZ()
+	t.hz, t.trouble = hz, append(t.trouble, troubleWithHZ(err)...)
+	if err := configure(t.attacher.spec, opts, kernel, hz); err != nil {
+		return err
+	}
+	if err := t.attacher.setKernel(kernel); err != nil {
+		return err
+	}
 	if err := opts.Filter.store(t.shared.Maps); err != nil {
 		return err
 	}
@@ -205,13 +229,37 @@ func (t *Tracer) start(opts *Options) error {
 }
 
 func (t *Tracer) attachAll(opts *Options) {
-	t.hooks = nil
-	for _, h := range hooks {
-		if opts.wants(h.kind) {
-			t.hooks = append(t.hooks, t.attacher.choose(h))
+	wanted := slices.DeleteFunc(slices.Clone(hooks), func(h hook) bool { return !opts.wants(h.kind) })
+	t.hooks = make([]Hook, len(wanted))
+	// Whether the kernel refuses a mechanism altogether shows in one hook; it tells which programs the others need.
+	first := max(0, slices.IndexFunc(wanted, func(h hook) bool { return h.ways[0].mechanism != Tracepoint }))
+	t.hooks[first] = t.attacher.choose(wanted[first])
+	t.attacher.preload(t.needed(opts, wanted))
+	for i, h := range wanted {
+		if i != first {
+			t.hooks[i] = t.attacher.choose(h)
 		}
 	}
 	t.attachTTL(opts)
+}
+
+// needed lists what programs these hooks, and the rest of what opts ask for, will be attached, in that order.
+func (t *Tracer) needed(opts *Options, wanted []hook) []instance {
+	if ttl, ok := ttlOf(opts); ok {
+		wanted = append(wanted, ttl)
+	}
+	var all []instance
+	for _, h := range wanted {
+		all = append(all, t.attacher.likely(h)...)
+	}
+	for _, h := range housekeeping {
+		for copy := range h.copies {
+			if h.when(opts) {
+				all = append(all, instance{h.program, copy})
+			}
+		}
+	}
+	return all
 }
 
 // setModes tells the kernel side which of its hooks could be had, and that they are all there.

@@ -25,14 +25,18 @@ var ttlOfEach = hook{
 	cost: "the time to live of a RST is not known, nor that of a SYN-ACK",
 }
 
+// ttlOf is how it is to be seen for these options, if they ask for resets.
+func ttlOf(opts *Options) (h hook, wanted bool) {
+	if opts.Packets {
+		return ttlOfEach, opts.wants(event.ResetReceived)
+	}
+	return ttlHook, opts.wants(event.ResetReceived)
+}
+
 // attachTTL attaches them for who wants resets told.
 func (t *Tracer) attachTTL(opts *Options) {
-	switch {
-	case !opts.wants(event.ResetReceived):
-	case opts.Packets:
-		t.ttl = t.attacher.choose(ttlOfEach)
-	default:
-		t.ttl = t.attacher.choose(ttlHook)
+	if h, wanted := ttlOf(opts); wanted {
+		t.ttl = t.attacher.choose(h)
 	}
 }
 

@@ -35,7 +35,7 @@ const testsOfTheRest = "^(" +
 
 // testsForMachines are not for guests: they compare with programs that a guest has not got, or costs, which say nothing in
 // an emulated machine.
-const testsForMachines = "^(TestSocketsAgreeWithSS|TestWatchingCostsConnectionsLittle)$"
+const testsForMachines = "^(TestSocketsAgreeWithSS|TestWatchingCostsConnectionsLittle|TestTracingBeginsSoon)$"
 
 // suitesToRun are the kernel's tests. Those of cmd/tcptrace are not among them: they are about the command line, with
 // programs that a guest has not got, and with times that an emulated machine cannot keep. What the command makes of each
