@@ -35,10 +35,15 @@ test-kernels:
 # new socket; what a flood of SYNs costs listeners --follow, and whether it counts them all; what reading 1,000 listeners takes;
 # what watch costs those it watches, in turns with bpftrace, and what a million connections leave in its memory. PART=scan,
 # flood, cost or memory is one of them. Some eight minutes in all; the machine should have nothing else to do.
+# PART=guest, which is not among them, counts the instructions that watch costs by each mechanism, in an emulated guest.
 bench: build
+ifeq ($(PART),guest)
+	$(GO) run ./scripts/matrix -bench -kernels 6.12
+else
 	$(GO) run ./scripts/bench -tcptrace ./$(BINARY) $(if $(PART),-part $(PART))
 	$(GO) test -run '^$$' -bench Refresh ./prober/scan
 	$(GO) test -run '^$$' -bench ThousandListeners ./cmd/tcptrace
+endif
 
 install: build
 	install -D -m 0755 $(BINARY) $(DESTDIR)/usr/local/bin/$(BINARY)

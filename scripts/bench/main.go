@@ -29,7 +29,7 @@ func main() {
 	}
 	binary := flag.String("tcptrace", "./tcptrace", "the program to measure")
 	pairs := flag.Int("pairs", 5, "how often to measure each")
-	part := flag.String("part", "all", "what to measure: scan, flood, cost, memory or all")
+	part := flag.String("part", "all", "what to measure: scan, flood, cost, memory or all; or mechanisms")
 	only := flag.String("only", "", "of the ways to trace, for cost, those whose names match this regular expression; and nothing else")
 	connections := flag.Int("connections", 20_000, "how many to trace at a time, for cost")
 	load := flag.Int("load", 0, "be what is traced: make so many connections")
@@ -64,6 +64,9 @@ func benchParts(ctx context.Context, part, binary, only string, pairs, connectio
 	}
 	if part == "memory" || part == "all" {
 		errs = append(errs, benchMemory(ctx, binary, 50*connections))
+	}
+	if part == "mechanisms" { // not part of all: it is for a kernel that has them
+		errs = append(errs, benchMechanisms(ctx, binary, connections))
 	}
 	return errors.Join(errs...)
 }

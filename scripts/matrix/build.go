@@ -52,8 +52,20 @@ func (s suite) binary() string { return path.Join(s.dir(), path.Base(s.pkg)+".te
 
 const commandPath = "/bin/tcptrace"
 
+// A command is a program that guests run.
+type command struct{ path, source string }
+
+// commands are those that the steps of all guests need.
+func (s *settings) commands() []command {
+	all := []command{{"/init", "scripts/matrix"}, {commandPath, "cmd/tcptrace"}}
+	if s.bench {
+		all = append(all, command{benchPath, "scripts/bench"})
+	}
+	return all
+}
+
 // packAllPrograms gives the archive of each architecture that the images are for. Only the first has the tests.
-func packAllPrograms(ctx context.Context, module, cache string, images []kernelImage, suites []suite) (map[string]string, error) {
+func packAllPrograms(ctx context.Context, module, cache string, images []kernelImage, commands []command, suites []suite) (map[string]string, error) {
 	archives := make(map[string]string)
 	for _, image := range images {
 		architecture := image.architecture
@@ -63,7 +75,7 @@ func packAllPrograms(ctx context.Context, module, cache string, images []kernelI
 		if architecture != amd64 {
 			suites = nil
 		}
-		archive, err := packPrograms(ctx, module, cache, architecture, suites)
+		archive, err := packPrograms(ctx, module, cache, architecture, commands, suites)
 		if err != nil {
 			return nil, err
 		}
@@ -74,7 +86,7 @@ func packAllPrograms(ctx context.Context, module, cache string, images []kernelI
 
 // packPrograms builds what the guests run, all of it static, and writes the archive that is the same for every guest of
 // an architecture.
-func packPrograms(ctx context.Context, module, cache, architecture string, suites []suite) (string, error) {
+func packPrograms(ctx context.Context, module, cache, architecture string, commands []command, suites []suite) (string, error) {
 	bin := filepath.Join(cache, "bin", architecture)
 	if err := os.MkdirAll(bin, 0o755); err != nil {
 		return "", err
@@ -93,9 +105,9 @@ func packPrograms(ctx context.Context, module, cache, architecture string, suite
 		}
 		return w.copyFile(target, built, true)
 	}
-	errs := []error{
-		add("/init", "scripts/matrix", "build"),
-		add(commandPath, "cmd/tcptrace", "build"),
+	var errs []error
+	for _, c := range commands {
+		errs = append(errs, add(c.path, c.source, "build"))
 	}
 	for _, s := range suites {
 		errs = append(errs, add(s.binary(), s.pkg, "test", "-c"),

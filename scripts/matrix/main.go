@@ -40,7 +40,7 @@ type settings struct {
 	run                         string
 	parallel, cpus              int
 	patience                    time.Duration
-	refresh, kvm                bool
+	refresh, kvm, bench         bool
 }
 
 // list is a flag of several values.
@@ -77,6 +77,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	flags.IntVar(&s.cpus, "cpus", 0, "the `number` of CPUs of each guest; 0: two where only the labs are run, else one")
 	flags.DurationVar(&s.patience, "timeout", 20*time.Minute, "how long one guest may take")
 	flags.BoolVar(&s.kvm, "kvm", false, "use KVM in place of emulation")
+	flags.BoolVar(&s.bench, "bench", false, "in place of the tests, measure what tracing costs by each mechanism")
 	flags.BoolVar(&s.refresh, "refresh", false, "look for newer kernels than those in the cache")
 	if err := flags.Parse(args); err != nil {
 		return s, err
@@ -100,6 +101,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err != nil {
 		fmt.Fprintln(stderr, "matrix:", err)
 		return 2
+	}
+	if s.bench {
+		return concludeBench(stdout, boots)
 	}
 	return conclude(stdout, boots, checks)
 }
@@ -130,7 +134,7 @@ func (s *settings) runAll(ctx context.Context, stdout io.Writer) ([]boot, []relo
 	if err != nil {
 		return nil, nil, err
 	}
-	if s.run == "" && slices.Contains(s.kernels, arm64Line) {
+	if s.run == "" && !s.bench && slices.Contains(s.kernels, arm64Line) {
 		image, err := findKernel(arm64Dir(cache, arm64Line), arm64Line, arm64)
 		if err != nil {
 			return nil, nil, err
@@ -141,9 +145,9 @@ func (s *settings) runAll(ctx context.Context, stdout io.Writer) ([]boot, []relo
 	return boots, checks, err
 }
 
-// relocations are checked unless single tests are asked for.
+// relocations are checked unless single tests, or none, are asked for.
 func (s *settings) relocations(ctx context.Context, module, cache string, emulator *qemu, images []kernelImage) ([]relocationCheck, error) {
-	if s.run != "" {
+	if s.run != "" || s.bench {
 		return nil, nil
 	}
 	types, err := fetchTypes(ctx, emulator, cache, images, s.kernels, s.refresh)
@@ -155,12 +159,15 @@ func (s *settings) relocations(ctx context.Context, module, cache string, emulat
 
 // bootAll runs every guest, some at a time.
 func (s *settings) bootAll(ctx context.Context, module, cache string, emulator *qemu, images []kernelImage, stdout io.Writer) ([]boot, error) {
-	programs, err := packAllPrograms(ctx, module, cache, images, s.chosenSuites())
+	programs, err := packAllPrograms(ctx, module, cache, images, s.commands(), s.chosenSuites())
 	if err != nil {
 		return nil, err
 	}
-	r := runner{qemu: emulator, cache: cache, programs: programs, kvm: s.kvm, patience: s.patience}
+	r := runner{qemu: emulator, cache: cache, programs: programs, kvm: s.kvm, bench: s.bench, patience: s.patience}
 	guests := s.guests(images)
+	if s.bench {
+		guests = benchGuests(images)
+	}
 	for _, image := range images { // guests of one kernel share its modules
 		if _, err := packModules(ctx, emulator, image); err != nil {
 			return nil, err
@@ -199,6 +206,9 @@ func (r *runner) runAll(ctx context.Context, guests []guest, parallel int, stdou
 }
 
 func (s *settings) chosenSuites() []suite {
+	if s.bench {
+		return nil
+	}
 	var chosen []suite
 	for _, suite := range suitesToRun {
 		for _, pkg := range s.suites {

@@ -84,6 +84,8 @@ type machine struct {
 	// kvm asks for real virtualisation. It cannot be found out: inside another virtual machine /dev/kvm may be there and
 	// guests hang in it.
 	kvm bool
+	// countsInstructions has each instruction take a nanosecond, by all the machine's clocks, and idle time none.
+	countsInstructions bool
 }
 
 // boards are what is emulated of each architecture.
@@ -105,6 +107,9 @@ func (q *qemu) boot(ctx context.Context, m machine) *exec.Cmd {
 	if m.kvm && m.architecture == runtime.GOARCH {
 		accelerator = "kvm"
 	}
+	if m.countsInstructions {
+		accelerator = "tcg,thread=single,tb-size=256"
+	}
 	b := boards[m.architecture]
 	args := []string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-M", b.board, "-cpu", b.cpu, "-accel", accelerator,
@@ -118,6 +123,9 @@ func (q *qemu) boot(ctx context.Context, m machine) *exec.Cmd {
 		args = append(args, "-chardev", "file,id=results,path="+m.results, "-device", "pci-serial,chardev=results")
 	} else {
 		args = append(args, "-serial", "file:"+m.results)
+	}
+	if m.countsInstructions {
+		args = append(args, "-icount", "shift=0,sleep=off", "-rtc", "clock=vm")
 	}
 	return q.tool(ctx, b.emulator, args...)
 }

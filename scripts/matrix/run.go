@@ -50,6 +50,7 @@ type runner struct {
 	cache    string
 	programs map[string]string // the archive of each architecture
 	kvm      bool
+	bench    bool          // its guests count instructions
 	patience time.Duration // for one guest
 }
 
@@ -84,7 +85,7 @@ func (r *runner) start(ctx context.Context, b *boot) error {
 		return err
 	}
 	m := machine{architecture: b.guest.image.architecture, kernel: b.guest.image.vmlinuz, initramfs: filepath.Join(b.dir, "initramfs"), console: b.console(),
-		results: filepath.Join(b.dir, "messages"), cpus: b.guest.cpus, megabytes: 1024, kvm: r.kvm}
+		results: filepath.Join(b.dir, "messages"), cpus: b.guest.cpus, megabytes: 1024, kvm: r.kvm, countsInstructions: r.bench}
 	if err := r.packGuest(ctx, m.initramfs, b.guest); err != nil {
 		return err
 	}
