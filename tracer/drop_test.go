@@ -3,10 +3,12 @@ package tracer_test
 import (
 	"encoding/binary"
 	"errors"
+	"io"
 	"maps"
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -583,14 +585,16 @@ func TestFloodOfDropsIsCounted(t *testing.T) {
 func TestHealthyTrafficIsNotDropped(t *testing.T) {
 	t.Parallel()
 	for name, play := range map[string]func(*testing.T, *lab.Host){
-		"an orderly end by IPv4":   orderly("127.0.0.1:0"),
-		"an orderly end by IPv6":   orderly("[::1]:0"),
-		"an abort":                 aborted("127.0.0.1:0"),
-		"a refusal by IPv4":        refused("127.0.0.1:1"),
-		"a refusal by IPv6":        refused("[::1]:1"),
-		"keepalive in CLOSE_WAIT":  halfClosed("127.0.0.1:0"),
-		"a shut window":            windowShut("127.0.0.1:0"),
-		"a transfer under tcpdump": watchedTransfer,
+		"an orderly end by IPv4":              orderly("127.0.0.1:0"),
+		"an orderly end by IPv6":              orderly("[::1]:0"),
+		"an abort":                            aborted("127.0.0.1:0"),
+		"a refusal by IPv4":                   refused("127.0.0.1:1"),
+		"a refusal by IPv6":                   refused("[::1]:1"),
+		"keepalive in CLOSE_WAIT":             halfClosed("127.0.0.1:0"),
+		"a shut window":                       windowShut("127.0.0.1:0"),
+		"a transfer under tcpdump":            watchedTransfer,
+		"data past a full raw socket by IPv4": pastARawSocket(unix.AF_INET, "127.0.0.1:0"),
+		"data past a full raw socket by IPv6": pastARawSocket(unix.AF_INET6, "[::1]:0"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -616,6 +620,62 @@ func watchedTransfer(t *testing.T, h *lab.Host) {
 		}
 	}
 	server.Close()
+}
+
+// pastARawSocket has a raw socket take copies of a connection's segments until it has room for no more.
+func pastARawSocket(family int, address string) func(*testing.T, *lab.Host) {
+	return func(t *testing.T, h *lab.Host) {
+		err := h.Do(func() error {
+			fd, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
+			if err != nil {
+				return err
+			}
+			t.Cleanup(func() { unix.Close(fd) })
+			return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 0) // the least that there is
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		client, server := connect(t, h, address)
+		pass := make([]byte, 1000)
+		for range 50 {
+			if _, err := client.Write(pass); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadFull(server, pass); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if rawDrops(t, h, family) == 0 {
+			t.Error("the raw socket had room for everything")
+		}
+	}
+}
+
+// rawDrops is what the raw sockets of a namespace had no room for.
+func rawDrops(t *testing.T, h *lab.Host, family int) (drops int) {
+	t.Helper()
+	list := map[int]string{unix.AF_INET: "raw", unix.AF_INET6: "raw6"}[family]
+	err := h.Do(func() error {
+		sockets, err := os.ReadFile("/proc/thread-self/net/" + list)
+		if err != nil {
+			return err
+		}
+		lines := strings.Split(strings.TrimSpace(string(sockets)), "\n")
+		for _, line := range lines[1:] {
+			fields := strings.Fields(line)
+			n, err := strconv.Atoi(fields[len(fields)-1])
+			if err != nil {
+				return err
+			}
+			drops += n
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return drops
 }
 
 // A SYN of somebody else's, for a port that is asked for, is told although no connection comes of it.

@@ -29,6 +29,9 @@ var dropClasses = map[string]bpfDropClass{
 	"NO_SOCKET":         bpfDropClassDROP_NO_SOCKET,
 	"TCP_INVALID_SYN":   bpfDropClassDROP_SYN,
 
+	// A raw socket had no room for its copy (sock_queue_rcv_skb_reason). TCP has other reasons for want of room.
+	"SOCKET_RCVBUFF": bpfDropClassDROP_UNSPECIFIED,
+
 	// A socket was closed with it still in a queue; and copies that were not for TCP: of packet sockets, as tcpdump has
 	// them, and of a bridge or device that hears what is meant for others.
 	"QUEUE_PURGE":       bpfDropClassDROP_QUIET,
@@ -37,7 +40,7 @@ var dropClasses = map[string]bpfDropClass{
 	"OTHERHOST":         bpfDropClassDROP_QUIET,
 }
 
-// quietFunctions free packets that they have done with, without a reason. TCP's own do so, too, with packets that it
+// quietFunctions free packets that they have done with, without a reason or with one that says too little. TCP's own do so, too, with packets that it
 // refuses: kernels before 5.17, which have no reasons, do not tell these from the others.
 var quietFunctions = []string{
 	// The way of a segment through TCP.
@@ -49,8 +52,9 @@ var quietFunctions = []string{
 	"tcp_disconnect", "tcp_close", "__tcp_close", "tcp_v4_destroy_sock", "tcp_done", "inet_sock_destruct",
 	"inet_csk_destroy_sock", "sk_stream_kill_queues", "skb_queue_purge", "skb_queue_purge_reason", "skb_rbtree_purge",
 	"skb_errqueue_purge", "__release_sock",
-	// Copies for packet sockets.
+	// Copies for packet sockets, and for raw ones.
 	"packet_rcv", "packet_rcv_spkt", "tpacket_rcv", "packet_rcv_fanout",
+	"raw_rcv", "raw_rcv_skb", "rawv6_rcv", "rawv6_rcv_skb",
 	// What a driver has sent, if it frees that in an interrupt (__dev_kfree_skb_irq).
 	"net_tx_action",
 }
