@@ -105,13 +105,13 @@ func configureHandshakes(spec *ebpf.CollectionSpec, opts *HandshakeOptions) erro
 	return nil
 }
 
-// handshakeHook is how they are seen. Nothing is attached twice: what one copy misses, the socket's own measurement makes
-// up for.
+// handshakeHook is how they are seen. Where a softirq interrupts the only copy of a program, the answers to hundreds of
+// connects may come in it. The second copy overwrites when a connect began, and finds nothing of an answer that the first saw.
 var handshakeHook = hook{
 	kind: event.Established,
 	ways: []way{
-		{Tracepoint, programs(bpfProgHandshakesTracepoint), nil, ""},
-		{Fentry, programs(bpfProgHandshakesFentry), nil, ""},
+		{Tracepoint, twice(bpfProgHandshakesTracepoint), nil, ""},
+		{Fentry, twice(bpfProgHandshakesFentry), nil, ""},
 		{Kprobe, programs(bpfProgHandshakesKprobe), nil, kprobesSkip},
 	},
 	cost: "it is not known when which answer came",
@@ -167,11 +167,19 @@ func (h *Handshakes) Lost() ([]Lost, error) {
 	if err != nil {
 		return nil, err
 	}
+	for i := range all {
+		if all[i].Kind == event.KindUnknown { // a connect without room, which each copy counts
+			all[i].Count = (all[i].Count + h.copies() - 1) / h.copies()
+		}
+	}
 	if unseen := h.attacher.misses(); unseen > 0 {
 		all = append(all, Lost{CPU: -1, Count: unseen})
 	}
 	return all, nil
 }
+
+// copies is in how many the program is attached.
+func (h *Handshakes) copies() uint64 { return uint64(max(1, len(h.attacher.links))) }
 
 // Close ends it and gives back everything.
 func (h *Handshakes) Close() error {
