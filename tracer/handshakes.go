@@ -105,8 +105,8 @@ func configureHandshakes(spec *ebpf.CollectionSpec, opts *HandshakeOptions) erro
 	return nil
 }
 
-// handshakeHook is how they are seen. Where a softirq interrupts the only copy of a program, the answers to hundreds of
-// connects may come in it. The second copy overwrites when a connect began, and finds nothing of an answer that the first saw.
+// handshakeHook is how they are seen. A softirq that interrupts the only copy of a program would bring the answers to 64
+// connects and more unseen. The second copy overwrites when a connect began, and finds nothing of an answer that the first saw.
 var handshakeHook = hook{
 	kind: event.Established,
 	ways: []way{
