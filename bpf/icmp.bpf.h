@@ -152,7 +152,7 @@ static bool may_be_icmp(struct sk_buff *skb)
 
 	if (!offset)
 		return true;
-	protocol = protocol_at(head_of(skb) + offset);
+	protocol = ip_start_at(head_of(skb) + offset).protocol;
 	return protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6;
 }
 

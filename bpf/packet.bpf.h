@@ -173,20 +173,29 @@ struct ip_packet {
 	u8 destination[16];
 };
 
-/* The protocol of an IP packet, or the first of its extensions; 0: it is none. */
-static u8 protocol_at(const void *packet)
+/* What the headers of both versions have, though not in the same place. All 0: it is neither's. */
+struct ip_start {
+	u8 ttl; /* or hop limit */
+	u8 protocol; /* or the first of the extensions */
+};
+
+static struct ip_start ip_start_at(const void *packet)
 {
-	u8 header[offsetof(struct ipv4_header, protocol) + 1]; /* longer than that of IPv6 up to there */
+	u8 header[offsetof(struct ipv4_header, protocol) + 1]; /* IPv6 has both before that */
+	struct ip_start start = {};
 
 	if (bpf_probe_read_kernel(header, sizeof(header), packet))
-		return 0;
+		return start;
 	switch (header[0] >> 4) {
 	case 4:
-		return header[offsetof(struct ipv4_header, protocol)];
+		start.ttl = header[offsetof(struct ipv4_header, ttl)];
+		start.protocol = header[offsetof(struct ipv4_header, protocol)];
+		break;
 	case 6:
-		return header[offsetof(struct ipv6_header, next_header)];
+		start.ttl = header[offsetof(struct ipv6_header, hop_limit)];
+		start.protocol = header[offsetof(struct ipv6_header, next_header)];
 	}
-	return 0;
+	return start;
 }
 
 static bool read_ipv4(struct ip_packet *ip, struct sk_buff *skb, u32 offset)

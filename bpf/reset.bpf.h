@@ -73,7 +73,7 @@ static bool is_tcp_segment(struct sk_buff *skb, u8 flags, u8 wanted)
 	if (bpf_probe_read_kernel(&tcp, sizeof(tcp), head + transport) || (tcp.flags & flags) != wanted)
 		return false;
 	/* Extension headers of IPv6 do not come with these. */
-	return protocol_at(head + network) == IPPROTO_TCP;
+	return ip_start_at(head + network).protocol == IPPROTO_TCP;
 }
 
 /* The ends of the segment that skb holds, as this host sees them: what it was sent to is local. */

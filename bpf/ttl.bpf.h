@@ -22,18 +22,7 @@ static void note_ttl(struct sock *sk, u8 flags, u8 ttl)
 /* 0: skb holds none. */
 static u8 ttl_of(struct sk_buff *skb)
 {
-	u8 *network = BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header);
-	u8 header[offsetof(struct ipv4_header, ttl) + 1]; /* IPv6 has its own before that */
-
-	if (bpf_probe_read_kernel(header, sizeof(header), network))
-		return 0;
-	switch (header[0] >> 4) {
-	case 4:
-		return header[offsetof(struct ipv4_header, ttl)];
-	case 6:
-		return header[offsetof(struct ipv6_header, hop_limit)];
-	}
-	return 0;
+	return ip_start_at(head_of(skb) + BPF_CORE_READ(skb, network_header)).ttl;
 }
 
 /* skb is NULL when a socket is restored without a handshake (TCP_REPAIR). */
