@@ -99,16 +99,15 @@ static void begin_connection(struct connection *c, struct sock *sk, u8 role, u64
 	}
 }
 
-/* In connect(), on the socket's way to SYN_SENT: the task is the owner's, the source port is not chosen yet. */
+/* In connect(), for an owner who passes, on the socket's way to SYN_SENT: the source port is not chosen yet. */
 static __noinline struct connection *open_client(struct sock *sk, u64 now_ns)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct connection c;
 
-	if (!modes.armed || !owner_passes(task))
+	if (!modes.armed)
 		return NULL;
 	begin_connection(&c, sk, ROLE_CLIENT, now_ns);
-	read_owner(&c.owner, task);
+	read_owner(&c.owner, (struct task_struct *)bpf_get_current_task());
 	c.flags = FOLLOWED | CONNECTING;
 	c.state = TCP_SYN_SENT;
 	return keep(sk, &c);
@@ -179,8 +178,8 @@ static void learn_late_tuple(struct connection *c, struct sock *sk)
 }
 
 /*
- * Whether a connection is opened before tcp_connect. Its ports are complete only there, which will open those that have got
- * the port that is asked for; but it does not ask for owners.
+ * Whether a connection whose owner passes is opened before tcp_connect. Its ports are complete only there, which will open
+ * those that have got the port that is asked for; but it does not ask for owners.
  */
 static bool may_open_at_state(struct sock *sk)
 {
@@ -193,6 +192,8 @@ static void record_syn_sent_state(struct sock *sk)
 	u64 now_ns;
 
 	if (c && c->state == TCP_SYN_SENT)
+		return;
+	if (!owner_passes((struct task_struct *)bpf_get_current_task()))
 		return;
 	note_connect_began(sk);
 	if (!may_open_at_state(sk))

@@ -236,6 +236,22 @@ static u64 pair_of_request(struct request_sock *req)
 	return isn_pair(BPF_CORE_READ(treq, rcv_isn), BPF_CORE_READ(treq, snt_isn));
 }
 
+/* What can be said of a request at little cost: false is certain. */
+static bool may_be_followed(struct sock *listening, struct request_sock *req, u64 pair)
+{
+	u64 key = (u64)listening;
+	struct listener *listener;
+
+	if (is_peer_of_followed(pair >> 32))
+		return true;
+	if (!has_ports_that_pass((struct sock *)req))
+		return false;
+	if (!(filter_dimensions & FILTER_OWNER))
+		return true;
+	listener = bpf_map_lookup_elem(&listeners, &key);
+	return listener && listener->passes;
+}
+
 /* Remembers req until its timer has been set up, from which the timer's function is to be learnt. */
 static void note_request(struct request_sock *req)
 {
@@ -259,12 +275,14 @@ static void record_syn_received(struct sock *listening, struct request_sock *req
 	struct connection c;
 	u64 now_ns;
 
-	if (!modes.armed || bpf_map_lookup_elem(&requests, &pair))
+	if (!modes.armed)
 		return;
-	if (!follow_peers && !has_ports_that_pass((struct sock *)req)) {
+	if (!may_be_followed(listening, req, pair)) {
 		pass_over(pair);
 		return;
 	}
+	if (bpf_map_lookup_elem(&requests, &pair))
+		return;
 	now_ns = bpf_ktime_get_ns();
 	begin_connection(&c, (struct sock *)req, ROLE_SERVER, now_ns);
 	c.peer_isn = pair >> 32;
