@@ -157,12 +157,15 @@ static bool may_be_icmp(struct sk_buff *skb)
 }
 
 /*
- * The same, seen by its being freed. What a packet socket, or a raw one, has read is a copy, and still that socket's; and
- * so is most of what else is freed this way, which spares it a look at its headers.
+ * The same, seen by its being freed. What TCP has found a socket for has no device any more (tcp_v4_rcv). What a packet
+ * socket, or a raw one, has read is a copy, and still that socket's. So is most of what else is freed this way, which spares
+ * it a look at its headers.
  */
 static void record_consumed_icmp(struct sk_buff *skb)
 {
-	if (!BPF_CORE_READ(skb, sk) && !is_copy_of_outgoing(skb) && may_be_icmp(skb))
+	if (!BPF_CORE_READ(skb, dev) || BPF_CORE_READ(skb, sk))
+		return;
+	if (!is_copy_of_outgoing(skb) && may_be_icmp(skb))
 		record_icmp_error(skb);
 }
 
