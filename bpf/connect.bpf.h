@@ -317,7 +317,7 @@ static void record_syn_sent(struct sk_buff *skb, struct net_device *dev)
 {
 	struct sock *sk = BPF_CORE_READ(skb, sk);
 	struct connection *c;
-	struct event *e;
+	struct event_with_details *e;
 	u8 syn;
 
 	if (!sk || BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_SYN_SENT || !is_tcp(sk))
@@ -331,14 +331,14 @@ static void record_syn_sent(struct sk_buff *skb, struct net_device *dev)
 	c->syns = syn;
 	learn_late_tuple(c, sk);
 
-	e = begin(c, EVENT_SYN_SENT, bpf_ktime_get_ns());
+	e = begin_with_details(c, EVENT_SYN_SENT, bpf_ktime_get_ns());
 	if (!e)
 		return;
-	e->state = TCP_SYN_SENT;
-	e->attempt = syn - 1;
-	e->tcp_seq = c->isn;
-	e->cookie = cookie_of(sk);
-	BPF_CORE_READ_INTO(&e->ifname, dev, name);
+	e->event.state = TCP_SYN_SENT;
+	e->event.attempt = syn - 1;
+	e->details.tcp_seq = c->isn;
+	e->event.cookie = cookie_of(sk);
+	BPF_CORE_READ_INTO(&e->details.ifname, dev, name);
 	submit(e);
 }
 

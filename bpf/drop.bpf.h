@@ -316,11 +316,11 @@ static void fill_drop(struct event_with_packet *e, const struct lost_packet *p, 
 	struct sock *sk = p->sk;
 
 	e->event.netns = p->segment.ends.netns ? p->segment.ends.netns : e->event.netns;
-	e->event.tcp_seq = p->segment.seq;
-	e->event.len = p->segment.len;
+	e->details.tcp_seq = p->segment.seq;
+	e->details.len = p->segment.len;
 	if (p->segment.flags & TCP_FLAG_ACK)
-		e->event.tcp_ack = p->segment.ack;
-	e->event.reason = f->reason;
+		e->details.tcp_ack = p->segment.ack;
+	e->details.reason = f->reason;
 	if (f->has_reason)
 		e->event.flags |= EVENT_HAS_REASON;
 	if (sk) {
@@ -328,7 +328,7 @@ static void fill_drop(struct event_with_packet *e, const struct lost_packet *p, 
 		e->event.cookie = cookie_of(sk);
 	}
 	if (dev)
-		BPF_CORE_READ_INTO(&e->event.ifname, dev, name);
+		BPF_CORE_READ_INTO(&e->details.ifname, dev, name);
 	e->packet.location = f->location;
 	e->packet.tcp_flags = p->segment.flags;
 	e->packet.direction = p->direction;

@@ -53,14 +53,15 @@ static u32 next_nth(struct connection *c)
 	return c->nth;
 }
 
-static void fill_context(struct event *e)
+static void fill_context(struct context *context)
 {
 	/* The one helper about the current task that every kernel gives to sockops programs too. */
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 
-	e->context_pid = BPF_CORE_READ(task, tgid);
-	e->cpu = bpf_get_smp_processor_id();
-	BPF_CORE_READ_STR_INTO(&e->context_comm, task, comm);
+	__builtin_memset(context, 0, sizeof(*context));
+	context->pid = BPF_CORE_READ(task, tgid);
+	context->cpu = bpf_get_smp_processor_id();
+	BPF_CORE_READ_STR_INTO(&context->comm, task, comm);
 }
 
 /* A connection without trouble says nothing: see trouble.bpf.h. */
@@ -101,8 +102,6 @@ static void fill(struct event *e, const struct connection *c, u8 kind, u32 nth, 
 		e->flags |= EVENT_VIA_LISTENER;
 	if (c->flags & PRE_EXISTING)
 		e->flags |= EVENT_PRE_EXISTING;
-	if (with_context)
-		fill_context(e);
 }
 
 /*
@@ -120,12 +119,16 @@ static __always_inline struct event *begin_sized(struct connection *c, u8 kind, 
 	if (is_silent(c))
 		return NULL;
 	nth = next_nth(c);
-	e = bpf_ringbuf_reserve(&events, size, 0);
+	e = bpf_ringbuf_reserve(&events, with_context ? size + sizeof(struct context) : size, 0);
 	if (!e) {
 		count_lost(kind);
 		return NULL;
 	}
 	fill(e, c, kind, nth, now_ns);
+	if (with_context) {
+		e->flags |= EVENT_HAS_CONTEXT;
+		fill_context((void *)e + size);
+	}
 	return e;
 }
 
@@ -171,14 +174,28 @@ static __always_inline struct event_with_traffic *begin_with_traffic(struct conn
 	return e;
 }
 
+static __always_inline struct event_with_details *begin_with_details(struct connection *c, u8 kind, u64 now_ns)
+{
+	struct event_with_details *e;
+
+	e = (struct event_with_details *)begin_sized(c, kind, now_ns, sizeof(*e));
+	if (!e)
+		return NULL;
+	__builtin_memset(&e->details, 0, sizeof(e->details));
+	e->event.flags |= EVENT_HAS_DETAILS;
+	return e;
+}
+
 /* What queue says, the caller writes. */
 static __always_inline struct event_with_queue *begin_with_queue(struct connection *c, u8 kind, u64 now_ns)
 {
 	struct event_with_queue *e;
 
 	e = (struct event_with_queue *)begin_sized(c, kind, now_ns, sizeof(*e));
-	if (e)
-		e->event.flags |= EVENT_HAS_QUEUE;
+	if (!e)
+		return NULL;
+	__builtin_memset(&e->details, 0, sizeof(e->details));
+	e->event.flags |= EVENT_HAS_DETAILS | EVENT_HAS_QUEUE;
 	return e;
 }
 

@@ -73,43 +73,39 @@ enum role {
 enum event_flags {
 	EVENT_VIA_LISTENER = 1, /* the owner is still the listener's: not accepted yet */
 	EVENT_PRE_EXISTING = 2, /* the connection is older than the trace */
-	EVENT_HAS_SETTINGS = 4, /* a struct settings follows */
+	EVENT_BY_COOKIE = 4, /* the handshake was completed by a SYN cookie: there was no request */
 	EVENT_HAS_REASON = 8, /* reason is one of the kernel's, even when it is 0 */
-	EVENT_HAS_TRAFFIC = 16, /* a struct traffic follows, and no struct settings */
-	EVENT_HAS_QUEUE = 32, /* a struct queue follows, and nothing else */
-	EVENT_BY_COOKIE = 128, /* the handshake was completed by a SYN cookie: there was no request */
-	EVENT_HAS_PACKET = 64, /* a struct packet follows, and neither of those */
+	EVENT_HAS_SETTINGS = 16,
+	EVENT_HAS_TRAFFIC = 32,
+	EVENT_HAS_DETAILS = 64,
+	EVENT_HAS_QUEUE = 128, /* and details */
+	EVENT_HAS_PACKET = 256, /* and details */
+	EVENT_HAS_CONTEXT = 512,
 };
 
+/*
+ * What every record begins with. flags say what follows: nothing, or struct settings, struct traffic or struct details, and
+ * after the last struct queue or struct packet; and behind all that, struct context. A healthy connection makes a dozen
+ * records, and the writing of each 64 bytes takes some 20 ns.
+ */
 struct event {
 	__u64 time_ns; /* CLOCK_MONOTONIC, taken at the hook */
 	__u64 connection; /* see struct connection */
 	__u64 cookie;
 	__u64 owner_cgroup;
-	__u64 waited_ns;
 	__u32 nth;
 	__u32 netns;
 	__u32 isn;
 	__u32 peer_isn;
-	__u32 tcp_seq;
-	__u32 tcp_ack;
-	__u32 len;
 	__u32 rto_jiffies;
 	__u32 idle_jiffies; /* since the peer's last segment */
-	__u32 elapsed_ms; /* since the first retransmission of what is sent again */
-	__u32 elapsed_jiffies; /* since the first window probe */
-	__u32 count; /* how many this one stands for; 0 means 1 */
-	__u32 reason;
 	__u32 error; /* positive errno */
 	__u32 owner_pid;
 	__u32 owner_uid;
-	__u32 context_pid;
-	__u16 cpu; /* the kernel has at most 8192 (NR_CPUS) */
-	__u8 ttl; /* or hop limit, of what came from the peer; 0: unknown */
-	__u8 unused;
 	__u16 family;
 	__u16 local_port;
 	__u16 remote_port;
+	__u16 flags;
 	__u8 kind;
 	__u8 role;
 	__u8 state;
@@ -118,13 +114,39 @@ struct event {
 	__u8 backoff;
 	__u8 retransmits;
 	__u8 probes_out;
-	__u8 flags;
 	__u8 trigger;
+	__u8 ttl; /* or hop limit, of what came from the peer; 0: unknown */
+	__u8 unused[2];
 	__u8 local[16];
 	__u8 remote[16];
 	char owner_comm[COMM_LEN];
-	char context_comm[COMM_LEN];
+};
+
+/* What is not to be said of a change of state, nor of a connection's beginning and end. */
+struct details {
+	__u64 waited_ns;
+	__u32 tcp_seq;
+	__u32 tcp_ack;
+	__u32 len;
+	__u32 elapsed_ms; /* since the first retransmission of what is sent again */
+	__u32 elapsed_jiffies; /* since the first window probe */
+	__u32 count; /* how many this one stands for; 0 means 1 */
+	__u32 reason;
+	__u8 unused[4];
 	char ifname[IFNAME_LEN];
+};
+
+struct event_with_details {
+	struct event event;
+	struct details details;
+};
+
+/* On top of which task it happened. */
+struct context {
+	__u32 pid;
+	__u16 cpu; /* the kernel has at most 8192 (NR_CPUS) */
+	__u8 unused[2];
+	char comm[COMM_LEN];
 };
 
 /* settings.flags */
@@ -197,6 +219,7 @@ struct queue {
 
 struct event_with_queue {
 	struct event event;
+	struct details details;
 	struct queue queue;
 };
 
@@ -234,6 +257,7 @@ struct packet {
 
 struct event_with_packet {
 	struct event event;
+	struct details details;
 	struct packet packet;
 };
 

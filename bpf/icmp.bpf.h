@@ -100,7 +100,7 @@ static u32 mtu_of(const struct icmp_error *i)
 
 static void fill_icmp_error(struct event_with_packet *e, const struct icmp_error *i, struct sock *sk)
 {
-	e->event.tcp_seq = i->seq;
+	e->details.tcp_seq = i->seq;
 	if (sk) {
 		e->event.state = BPF_CORE_READ(sk, __sk_common.skc_state);
 		e->event.cookie = cookie_of(sk);

@@ -299,7 +299,6 @@ static void record_syn_received(struct sock *listening, struct request_sock *req
 	if (e) {
 		e->event.state = TCP_NEW_SYN_RECV;
 		e->event.old_state = TCP_LISTEN;
-		e->event.tcp_seq = c.peer_isn;
 		submit(e);
 	}
 	bpf_map_update_elem(&requests, &pair, &c, BPF_ANY);
@@ -398,7 +397,7 @@ static void record_accept(struct sock *sk)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct connection *c;
-	struct event *e;
+	struct event_with_details *e;
 	u64 now_ns;
 
 	if (!sk || !is_tcp(sk))
@@ -411,13 +410,13 @@ static void record_accept(struct sock *sk)
 	if (is_silent(c))
 		return;
 	now_ns = bpf_ktime_get_ns();
-	e = begin(c, EVENT_ACCEPT, now_ns);
+	e = begin_with_details(c, EVENT_ACCEPT, now_ns);
 	if (!e)
 		return;
-	e->state = BPF_CORE_READ(sk, __sk_common.skc_state);
-	e->cookie = cookie_of(sk);
+	e->event.state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	e->event.cookie = cookie_of(sk);
 	if (c->established_ns)
-		e->waited_ns = now_ns - c->established_ns;
+		e->details.waited_ns = now_ns - c->established_ns;
 	submit(e);
 }
 

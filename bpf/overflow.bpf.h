@@ -274,11 +274,11 @@ static void tell(struct connection *c, const struct refusing *r, u8 refusal, u32
 	if (!e)
 		return;
 	e->event.state = refusal == REFUSED_ACK ? TCP_NEW_SYN_RECV : TCP_LISTEN;
-	e->event.tcp_seq = bpf_ntohl(r->tcp.seq);
+	e->details.tcp_seq = bpf_ntohl(r->tcp.seq);
 	if (refusal == REFUSED_ACK)
-		e->event.tcp_ack = bpf_ntohl(r->tcp.ack_seq);
+		e->details.tcp_ack = bpf_ntohl(r->tcp.ack_seq);
 	if (*untold > 1)
-		e->event.count = *untold;
+		e->details.count = *untold;
 	*untold = 0;
 	fill_queue(&e->queue, r, kind);
 	if (refusal == REFUSED_SYN)

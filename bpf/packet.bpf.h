@@ -404,10 +404,11 @@ static __always_inline struct event_with_packet *begin_with_packet(struct connec
 	e = (struct event_with_packet *)begin_sized(c, kind, now_ns, sizeof(*e));
 	if (!e)
 		return NULL;
+	__builtin_memset(&e->details, 0, sizeof(e->details));
 	__builtin_memset(&e->packet, 0, sizeof(e->packet));
-	e->event.flags |= EVENT_HAS_PACKET;
+	e->event.flags |= EVENT_HAS_DETAILS | EVENT_HAS_PACKET;
 	if (c->packets_untold) {
-		e->event.count = c->packets_untold + 1;
+		e->details.count = c->packets_untold + 1;
 		c->packets_untold = 0;
 	}
 	return e;

@@ -33,15 +33,15 @@ static void await_answer(struct connection *c, u64 now_ns)
 
 static void emit_answer(struct connection *c, struct sock *sk, u32 ack, u64 time_ns)
 {
-	struct event *e;
+	struct event_with_details *e;
 
 	settle_probe(c);
-	e = begin(c, EVENT_KEEPALIVE_ANSWER, time_ns);
+	e = begin_with_details(c, EVENT_KEEPALIVE_ANSWER, time_ns);
 	if (!e)
 		return;
-	e->state = BPF_CORE_READ(sk, __sk_common.skc_state);
-	e->tcp_ack = ack;
-	e->cookie = cookie_of(sk);
+	e->event.state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	e->details.tcp_ack = ack;
+	e->event.cookie = cookie_of(sk);
 	submit(e);
 }
 
@@ -100,24 +100,24 @@ static void record_keepalive_probe(struct connection *c, struct sock *sk, u8 att
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	u64 now_ns = bpf_ktime_get_ns();
-	struct event *e;
+	struct event_with_details *e;
 
 	recover_answer(c, sk);
 	note_options(c, sk, now_ns);
 	await_answer(c, now_ns);
 	if (attempt > 1)
 		note_trouble(c, sk);
-	e = begin(c, EVENT_KEEPALIVE_PROBE, now_ns);
+	e = begin_with_details(c, EVENT_KEEPALIVE_PROBE, now_ns);
 	if (!e)
 		return;
-	e->state = BPF_CORE_READ(sk, __sk_common.skc_state);
-	e->attempt = attempt;
-	e->probes_out = attempt;
-	e->tcp_seq = BPF_CORE_READ(tp, snd_una) - 1; /* tcp_xmit_probe_skb */
-	e->tcp_ack = BPF_CORE_READ(tp, rcv_nxt);
-	e->idle_jiffies = idle_jiffies(sk);
-	e->error = errno_of_send(error);
-	e->cookie = cookie_of(sk);
+	e->event.state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	e->event.attempt = attempt;
+	e->event.probes_out = attempt;
+	e->details.tcp_seq = BPF_CORE_READ(tp, snd_una) - 1; /* tcp_xmit_probe_skb */
+	e->details.tcp_ack = BPF_CORE_READ(tp, rcv_nxt);
+	e->event.idle_jiffies = idle_jiffies(sk);
+	e->event.error = errno_of_send(error);
+	e->event.cookie = cookie_of(sk);
 	submit(e);
 }
 
@@ -145,31 +145,31 @@ static void record_window_probe(struct connection *c, struct sock *sk, u8 attemp
 	u32 una = BPF_CORE_READ(tp, snd_una);
 	u32 first = first_window_probe_jiffies(icsk);
 	u64 now_ns = bpf_ktime_get_ns();
-	struct event *e;
+	struct event_with_details *e;
 
 	if (attempt > 1)
 		note_trouble(c, sk);
 	note_options(c, sk, now_ns);
-	e = begin(c, EVENT_WINDOW_PROBE, now_ns);
+	e = begin_with_details(c, EVENT_WINDOW_PROBE, now_ns);
 	if (!e)
 		return;
-	e->state = BPF_CORE_READ(sk, __sk_common.skc_state);
-	e->attempt = attempt;
-	e->probes_out = attempt;
-	e->tcp_ack = BPF_CORE_READ(tp, rcv_nxt);
-	e->idle_jiffies = idle_jiffies(sk);
-	e->error = errno_of_send(error);
-	e->cookie = cookie_of(sk);
+	e->event.state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	e->event.attempt = attempt;
+	e->event.probes_out = attempt;
+	e->details.tcp_ack = BPF_CORE_READ(tp, rcv_nxt);
+	e->event.idle_jiffies = idle_jiffies(sk);
+	e->event.error = errno_of_send(error);
+	e->event.cookie = cookie_of(sk);
 	if (first)
-		e->elapsed_jiffies = jiffies_now() - first;
+		e->details.elapsed_jiffies = jiffies_now() - first;
 	if (BPF_CORE_READ(tp, packets_out)) {
-		e->tcp_seq = una;
-		e->len = BPF_CORE_READ(tp, snd_nxt) - una;
-		e->rto_jiffies = BPF_CORE_READ(icsk, icsk_rto);
+		e->details.tcp_seq = una;
+		e->details.len = BPF_CORE_READ(tp, snd_nxt) - una;
+		e->event.rto_jiffies = BPF_CORE_READ(icsk, icsk_rto);
 	} else {
-		e->tcp_seq = una - 1;
-		e->backoff = backoff;
-		e->rto_jiffies = window_probe_jiffies(icsk, backoff);
+		e->details.tcp_seq = una - 1;
+		e->event.backoff = backoff;
+		e->event.rto_jiffies = window_probe_jiffies(icsk, backoff);
 	}
 	submit(e);
 }

@@ -42,11 +42,12 @@ static void emit_reset_sent(struct connection *c, u8 state, struct sk_buff *answ
 	e = (struct event_with_packet *)begin_sized(c, EVENT_RESET_SENT, bpf_ktime_get_ns(), sizeof(*e));
 	if (!e)
 		return;
+	__builtin_memset(&e->details, 0, sizeof(e->details));
 	__builtin_memset(&e->packet, 0, sizeof(e->packet));
 	e->packet.tcp_flags = flags;
 	e->event.state = state;
-	e->event.reason = reason;
-	e->event.flags |= EVENT_HAS_PACKET;
+	e->details.reason = reason;
+	e->event.flags |= EVENT_HAS_DETAILS | EVENT_HAS_PACKET;
 	if (has_reason)
 		e->event.flags |= EVENT_HAS_REASON;
 	submit(e);

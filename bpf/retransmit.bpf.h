@@ -29,23 +29,23 @@ static void record_syn_retransmit(struct sock *sk, int error)
 	struct connection *c = connection_of(sk);
 	/* Raised before this is called: the first retry is number 1. */
 	u8 attempt = BPF_CORE_READ(icsk, icsk_retransmits);
-	struct event *e;
+	struct event_with_details *e;
 
 	if (!c || attempt <= c->syn_retries)
 		return;
 	c->syn_retries = attempt;
 	learn_late_tuple(c, sk);
 	note_trouble(c, sk);
-	e = begin(c, EVENT_SYN_RETRANSMIT, bpf_ktime_get_ns());
+	e = begin_with_details(c, EVENT_SYN_RETRANSMIT, bpf_ktime_get_ns());
 	if (!e)
 		return;
-	e->state = TCP_SYN_SENT;
-	e->attempt = attempt;
-	e->backoff = BPF_CORE_READ(icsk, icsk_backoff);
-	e->rto_jiffies = rto_after_syn_retry(sk, error);
-	e->tcp_seq = c->isn;
-	e->cookie = cookie_of(sk);
-	e->error = errno_of_send(error);
+	e->event.state = TCP_SYN_SENT;
+	e->event.attempt = attempt;
+	e->event.backoff = BPF_CORE_READ(icsk, icsk_backoff);
+	e->event.rto_jiffies = rto_after_syn_retry(sk, error);
+	e->details.tcp_seq = c->isn;
+	e->event.cookie = cookie_of(sk);
+	e->event.error = errno_of_send(error);
 	submit(e);
 }
 
@@ -139,7 +139,7 @@ static void record_data_retransmit(struct connection *c, struct sock *sk, struct
 	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	u64 now_ns = bpf_ktime_get_ns();
-	struct event *e;
+	struct event_with_details *e;
 
 	if (!is_new_retransmission(c, icsk) || is_thinned_out(c, trigger, now_ns))
 		return;
@@ -147,27 +147,27 @@ static void record_data_retransmit(struct connection *c, struct sock *sk, struct
 		note_trouble(c, sk);
 		note_options(c, sk, now_ns);
 	}
-	e = begin(c, EVENT_RETRANSMIT, now_ns);
+	e = begin_with_details(c, EVENT_RETRANSMIT, now_ns);
 	if (!e)
 		return;
-	e->state = BPF_CORE_READ(sk, __sk_common.skc_state);
-	e->trigger = trigger;
+	e->event.state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	e->event.trigger = trigger;
 	/* A timeout while the peer's window is shut is a probe of that window, and does not count. */
-	e->attempt = trigger == TRIGGER_RTO ? c->retransmits : 0;
-	e->retransmits = c->retransmits;
-	e->probes_out = BPF_CORE_READ(icsk, icsk_probes_out);
-	e->tcp_seq = BPF_CORE_READ((struct tcp_skb_cb *)&skb->cb, seq);
-	e->tcp_ack = BPF_CORE_READ(tp, rcv_nxt);
-	e->len = BPF_CORE_READ(skb, len);
-	e->idle_jiffies = idle_jiffies(sk);
-	e->elapsed_ms = elapsed_since_retransmission_ms(tp);
-	e->error = errno_of_send(error);
-	e->cookie = cookie_of(sk);
+	e->event.attempt = trigger == TRIGGER_RTO ? c->retransmits : 0;
+	e->event.retransmits = c->retransmits;
+	e->event.probes_out = BPF_CORE_READ(icsk, icsk_probes_out);
+	e->details.tcp_seq = BPF_CORE_READ((struct tcp_skb_cb *)&skb->cb, seq);
+	e->details.tcp_ack = BPF_CORE_READ(tp, rcv_nxt);
+	e->details.len = BPF_CORE_READ(skb, len);
+	e->event.idle_jiffies = idle_jiffies(sk);
+	e->details.elapsed_ms = elapsed_since_retransmission_ms(tp);
+	e->event.error = errno_of_send(error);
+	e->event.cookie = cookie_of(sk);
 	if (trigger == TRIGGER_FAST && c->thinned) {
-		e->count = c->thinned + 1;
+		e->details.count = c->thinned + 1;
 		c->thinned = 0;
 	}
-	fill_next_timer(e, sk, error);
+	fill_next_timer(&e->event, sk, error);
 	submit(e);
 }
 
@@ -212,7 +212,7 @@ static void record_synack_retransmit(struct request_sock *req, bool returned)
 	struct connection *c = bpf_map_lookup_elem(&requests, &pair);
 	/* Raised once this one is on its way: before that, the count is that of the others. */
 	u8 attempt = BPF_CORE_READ(req, num_retrans) + !(returned && rtx_synack_counts());
-	struct event *e;
+	struct event_with_details *e;
 
 	if (!timer_functions.request)
 		learn_request_timer(req);
@@ -220,12 +220,12 @@ static void record_synack_retransmit(struct request_sock *req, bool returned)
 		return;
 	c->synack_retries = attempt;
 	note_trouble(c, NULL);
-	e = begin(c, EVENT_SYNACK_RETRANSMIT, bpf_ktime_get_ns());
+	e = begin_with_details(c, EVENT_SYNACK_RETRANSMIT, bpf_ktime_get_ns());
 	if (!e)
 		return;
-	e->state = TCP_NEW_SYN_RECV;
-	e->attempt = attempt;
-	e->tcp_seq = c->isn;
+	e->event.state = TCP_NEW_SYN_RECV;
+	e->event.attempt = attempt;
+	e->details.tcp_seq = c->isn;
 	submit(e);
 }
 

@@ -151,7 +151,7 @@ static void record_synack_duplicate(struct sock *sk, struct sk_buff *skb)
 	const u8 flags = TCP_FLAG_SYN | TCP_FLAG_ACK;
 	struct tcp_skb_cb *cb = (struct tcp_skb_cb *)&skb->cb;
 	struct connection *c;
-	struct event *e;
+	struct event_with_details *e;
 	u32 seq;
 
 	if ((BPF_CORE_READ(cb, tcp_flags) & flags) != flags)
@@ -167,14 +167,14 @@ static void record_synack_duplicate(struct sock *sk, struct sk_buff *skb)
 	if (c->synack_duplicates != (u8)~0)
 		c->synack_duplicates++;
 	note_trouble(c, sk);
-	e = begin(c, EVENT_SYNACK_DUPLICATE, bpf_ktime_get_ns());
+	e = begin_with_details(c, EVENT_SYNACK_DUPLICATE, bpf_ktime_get_ns());
 	if (!e)
 		return;
-	e->state = BPF_CORE_READ(sk, __sk_common.skc_state);
-	e->attempt = c->synack_duplicates;
-	e->tcp_seq = seq;
-	e->tcp_ack = BPF_CORE_READ((struct tcp_sock *)sk, rcv_nxt);
-	e->cookie = cookie_of(sk);
+	e->event.state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	e->event.attempt = c->synack_duplicates;
+	e->details.tcp_seq = seq;
+	e->details.tcp_ack = BPF_CORE_READ((struct tcp_sock *)sk, rcv_nxt);
+	e->event.cookie = cookie_of(sk);
 	submit(e);
 }
 

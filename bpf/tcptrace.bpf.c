@@ -43,6 +43,8 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 /* Names the types that user space shares but no map does, so that they are generated for Go. */
 struct exported {
 	struct event_with_settings with_settings;
+	struct event_with_details with_details;
+	struct context context;
 	struct event_with_traffic with_traffic;
 	struct event_with_queue with_queue;
 	struct event_with_packet with_packet;

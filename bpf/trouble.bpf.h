@@ -40,7 +40,6 @@ static void retell_syn_received(struct connection *c)
 		return;
 	e->state = TCP_NEW_SYN_RECV;
 	e->old_state = TCP_LISTEN;
-	e->tcp_seq = c->peer_isn;
 	submit(e);
 }
 

@@ -15,13 +15,30 @@ import (
 // errRecord says that a record is not what bpf/event.h describes.
 var errRecord = errors.New("malformed record")
 
-const (
-	recordSize   = int(unsafe.Sizeof(bpfEvent{}))
-	settingsSize = int(unsafe.Sizeof(bpfSettings{}))
-	trafficSize  = int(unsafe.Sizeof(bpfTraffic{}))
-	queueSize    = int(unsafe.Sizeof(bpfQueue{}))
-	packetSize   = int(unsafe.Sizeof(bpfPacket{}))
-)
+const recordSize = int(unsafe.Sizeof(bpfEvent{}))
+
+// parts are what may follow an event, in this order.
+var parts = []struct {
+	flag bpfEventFlags
+	size int
+}{
+	{bpfEventFlagsEVENT_HAS_SETTINGS, int(unsafe.Sizeof(bpfSettings{}))},
+	{bpfEventFlagsEVENT_HAS_TRAFFIC, int(unsafe.Sizeof(bpfTraffic{}))},
+	{bpfEventFlagsEVENT_HAS_DETAILS, int(unsafe.Sizeof(bpfDetails{}))},
+	{bpfEventFlagsEVENT_HAS_QUEUE, int(unsafe.Sizeof(bpfQueue{}))},
+	{bpfEventFlagsEVENT_HAS_PACKET, int(unsafe.Sizeof(bpfPacket{}))},
+	{bpfEventFlagsEVENT_HAS_CONTEXT, int(unsafe.Sizeof(bpfContext{}))},
+}
+
+// trailing is how many bytes follow the event itself.
+func trailing(flags bpfEventFlags) (size int) {
+	for _, p := range parts {
+		if flags&p.flag != 0 {
+			size += p.size
+		}
+	}
+	return size
+}
 
 // decoder makes events of records. Units become types here and nowhere else.
 type decoder struct {
@@ -69,19 +86,11 @@ func (d *decoder) decode(record []byte, ev *event.Event) error {
 		Attempt:     int(r.Attempt),
 		RTO:         d.jiffies(r.RtoJiffies),
 		Backoff:     int(r.Backoff),
-		TCPSeq:      r.TcpSeq,
-		TCPAck:      r.TcpAck,
-		Len:         int(r.Len),
-		IfName:      text(r.Ifname[:]),
-		Context:     event.Context{PID: int(r.ContextPid), Comm: d.comm(r.ContextComm), CPU: int(r.Cpu)},
 		Errno:       event.Errno(r.Error),
-		Waited:      time.Duration(r.WaitedNs),
 		Retransmits: int(r.Retransmits),
 		ProbesOut:   int(r.ProbesOut),
 		Idle:        d.jiffies(r.IdleJiffies),
-		Elapsed:     time.Duration(r.ElapsedMs)*time.Millisecond + d.jiffies(r.ElapsedJiffies),
 		Trigger:     triggers[bpfTrigger(r.Trigger)],
-		Count:       int(r.Count),
 		TTL:         int(r.Ttl),
 		PreExisting: flags&bpfEventFlagsEVENT_PRE_EXISTING != 0,
 		ByCookie:    flags&bpfEventFlagsEVENT_BY_COOKIE != 0,
@@ -93,28 +102,60 @@ func (d *decoder) decode(record []byte, ev *event.Event) error {
 			ev.Owner.Via = "listener"
 		}
 	}
-	if flags&bpfEventFlagsEVENT_HAS_REASON != 0 {
-		ev.Reason = d.reasonsOf(ev.Kind)[r.Reason]
-	}
-	if ev.Kind == event.Close || ev.Kind == event.SYNACKTimeout {
+	switch ev.Kind {
+	case event.Close, event.SYNACKTimeout:
 		ev.Total = r.Nth
+	case event.SYNReceived:
+		ev.TCPSeq = r.PeerIsn
 	}
-	switch {
-	case flags&bpfEventFlagsEVENT_HAS_SETTINGS != 0:
+	d.follow(flags, rest, ev)
+	return nil
+}
+
+// follow adds to ev the parts that follow it. They are all there.
+func (d *decoder) follow(flags bpfEventFlags, rest []byte, ev *event.Event) {
+	if flags&bpfEventFlagsEVENT_HAS_SETTINGS != 0 {
 		var raw bpfSettings
-		read(&raw, rest)
+		rest = read(&raw, rest)
 		s := d.knownSettings(&raw)
 		ev.Options, ev.Sysctls = s.options, s.sysctls
-	case flags&bpfEventFlagsEVENT_HAS_TRAFFIC != 0:
-		ev.Traffic = d.trafficOf(rest)
-	case flags&bpfEventFlagsEVENT_HAS_QUEUE != 0:
-		fillQueue(ev, rest)
-	case flags&bpfEventFlagsEVENT_HAS_PACKET != 0:
+	}
+	if flags&bpfEventFlagsEVENT_HAS_TRAFFIC != 0 {
+		var raw bpfTraffic
+		rest = read(&raw, rest)
+		ev.Traffic = d.trafficOf(&raw)
+	}
+	if flags&bpfEventFlagsEVENT_HAS_DETAILS != 0 {
+		var raw bpfDetails
+		rest = read(&raw, rest)
+		d.details(flags, &raw, ev)
+	}
+	if flags&bpfEventFlagsEVENT_HAS_QUEUE != 0 {
+		var raw bpfQueue
+		rest = read(&raw, rest)
+		fillQueue(&raw, ev)
+	}
+	if flags&bpfEventFlagsEVENT_HAS_PACKET != 0 {
 		var raw bpfPacket
-		read(&raw, rest)
+		rest = read(&raw, rest)
 		d.packet(&raw, ev)
 	}
-	return nil
+	if flags&bpfEventFlagsEVENT_HAS_CONTEXT != 0 {
+		var raw bpfContext
+		read(&raw, rest)
+		ev.Context = event.Context{PID: int(raw.Pid), Comm: d.comm(raw.Comm), CPU: int(raw.Cpu)}
+	}
+}
+
+func (d *decoder) details(flags bpfEventFlags, raw *bpfDetails, ev *event.Event) {
+	ev.TCPSeq, ev.TCPAck, ev.Len = raw.TcpSeq, raw.TcpAck, int(raw.Len)
+	ev.IfName = text(raw.Ifname[:])
+	ev.Waited = time.Duration(raw.WaitedNs)
+	ev.Elapsed = time.Duration(raw.ElapsedMs)*time.Millisecond + d.jiffies(raw.ElapsedJiffies)
+	ev.Count = int(raw.Count)
+	if flags&bpfEventFlagsEVENT_HAS_REASON != 0 {
+		ev.Reason = d.reasonsOf(ev.Kind)[raw.Reason]
+	}
 }
 
 // reasonsOf are the names of the numbers that this kind has for reasons.
@@ -125,25 +166,11 @@ func (d *decoder) reasonsOf(kind event.Kind) map[uint32]string {
 	return d.reasons
 }
 
-// trailing is how many bytes follow the event itself.
-func trailing(flags bpfEventFlags) int {
-	switch {
-	case flags&bpfEventFlagsEVENT_HAS_SETTINGS != 0:
-		return settingsSize
-	case flags&bpfEventFlagsEVENT_HAS_TRAFFIC != 0:
-		return trafficSize
-	case flags&bpfEventFlagsEVENT_HAS_QUEUE != 0:
-		return queueSize
-	case flags&bpfEventFlagsEVENT_HAS_PACKET != 0:
-		return packetSize
-	}
-	return 0
-}
-
-// read fills to from a record, where the kernel side writes the same struct with the same layout: bpf2go generated one
-// from the other.
-func read[T any](to *T, record []byte) {
-	copy(unsafe.Slice((*byte)(unsafe.Pointer(to)), unsafe.Sizeof(*to)), record)
+// read fills to from the start of a record, where the kernel side writes the same struct with the same layout: bpf2go
+// generated one from the other. It returns the rest.
+func read[T any](to *T, record []byte) []byte {
+	n := copy(unsafe.Slice((*byte)(unsafe.Pointer(to)), unsafe.Sizeof(*to)), record)
+	return record[n:]
 }
 
 // triggers are the contract's names of what made the kernel send data again.
@@ -166,9 +193,7 @@ var actions = map[bpfAction]string{
 
 // fillQueue takes what a listener's event says of its queue. An empty one that holds nothing is that of a listener that
 // nobody knows: neither would be full.
-func fillQueue(ev *event.Event, record []byte) {
-	var q bpfQueue
-	read(&q, record)
+func fillQueue(q *bpfQueue, ev *event.Event) {
 	if q.Len != 0 || q.Max != 0 {
 		ev.Queue = &event.Queue{Len: int(q.Len), Max: int(q.Max)}
 	}
@@ -189,14 +214,12 @@ func (d *decoder) owner(pid, uid uint32, comm [16]int8, cgroup uint64) event.Own
 // trafficAtOnce is for how many events room is made at a time, which is what a page holds.
 const trafficAtOnce = 64
 
-func (d *decoder) trafficOf(record []byte) *event.Traffic {
+func (d *decoder) trafficOf(t *bpfTraffic) *event.Traffic {
 	if len(d.traffic) == 0 {
 		d.traffic = make([]event.Traffic, trafficAtOnce)
 	}
 	traffic := &d.traffic[0]
 	d.traffic = d.traffic[1:]
-	var t bpfTraffic
-	read(&t, record)
 	*traffic = event.Traffic{
 		BytesSent:     int64(t.BytesSent),
 		BytesAcked:    int64(t.BytesAcked),

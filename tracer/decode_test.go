@@ -42,17 +42,22 @@ func wire(raw bpfEventWithSettings, whole bool) []byte {
 	if !whole {
 		return bytesOf(raw.Event)
 	}
-	raw.Event.Flags |= uint8(bpfEventFlagsEVENT_HAS_SETTINGS)
+	raw.Event.Flags |= uint16(bpfEventFlagsEVENT_HAS_SETTINGS)
 	return bytesOf(raw)
 }
 
 func wireTraffic(raw bpfEventWithTraffic) []byte {
-	raw.Event.Flags |= uint8(bpfEventFlagsEVENT_HAS_TRAFFIC)
+	raw.Event.Flags |= uint16(bpfEventFlagsEVENT_HAS_TRAFFIC)
+	return bytesOf(raw)
+}
+
+func wireDetails(raw bpfEventWithDetails) []byte {
+	raw.Event.Flags |= uint16(bpfEventFlagsEVENT_HAS_DETAILS)
 	return bytesOf(raw)
 }
 
 func wirePacket(raw bpfEventWithPacket) []byte {
-	raw.Event.Flags |= uint8(bpfEventFlagsEVENT_HAS_PACKET)
+	raw.Event.Flags |= uint16(bpfEventFlagsEVENT_HAS_DETAILS | bpfEventFlagsEVENT_HAS_PACKET)
 	return bytesOf(raw)
 }
 
@@ -68,17 +73,18 @@ func chars(s string) (c [16]int8) {
 }
 
 func TestDecodeRetry(t *testing.T) {
-	var raw bpfEventWithSettings
+	var raw bpfEventWithDetails
 	r := &raw.Event
 	r.TimeNs, r.Connection, r.Nth, r.Kind = 5_000_000_000, 42, 3, uint8(event.SYNRetransmit)
 	r.Family, r.LocalPort, r.RemotePort = unix.AF_INET, 40000, 443
 	r.Local, r.Remote = [16]uint8{192, 0, 2, 1}, [16]uint8{192, 0, 2, 10}
 	r.Role, r.State, r.Attempt, r.RtoJiffies = uint8(event.RoleClient), uint8(event.StateSYNSent), 2, 250
 	r.OwnerPid, r.OwnerUid, r.OwnerComm, r.OwnerCgroup = 812, 1000, chars("api"), 7
-	r.ContextPid, r.ContextComm, r.Cpu = 0, chars("swapper/1"), 1
+	r.Flags = uint16(bpfEventFlagsEVENT_HAS_CONTEXT)
+	record := append(wireDetails(raw), bytesOf(bpfContext{Comm: chars("swapper/1"), Cpu: 1})...)
 
 	var got event.Event
-	if err := testDecoder().decode(wire(raw, false), &got); err != nil {
+	if err := testDecoder().decode(record, &got); err != nil {
 		t.Fatal(err)
 	}
 	want := event.Event{
@@ -138,10 +144,10 @@ func TestDecodeKeepsUnknownUnknown(t *testing.T) {
 }
 
 func TestDecodeTellsReasonZeroFromNone(t *testing.T) {
-	var raw bpfEventWithSettings
-	raw.Event.Kind, raw.Event.Flags = uint8(event.ResetSent), uint8(bpfEventFlagsEVENT_HAS_REASON)
+	var raw bpfEventWithDetails
+	raw.Event.Kind, raw.Event.Flags = uint8(event.ResetSent), uint16(bpfEventFlagsEVENT_HAS_REASON)
 	var got event.Event
-	if err := testDecoder().decode(wire(raw, false), &got); err != nil || got.Reason != "NOT_SPECIFIED" {
+	if err := testDecoder().decode(wireDetails(raw), &got); err != nil || got.Reason != "NOT_SPECIFIED" {
 		t.Errorf("reason %q, error %v; want NOT_SPECIFIED", got.Reason, err)
 	}
 }
@@ -169,12 +175,11 @@ func TestDecodeRetransmission(t *testing.T) {
 	for trigger, want := range map[bpfTrigger]string{
 		bpfTriggerTRIGGER_NONE: "", bpfTriggerTRIGGER_RTO: "rto", bpfTriggerTRIGGER_FAST: "fast", bpfTriggerTRIGGER_TLP: "tlp",
 	} {
-		var raw bpfEventWithSettings
-		r := &raw.Event
-		r.Kind, r.Trigger, r.Len, r.Count = uint8(event.Retransmit), uint8(trigger), 1448, 7
-		r.IdleJiffies, r.ElapsedMs = 250, 1234
+		var raw bpfEventWithDetails
+		raw.Event.Kind, raw.Event.Trigger, raw.Event.IdleJiffies = uint8(event.Retransmit), uint8(trigger), 250
+		raw.Details.Len, raw.Details.Count, raw.Details.ElapsedMs = 1448, 7, 1234
 		var got event.Event
-		if err := testDecoder().decode(wire(raw, false), &got); err != nil {
+		if err := testDecoder().decode(wireDetails(raw), &got); err != nil {
 			t.Fatal(err)
 		}
 		if got.Trigger != want || got.Len != 1448 || got.Count != 7 || got.Idle != time.Second || got.Elapsed != 1234*time.Millisecond {
@@ -183,23 +188,37 @@ func TestDecodeRetransmission(t *testing.T) {
 	}
 }
 
-func TestDecodeTellsTTLFromCPU(t *testing.T) {
+// The context is behind everything else.
+func TestDecodeContextOfWhatHasSettings(t *testing.T) {
 	var raw bpfEventWithSettings
-	raw.Event.Kind, raw.Event.Cpu, raw.Event.Ttl = uint8(event.Established), 8191, 255
+	raw.Event.Kind, raw.Event.Ttl = uint8(event.Established), 255
+	raw.Event.Flags = uint16(bpfEventFlagsEVENT_HAS_CONTEXT)
+	raw.Settings.OptionSynRetries = 3
+	record := append(wire(raw, true), bytesOf(bpfContext{Pid: 7, Cpu: 8191})...)
 	var got event.Event
-	if err := testDecoder().decode(wire(raw, true), &got); err != nil {
+	if err := testDecoder().decode(record, &got); err != nil {
 		t.Fatal(err)
 	}
-	if got.TTL != 255 || got.Context.CPU != 8191 {
-		t.Errorf("TTL %d on CPU %d, want 255 on 8191", got.TTL, got.Context.CPU)
+	if got.TTL != 255 || got.Context != (event.Context{PID: 7, CPU: 8191}) || got.Options.SYNRetries != 3 {
+		t.Errorf("TTL %d in %+v with %d SYN retries, want 255 in process 7 on CPU 8191 with 3", got.TTL, got.Context, got.Options.SYNRetries)
+	}
+}
+
+// A SYN's own number is the first of its connection, and not told twice.
+func TestDecodeNumbersTheSYNReceived(t *testing.T) {
+	var raw bpfEventWithSettings
+	raw.Event.Kind, raw.Event.PeerIsn = uint8(event.SYNReceived), 77
+	var got event.Event
+	if err := testDecoder().decode(wire(raw, true), &got); err != nil || got.TCPSeq != 77 || got.PeerISN != 77 {
+		t.Errorf("sequence number %d of %d, error %v; want 77", got.TCPSeq, got.PeerISN, err)
 	}
 }
 
 func TestDecodeWindowProbeCountsInJiffies(t *testing.T) {
-	var raw bpfEventWithSettings
-	raw.Event.Kind, raw.Event.ElapsedJiffies, raw.Event.ProbesOut = uint8(event.WindowProbe), 50, 2
+	var raw bpfEventWithDetails
+	raw.Event.Kind, raw.Details.ElapsedJiffies, raw.Event.ProbesOut = uint8(event.WindowProbe), 50, 2
 	var got event.Event
-	if err := testDecoder().decode(wire(raw, false), &got); err != nil || got.Elapsed != 200*time.Millisecond || got.ProbesOut != 2 {
+	if err := testDecoder().decode(wireDetails(raw), &got); err != nil || got.Elapsed != 200*time.Millisecond || got.ProbesOut != 2 {
 		t.Errorf("%s elapsed, %d unanswered, error %v; want 200ms and 2", got.Elapsed, got.ProbesOut, err)
 	}
 }
@@ -225,8 +244,8 @@ func TestDecodeTraffic(t *testing.T) {
 
 func TestDecodeDrop(t *testing.T) {
 	var raw bpfEventWithPacket
-	raw.Event.Kind, raw.Event.Reason, raw.Event.Flags = uint8(event.Drop), 12, uint8(bpfEventFlagsEVENT_HAS_REASON)
-	raw.Event.TcpSeq, raw.Event.Ifname = 7, chars("eth0")
+	raw.Event.Kind, raw.Event.Flags = uint8(event.Drop), uint16(bpfEventFlagsEVENT_HAS_REASON)
+	raw.Details.Reason, raw.Details.TcpSeq, raw.Details.Ifname = 12, 7, chars("eth0")
 	raw.Packet = bpfPacket{
 		Location: 0xffffffff81000040, TcpFlags: 0x12, Direction: uint8(bpfDirectionDIRECTION_IN), Hook: uint8(bpfHookHOOK_INPUT),
 		AddressFamily: unix.AF_INET, Address: [16]uint8{192, 0, 2, 10},
@@ -243,7 +262,7 @@ func TestDecodeDrop(t *testing.T) {
 		t.Errorf("decode (-want +got):\n%s", diff)
 	}
 
-	raw.Event.Reason, raw.Packet.Location = 58, 0
+	raw.Details.Reason, raw.Packet.Location = 58, 0
 	if err := testDecoder().decode(wirePacket(raw), &got); err != nil || got.Neighbour != netip.MustParseAddr("192.0.2.10") {
 		t.Errorf("who did not answer: %s, error %v; want 192.0.2.10", got.Neighbour, err)
 	}
@@ -278,11 +297,12 @@ func TestDecodeICMPError(t *testing.T) {
 }
 
 func TestDecodeRefusesWhatItsFlagsDoNotDescribe(t *testing.T) {
-	settings, traffic := wire(bpfEventWithSettings{}, true), wireTraffic(bpfEventWithTraffic{})
+	settings, traffic, packet := wire(bpfEventWithSettings{}, true), wireTraffic(bpfEventWithTraffic{}), wirePacket(bpfEventWithPacket{})
 	for name, record := range map[string][]byte{
 		"settings cut short": settings[:len(settings)-1],
 		"traffic cut short":  traffic[:recordSize],
-		"packet cut short":   wirePacket(bpfEventWithPacket{})[:recordSize+packetSize-1],
+		"packet cut short":   packet[:len(packet)-1],
+		"packet alone":       wirePacket(bpfEventWithPacket{})[:recordSize+int(unsafe.Sizeof(bpfPacket{}))],
 		"more than an event": append(wire(bpfEventWithSettings{}, false), 0),
 	} {
 		if err := testDecoder().decode(record, new(event.Event)); !errors.Is(err, errRecord) {
@@ -296,13 +316,18 @@ func FuzzDecode(f *testing.F) {
 	f.Add(wire(bpfEventWithSettings{}, false))
 	f.Add(wire(bpfEventWithSettings{}, true))
 	f.Add(wireTraffic(bpfEventWithTraffic{}))
+	f.Add(wireDetails(bpfEventWithDetails{}))
 	f.Add(wirePacket(bpfEventWithPacket{}))
 	f.Fuzz(func(t *testing.T, record []byte) {
 		var ev event.Event
-		d := testDecoder()
-		err := d.decode(record, &ev)
-		if err == nil && !slices.Contains([]int{0, settingsSize, trafficSize, packetSize}, len(record)-recordSize) {
-			t.Errorf("a record of %d bytes was taken", len(record))
+		if err := testDecoder().decode(record, &ev); err != nil {
+			return
+		}
+		// Nothing that follows is one byte longer, or shorter.
+		for _, changed := range [][]byte{record[:len(record)-1], append(slices.Clone(record), 0)} {
+			if err := testDecoder().decode(changed, &ev); !errors.Is(err, errRecord) {
+				t.Errorf("a record of %d bytes was taken, and so was one of %d: %v", len(record), len(changed), err)
+			}
 		}
 	})
 }
@@ -333,7 +358,7 @@ func TestDecodeQueue(t *testing.T) {
 		{bpfQueue{Len: 9, Max: 8, Action: uint8(bpfActionACTION_DROP)}, event.Event{Queue: &event.Queue{Len: 9, Max: 8}, Action: "drop"}},
 	} {
 		raw := bpfEventWithQueue{Queue: test.raw}
-		raw.Event.Flags = uint8(bpfEventFlagsEVENT_HAS_QUEUE)
+		raw.Event.Flags = uint16(bpfEventFlagsEVENT_HAS_DETAILS | bpfEventFlagsEVENT_HAS_QUEUE)
 		var got event.Event
 		if err := testDecoder().decode(bytesOf(raw), &got); err != nil {
 			t.Fatal(err)
