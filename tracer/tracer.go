@@ -180,7 +180,7 @@ func configure(spec *ebpf.CollectionSpec, opts *Options, kernel *kernel, hz int)
 	return nil
 }
 
-// defaultRing holds the events of some 20,000 connections that come faster than anyone reads.
+// defaultRing holds the events of some 29,000 connections that come faster than anyone reads.
 const defaultRing = 64 << 20
 
 // ringSize is what the kernel accepts as the size of a ring buffer: a power of two, and whole pages.
