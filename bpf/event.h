@@ -86,7 +86,7 @@ enum event_flags {
 /*
  * What every record begins with. flags say what follows: nothing, or struct settings, struct traffic or struct details, and
  * after the last struct queue or struct packet; and behind all that, struct context. A healthy connection makes a dozen
- * records, and the writing of each 64 bytes takes some 20 ns.
+ * records, and the ring has room for as many more as these are shorter.
  */
 struct event {
 	__u64 time_ns; /* CLOCK_MONOTONIC, taken at the hook */
