@@ -94,6 +94,14 @@ type bpfConnection struct {
 	Unused           [3]uint8
 }
 
+type bpfContext struct {
+	_      structs.HostLayout
+	Pid    uint32
+	Cpu    uint16
+	Unused [2]uint8
+	Comm   [16]int8
+}
+
 type bpfCountedKey struct {
 	_      structs.HostLayout
 	Net    uint64
@@ -109,6 +117,20 @@ type bpfCpuNotes struct {
 	FinalAck uint64
 	Seen     uint64
 	SeenAs   uint64
+}
+
+type bpfDetails struct {
+	_              structs.HostLayout
+	WaitedNs       uint64
+	TcpSeq         uint32
+	TcpAck         uint32
+	Len            uint32
+	ElapsedMs      uint32
+	ElapsedJiffies uint32
+	Count          uint32
+	Reason         uint32
+	Unused         [4]uint8
+	Ifname         [16]int8
 }
 
 type bpfDirection uint32
@@ -141,50 +163,38 @@ type bpfEnds struct {
 }
 
 type bpfEvent struct {
-	_              structs.HostLayout
-	TimeNs         uint64
-	Connection     uint64
-	Cookie         uint64
-	OwnerCgroup    uint64
-	WaitedNs       uint64
-	Nth            uint32
-	Netns          uint32
-	Isn            uint32
-	PeerIsn        uint32
-	TcpSeq         uint32
-	TcpAck         uint32
-	Len            uint32
-	RtoJiffies     uint32
-	IdleJiffies    uint32
-	ElapsedMs      uint32
-	ElapsedJiffies uint32
-	Count          uint32
-	Reason         uint32
-	Error          uint32
-	OwnerPid       uint32
-	OwnerUid       uint32
-	ContextPid     uint32
-	Cpu            uint16
-	Ttl            uint8
-	Unused         uint8
-	Family         uint16
-	LocalPort      uint16
-	RemotePort     uint16
-	Kind           uint8
-	Role           uint8
-	State          uint8
-	OldState       uint8
-	Attempt        uint8
-	Backoff        uint8
-	Retransmits    uint8
-	ProbesOut      uint8
-	Flags          uint8
-	Trigger        uint8
-	Local          [16]uint8
-	Remote         [16]uint8
-	OwnerComm      [16]int8
-	ContextComm    [16]int8
-	Ifname         [16]int8
+	_           structs.HostLayout
+	TimeNs      uint64
+	Connection  uint64
+	Cookie      uint64
+	OwnerCgroup uint64
+	Nth         uint32
+	Netns       uint32
+	Isn         uint32
+	PeerIsn     uint32
+	RtoJiffies  uint32
+	IdleJiffies uint32
+	Error       uint32
+	OwnerPid    uint32
+	OwnerUid    uint32
+	Family      uint16
+	LocalPort   uint16
+	RemotePort  uint16
+	Flags       uint16
+	Kind        uint8
+	Role        uint8
+	State       uint8
+	OldState    uint8
+	Attempt     uint8
+	Backoff     uint8
+	Retransmits uint8
+	ProbesOut   uint8
+	Trigger     uint8
+	Ttl         uint8
+	Unused      [2]uint8
+	Local       [16]uint8
+	Remote      [16]uint8
+	OwnerComm   [16]int8
 }
 
 type bpfEventFlags uint32
@@ -192,12 +202,14 @@ type bpfEventFlags uint32
 const (
 	bpfEventFlagsEVENT_VIA_LISTENER bpfEventFlags = 1
 	bpfEventFlagsEVENT_PRE_EXISTING bpfEventFlags = 2
-	bpfEventFlagsEVENT_HAS_SETTINGS bpfEventFlags = 4
+	bpfEventFlagsEVENT_BY_COOKIE    bpfEventFlags = 4
 	bpfEventFlagsEVENT_HAS_REASON   bpfEventFlags = 8
-	bpfEventFlagsEVENT_HAS_TRAFFIC  bpfEventFlags = 16
-	bpfEventFlagsEVENT_HAS_QUEUE    bpfEventFlags = 32
-	bpfEventFlagsEVENT_BY_COOKIE    bpfEventFlags = 128
-	bpfEventFlagsEVENT_HAS_PACKET   bpfEventFlags = 64
+	bpfEventFlagsEVENT_HAS_SETTINGS bpfEventFlags = 16
+	bpfEventFlagsEVENT_HAS_TRAFFIC  bpfEventFlags = 32
+	bpfEventFlagsEVENT_HAS_DETAILS  bpfEventFlags = 64
+	bpfEventFlagsEVENT_HAS_QUEUE    bpfEventFlags = 128
+	bpfEventFlagsEVENT_HAS_PACKET   bpfEventFlags = 256
+	bpfEventFlagsEVENT_HAS_CONTEXT  bpfEventFlags = 512
 )
 
 type bpfEventKind uint32
@@ -229,16 +241,24 @@ const (
 	bpfEventKindEVENT_KINDS             bpfEventKind = 24
 )
 
+type bpfEventWithDetails struct {
+	_       structs.HostLayout
+	Event   bpfEvent
+	Details bpfDetails
+}
+
 type bpfEventWithPacket struct {
-	_      structs.HostLayout
-	Event  bpfEvent
-	Packet bpfPacket
+	_       structs.HostLayout
+	Event   bpfEvent
+	Details bpfDetails
+	Packet  bpfPacket
 }
 
 type bpfEventWithQueue struct {
-	_     structs.HostLayout
-	Event bpfEvent
-	Queue bpfQueue
+	_       structs.HostLayout
+	Event   bpfEvent
+	Details bpfDetails
+	Queue   bpfQueue
 }
 
 type bpfEventWithSettings struct {
