@@ -35,6 +35,8 @@ type Event struct {
 	Mono time.Duration // CLOCK_MONOTONIC at the hook
 	Kind Kind
 
+	Offset time.Duration // from the connection's first event; timeline
+
 	Conn   ConnID
 	Cookie uint64 // SO_COOKIE, where the socket has one
 	NetNS  uint32 // inode of the network namespace
@@ -53,7 +55,6 @@ type Event struct {
 	Attempt          int // which retry this is, from 1
 	AttemptsExpected int // of how many; timeline
 
-	Offset    time.Duration // from the connection's first event; timeline
 	Predicted time.Duration // offset at which this was due, counted from the previous real transmission; timeline
 	Latest    time.Duration // the latest offset that the timer wheel allows; timeline
 	Late      time.Duration // how far beyond Latest; timeline

@@ -2,6 +2,7 @@ package event
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"tcptrace/tracer/jsonline"
@@ -9,7 +10,11 @@ import (
 
 // eventObject is an event as the contract writes it. Offset is known, even if it is 0, once the event has been
 // through timeline and so has a number.
-var eventObject = jsonline.Object[Event]{
+var eventObject = slices.Concat(whoAndWhen, jsonline.Seldom(timerKeys...), settingsKeys, jsonline.Seldom(packetKeys...), ownerKeys,
+	jsonline.Seldom(troubleKeys...), jsonline.Seldom(endKeys...))
+
+// whoAndWhen are the keys that nearly every event has.
+var whoAndWhen = jsonline.Object[Event]{
 	jsonline.Uint("n", func(e *Event) *uint64 { return &e.N }),
 	jsonline.Uint("nth", func(e *Event) *uint32 { return &e.Nth }),
 	jsonline.Time("time", func(e *Event) *time.Time { return &e.Time }),
@@ -28,7 +33,10 @@ var eventObject = jsonline.Object[Event]{
 	jsonline.Text("old_state", func(e *Event) *State { return &e.OldState }),
 	jsonline.Uint("isn", func(e *Event) *uint32 { return &e.ISN }),
 	jsonline.Uint("peer_isn", func(e *Event) *uint32 { return &e.PeerISN }),
+}
 
+// timerKeys are there where a timer was set, or fired.
+var timerKeys = jsonline.Object[Event]{
 	jsonline.Int("attempt", func(e *Event) *int { return &e.Attempt }),
 	jsonline.Int("attempts_expected", func(e *Event) *int { return &e.AttemptsExpected }),
 	jsonline.Millis("predicted_offset_ms", func(e *Event) *time.Duration { return &e.Predicted }),
@@ -41,9 +49,16 @@ var eventObject = jsonline.Object[Event]{
 	jsonline.Millis("elapsed_ms", func(e *Event) *time.Duration { return &e.Elapsed }),
 	jsonline.Millis("next_due_ms", func(e *Event) *time.Duration { return &e.NextDue }),
 	jsonline.Millis("gives_up_ms", func(e *Event) *time.Duration { return &e.GivesUp }),
+}
 
+// settingsKeys are there where the settings were read.
+var settingsKeys = jsonline.Object[Event]{
 	jsonline.Optional("options", func(e *Event) **Options { return &e.Options }),
 	jsonline.Optional("sysctls", func(e *Event) **Sysctls { return &e.Sysctls }),
+}
+
+// packetKeys are about the packet concerned.
+var packetKeys = jsonline.Object[Event]{
 	jsonline.Uint("tcp_seq", func(e *Event) *uint32 { return &e.TCPSeq }),
 	jsonline.Uint("tcp_ack", func(e *Event) *uint32 { return &e.TCPAck }),
 	jsonline.Int("len", func(e *Event) *int { return &e.Len }),
@@ -52,9 +67,16 @@ var eventObject = jsonline.Object[Event]{
 	jsonline.String("direction", func(e *Event) *string { return &e.Direction }),
 	jsonline.String("hook", func(e *Event) *string { return &e.Hook }),
 	jsonline.Text("neighbour", func(e *Event) *netip.Addr { return &e.Neighbour }),
+}
+
+// ownerKeys are about processes.
+var ownerKeys = jsonline.Object[Event]{
 	jsonline.Nested("owner", func(e *Event) *Owner { return &e.Owner }),
 	jsonline.Nested("context", func(e *Event) *Context { return &e.Context }),
+}
 
+// troubleKeys say what went wrong.
+var troubleKeys = jsonline.Object[Event]{
 	jsonline.Text("errno", func(e *Event) *Errno { return &e.Errno }),
 	jsonline.String("reason", func(e *Event) *string { return &e.Reason }),
 	jsonline.String("location", func(e *Event) *string { return &e.Location }),
@@ -63,6 +85,10 @@ var eventObject = jsonline.Object[Event]{
 	jsonline.String("stage", func(e *Event) *string { return &e.Stage }),
 	jsonline.String("action", func(e *Event) *string { return &e.Action }),
 	jsonline.String("trigger", func(e *Event) *string { return &e.Trigger }),
+}
+
+// endKeys are there at an accept, at a close, or about what was seen of either.
+var endKeys = jsonline.Object[Event]{
 	jsonline.Millis("waited_ms", func(e *Event) *time.Duration { return &e.Waited }),
 	jsonline.String("closed_by", func(e *Event) *string { return &e.ClosedBy }),
 	jsonline.Int("count", func(e *Event) *int { return &e.Count }),
@@ -82,12 +108,38 @@ func (e *Event) AppendJSON(dst []byte) []byte { return eventObject.Append(dst, e
 // AppendLine adds the event as an object whose first key, "type", is line. It adds no newline.
 func (e *Event) AppendLine(dst []byte, line string) []byte { return eventObject.Append(dst, e, line) }
 
-// Writer writes events like [Event.AppendLine], in half the time where there are many: owners, settings and seconds are
-// mostly those of the event before. It is not safe for concurrent use.
+// Writer writes events like [Event.AppendLine], in half the time where there are many: addresses, owners, settings and
+// seconds are mostly those of an event before. It is not safe for concurrent use.
 type Writer struct{ object jsonline.Object[Event] }
 
+// identity is what the events of a connection have in common, from the key "conn" to "role".
+type identity struct {
+	conn          ConnID
+	cookie        uint64
+	local, remote netip.AddrPort
+	netns         uint32
+	role          Role
+}
+
+func identityOf(e *Event) identity {
+	return identity{e.Conn, e.Cookie, e.Local, e.Remote, e.NetNS, e.Role}
+}
+
+// numbers are the same, from the key "isn" to "peer_isn".
+type numbers struct{ own, peer uint32 }
+
+func numbersOf(e *Event) numbers { return numbers{e.ISN, e.PeerISN} }
+
+// spread makes a hash of the connection: ids are numbers that rise.
+func spread(e *Event) uint64 { return uint64(e.Conn) * 0x9e3779b97f4a7c15 >> 32 }
+
 // NewWriter makes a writer.
-func NewWriter() *Writer { return &Writer{eventObject.Remembering()} }
+func NewWriter() *Writer {
+	object := eventObject.Remembering()
+	object = jsonline.Together(object, "conn", "role", identityOf, spread)
+	object = jsonline.Together(object, "isn", "peer_isn", numbersOf, spread)
+	return &Writer{object}
+}
 
 // AppendLine is [Event.AppendLine].
 func (w *Writer) AppendLine(dst []byte, e *Event, line string) []byte {

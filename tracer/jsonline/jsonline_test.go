@@ -187,3 +187,54 @@ func TestObjectReachesThroughPointers(t *testing.T) {
 		}
 	}
 }
+
+type seldom struct {
+	a    int
+	name string
+	b, c uint32
+	more *pair
+}
+
+// What is passed over at once is what would have been left out one by one.
+func TestSeldomLeavesOutNoMore(t *testing.T) {
+	fields := func() Object[seldom] {
+		return Object[seldom]{
+			String("name", func(s *seldom) *string { return &s.name }),
+			Uint("b", func(s *seldom) *uint32 { return &s.b }),
+			Uint("c", func(s *seldom) *uint32 { return &s.c }),
+		}
+	}
+	others := Object[seldom]{Int("a", func(s *seldom) *int { return &s.a })}
+	plain, atOnce := append(others, fields()...), append(others, Seldom(fields()...)...)
+	for _, v := range []seldom{
+		{}, {a: 1}, {name: "x"}, {a: 1, b: 2}, {c: 3}, {a: 1, name: "nginx"[:0], c: 0}, {name: "x", b: 1, c: 2}, {more: &pair{}},
+	} {
+		if got, want := string(atOnce.Append(nil, &v, "seldom")), string(plain.Append(nil, &v, "seldom")); got != want {
+			t.Errorf("%+v: got %s, want %s", v, got, want)
+		}
+	}
+}
+
+// A key that may be there although its field is zero is asked each time.
+func TestSeldomAsksWhereZeroSaysNothing(t *testing.T) {
+	object := Object[pair](Seldom(
+		Int("a", func(p *pair) *int { return &p.A }),
+		Int("b", func(p *pair) *int { return &p.B }).Always(),
+	))
+	if got, want := string(object.Append(nil, &pair{}, "")), `{"b":0}`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// Values with the same hash take each other's place.
+func TestTogetherWritesWhatTheKeysWouldAlone(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		object := Together(pairObject, "a", "b", func(p *pair) pair { return *p }, func(p *pair) uint64 { return uint64(p.A % 2) })
+		for _, n := range rapid.SliceOfN(rapid.IntRange(-1, 3), 1, 20).Draw(t, "values") {
+			v := pair{n, n / 2}
+			if got, want := string(object.Append(nil, &v, "pair")), string(pairObject.Append(nil, &v, "pair")); got != want {
+				t.Fatalf("%+v: got %s, want %s", v, got, want)
+			}
+		}
+	})
+}

@@ -19,6 +19,7 @@ func Nested[T any, V comparable, P ObjectValue[V]](key string, at func(*T) *V) F
 	return Field[T]{
 		lead:   lead(key),
 		absent: func(v *T) bool { return *at(v) == *new(V) },
+		whole:  spanOf(at),
 		encode: func(dst []byte, v *T) []byte { return P(at(v)).AppendJSON(dst) },
 		decode: func(text []byte, v *T) error { return P(at(v)).UnmarshalJSON(text) },
 		remember: func() func([]byte, *T) []byte {
@@ -34,6 +35,7 @@ func Optional[T any, V comparable, P ObjectValue[V]](key string, at func(*T) **V
 		lead:   lead(key),
 		absent: func(v *T) bool { return *at(v) == nil },
 		where:  wordOf(at),
+		whole:  spanOf(at),
 		encode: func(dst []byte, v *T) []byte { return P(*at(v)).AppendJSON(dst) },
 		decode: func(text []byte, v *T) error {
 			value := new(V)

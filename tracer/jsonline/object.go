@@ -21,8 +21,11 @@ type Field[T any] struct {
 	lead   string // ,"key":
 	absent func(v *T) bool
 	where  word // of T that is zero exactly when absent says so
+	whole  span // of T: where all of it is zero, absent says so
 	encode func(dst []byte, v *T) []byte
 	decode func(text []byte, v *T) error
+	// seldom is the run of keys that this one begins; the zero value: none.
+	seldom run
 	// remember makes an encode that knows what it wrote lately; nil: to write it again takes no longer.
 	remember func() func(dst []byte, v *T) []byte
 }
@@ -39,7 +42,7 @@ func (f Field[T]) Always() Field[T] {
 
 // When returns the field as one that is there exactly when present says so, zero or not.
 func (f Field[T]) When(present func(v *T) bool) Field[T] {
-	f.absent, f.where = func(v *T) bool { return !present(v) }, word{}
+	f.absent, f.where, f.whole = func(v *T) bool { return !present(v) }, word{}, span{}
 	return f
 }
 
@@ -68,25 +71,33 @@ func (o Object[T]) Remembering() Object[T] {
 
 // Append adds v as an object. Where line is not empty it comes first, as the key "type": what kind of line it is.
 func (o Object[T]) Append(dst []byte, v *T, line string) []byte {
-	dst = append(dst, '{')
 	first := len(dst)
 	if line != "" {
-		dst = append(dst, `"type":`...)
+		dst = append(dst, `,"type":`...)
 		dst = AppendString(dst, line)
 	}
-	for i := range o {
+	dst = o.appendFields(dst, v)
+	if len(dst) == first {
+		return append(dst, "{}"...)
+	}
+	dst[first] = '{' // in place of a comma
+	return append(dst, '}')
+}
+
+// appendFields adds what is there, each with a comma ahead.
+func (o Object[T]) appendFields(dst []byte, v *T) []byte {
+	for i := 0; i < len(o); i++ {
 		field := &o[i]
-		if field.isAbsent(v) {
+		if field.seldom.keys > 0 && field.seldom.whole.isZero(unsafe.Pointer(v)) {
+			i += field.seldom.keys - 1
 			continue
 		}
-		lead := field.lead
-		if len(dst) == first {
-			lead = lead[len(","):]
+		if !field.isAbsent(v) {
+			dst = append(dst, field.lead...)
+			dst = field.encode(dst, v)
 		}
-		dst = append(dst, lead...)
-		dst = field.encode(dst, v)
 	}
-	return append(dst, '}')
+	return dst
 }
 
 func (f *Field[T]) isAbsent(v *T) bool {
@@ -94,44 +105,6 @@ func (f *Field[T]) isAbsent(v *T) bool {
 		return f.where.isZero(unsafe.Pointer(v))
 	}
 	return f.absent(v)
-}
-
-// word is an integer within a struct: its offset, and its size in bytes; a size of 0 is none. An event has 70 keys and lacks
-// 50 of them: to call a function for each takes as long as to write what is there.
-type word struct{ offset, size uintptr }
-
-// wordOf is where in a T a field of at most eight bytes is. There is none when it is behind a pointer of T's.
-func wordOf[T, V any](at func(*T) *V) (w word) {
-	defer func() { _ = recover() }() // the pointer is nil in the T that is looked at
-	var t T
-	field := at(&t)
-	offset, size := uintptr(unsafe.Pointer(field))-uintptr(unsafe.Pointer(&t)), unsafe.Sizeof(*field)
-	if offset+size <= unsafe.Sizeof(t) {
-		w = word{offset, size}
-	}
-	return w
-}
-
-// lengthOf is where the length of a string is: behind the pointer to its bytes.
-func lengthOf[T any, S ~string](at func(*T) *S) word {
-	w := wordOf(at)
-	if w.size == 0 {
-		return w
-	}
-	return word{w.offset + unsafe.Sizeof(uintptr(0)), unsafe.Sizeof(int(0))}
-}
-
-func (w word) isZero(of unsafe.Pointer) bool {
-	field := unsafe.Add(of, w.offset)
-	switch w.size {
-	case 8:
-		return *(*uint64)(field) == 0
-	case 4:
-		return *(*uint32)(field) == 0
-	case 2:
-		return *(*uint16)(field) == 0
-	}
-	return *(*uint8)(field) == 0
 }
 
 // Unmarshal reads an object into v: what it does not name becomes zero. After an error, and for null, v is as it

@@ -16,6 +16,7 @@ func Int[T any, I ~int | ~int32 | ~int64](key string, at func(*T) *I) Field[T] {
 		lead:   lead(key),
 		absent: func(v *T) bool { return *at(v) == 0 },
 		where:  wordOf(at),
+		whole:  spanOf(at),
 		encode: func(dst []byte, v *T) []byte { return strconv.AppendInt(dst, int64(*at(v)), 10) },
 		decode: func(text []byte, v *T) error {
 			n, err := strconv.ParseInt(string(text), 10, 64)
@@ -34,6 +35,7 @@ func Uint[T any, U ~uint32 | ~uint64](key string, at func(*T) *U) Field[T] {
 		lead:   lead(key),
 		absent: func(v *T) bool { return *at(v) == 0 },
 		where:  wordOf(at),
+		whole:  spanOf(at),
 		encode: func(dst []byte, v *T) []byte { return strconv.AppendUint(dst, uint64(*at(v)), 10) },
 		decode: func(text []byte, v *T) error {
 			n, err := strconv.ParseUint(string(text), 10, 64)
@@ -80,6 +82,7 @@ func Bool[T any](key string, at func(*T) *bool) Field[T] {
 		lead:   lead(key),
 		absent: func(v *T) bool { return !*at(v) },
 		where:  wordOf(at),
+		whole:  spanOf(at),
 		encode: func(dst []byte, v *T) []byte { return strconv.AppendBool(dst, *at(v)) },
 		decode: func(text []byte, v *T) error {
 			switch string(text) {
@@ -98,6 +101,7 @@ func String[T any, S ~string](key string, at func(*T) *S) Field[T] {
 		lead:   lead(key),
 		absent: func(v *T) bool { return *at(v) == "" },
 		where:  lengthOf(at),
+		whole:  spanOf(at),
 		encode: func(dst []byte, v *T) []byte { return AppendString(dst, string(*at(v))) },
 		decode: func(text []byte, v *T) error {
 			s, err := parseString(text)
@@ -127,6 +131,7 @@ func Text[T any, V comparable, P TextValue[V]](key string, at func(*T) *V) Field
 	f := Field[T]{
 		lead:   lead(key),
 		absent: func(v *T) bool { return *at(v) == *new(V) },
+		whole:  spanOf(at),
 		encode: func(dst []byte, v *T) []byte { return appendText(dst, P(at(v))) },
 		decode: func(text []byte, v *T) error { return parseText(text, P(at(v))) },
 		remember: func() func([]byte, *T) []byte {
@@ -189,6 +194,7 @@ func durationIn[T any](unit time.Duration, key string, at func(*T) *time.Duratio
 		lead:   lead(key),
 		absent: func(v *T) bool { return *at(v) == 0 },
 		where:  wordOf(at),
+		whole:  spanOf(at),
 		encode: func(dst []byte, v *T) []byte { return appendIn(unit, dst, *at(v)) },
 		decode: func(text []byte, v *T) error {
 			d, err := parseIn(unit, text)

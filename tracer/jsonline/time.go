@@ -62,8 +62,14 @@ func (s *second) set(t time.Time) {
 	text[len(text)-1] = '.' // for the Z
 }
 
-// hasRFC3339 says whether RFC 3339 can write a time in UTC: its years have four digits.
+// The first and the last second of the years that have four digits, since 1970.
+const (
+	firstSecond = -62167219200 // 0000-01-01T00:00:00Z
+	lastSecond  = 253402300799 // 9999-12-31T23:59:59Z
+)
+
+// hasRFC3339 says whether RFC 3339 can write a time in UTC.
 func hasRFC3339(t time.Time) bool {
-	year := t.UTC().Year()
-	return year >= 0 && year <= 9999
+	unix := t.Unix()
+	return unix >= firstSecond && unix <= lastSecond
 }
