@@ -15,6 +15,11 @@ type clocks struct {
 	window    windowClock
 }
 
+// remember gives the clocks what was forecast of others.
+func (c *clocks) remember(firsts *beginnings) {
+	c.syn.firsts, c.synack.firsts, c.keepalive.firsts = firsts, firsts, firsts
+}
+
 // annotate writes what only the connection's past can tell.
 func (t *Tracker) annotate(c *Connection, ev *event.Event) {
 	if ev.Options != nil || ev.Sysctls != nil {

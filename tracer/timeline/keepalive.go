@@ -28,6 +28,7 @@ type keepaliveClock struct {
 	foretold    bool // due and latest are known
 	due, latest time.Duration
 	next        schedule.Forecast
+	firsts      *beginnings
 }
 
 // setRules takes the settings at the time now. Turning keepalive on arms the timer for the whole idle time
@@ -89,7 +90,7 @@ func (k *keepaliveClock) hear(at time.Duration) {
 	case k.probed != 0 && fire > k.rules.Idle:
 		k.expect(fire, schedule.WheelDelay(k.rules.Interval, k.rules.HZ))
 	default:
-		k.next = k.rules.After(0, 0)
+		k.next = k.firsts.heard(k.rules)
 	}
 }
 

@@ -50,7 +50,10 @@ func (r *room) keep(c *Connection) {
 		c.Events = nil
 		return
 	}
-	clear(c.Events)
+	for i := range c.Events { // which those of others take the place of: only what hangs on them must not stay alive
+		ev := &c.Events[i]
+		ev.Options, ev.Sysctls, ev.Traffic = nil, nil, nil
+	}
 	*c = Connection{Events: c.Events[:0]}
 	r.free = append(r.free, c)
 }

@@ -24,6 +24,7 @@ type synClock struct {
 
 	due, latest time.Duration // when the latest SYN was due; zero for the first
 	next        schedule.Forecast
+	firsts      *beginnings
 }
 
 // setRules takes the settings that rule the socket's SYN retries, its own and those of its network namespace.
@@ -64,7 +65,11 @@ func (k *synClock) sent(attempt int, now, rto time.Duration) {
 }
 
 func (k *synClock) forecast(rto time.Duration) {
-	if k.known && k.running {
+	switch {
+	case !k.known || !k.running:
+	case k.attempt == 0 && k.last == k.first:
+		k.next = k.firsts.firstSYN(k.rules, rto)
+	default:
 		k.next = k.rules.After(k.attempt, k.last-k.first, rto)
 	}
 }

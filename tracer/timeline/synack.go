@@ -22,6 +22,7 @@ type synackClock struct {
 	foretold    bool // due and latest are known
 	due, latest time.Duration
 	next        schedule.Forecast
+	firsts      *beginnings
 }
 
 // setRules takes the settings: the listener's TCP_SYNCNT is that of the request.
@@ -65,7 +66,11 @@ func (k *synackClock) repeated(attempt int, now time.Duration) {
 }
 
 func (k *synackClock) forecast(now time.Duration) {
-	if k.known && k.running {
+	switch {
+	case !k.known || !k.running:
+	case k.timeouts == 0 && now == k.first:
+		k.next = k.firsts.firstSYNACK(k.rules)
+	default:
 		k.next = k.rules.After(k.timeouts, now-k.first)
 	}
 }

@@ -41,6 +41,7 @@ type Tracker struct {
 	due    deadlines
 	past   past
 	room   room
+	firsts beginnings
 }
 
 // New makes a tracker.
@@ -131,6 +132,7 @@ func (t *Tracker) connection(ev *event.Event) *Connection {
 	}
 	c := t.room.take()
 	c.ID, c.started = ev.Conn, ev.Mono
+	c.remember(&t.firsts)
 	if ev.Conn != 0 {
 		t.conns[ev.Conn] = c
 	}
