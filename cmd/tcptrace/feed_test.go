@@ -16,6 +16,14 @@ func (noConsumer) handleEvent(*event.Event) {}
 func (noConsumer) handleLost(lost)          {}
 func (noConsumer) advance(time.Duration)    {}
 
+// patientConsumer can be left alone for so long.
+type patientConsumer struct {
+	noConsumer
+	time.Duration
+}
+
+func (p *patientConsumer) patience() time.Duration { return p.Duration }
+
 // A verdict must not be given while the events that it rests on wait to be taken.
 func TestTimeStandsStillWhileEventsWait(t *testing.T) {
 	f := newFeed(nil, noConsumer{})
@@ -39,6 +47,26 @@ func TestFeedLooksEverLessOftenWhileNothingComes(t *testing.T) {
 				t.Errorf("after %v without an event it waits %v, want %v", time.Since(f.lastEvent), got, want)
 			}
 			time.Sleep(max(want, busyAfter-time.Since(f.lastEvent)))
+		}
+	})
+}
+
+func TestFeedLeavesAloneWhoCanWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		to := &patientConsumer{Duration: time.Minute}
+		f := &feed{to: to, lastEvent: time.Now()}
+		if got := f.tick(); got != busyTick {
+			t.Errorf("after an event it waits %v, want %v", got, busyTick)
+		}
+		for _, silence := range []time.Duration{10 * time.Second, time.Minute, time.Hour} {
+			f.lastEvent = time.Now().Add(-silence)
+			if got, want := f.tick(), min(silence, time.Minute); got != want {
+				t.Errorf("after %v without an event it waits %v, want %v", silence, got, want)
+			}
+		}
+		to.Duration = idleTick
+		if got := f.tick(); got != idleTick {
+			t.Errorf("with something to wait for it waits %v, want %v", got, idleTick)
 		}
 	})
 }

@@ -141,6 +141,21 @@ func (s *session) advance(now time.Duration) {
 	s.flush()
 }
 
+// restTick is how long a session is left alone where no connection is open: nothing can become ripe.
+const restTick = time.Minute
+
+// patience is for how long nothing need be said, as long as nothing happens: an open connection whose story is not about to
+// be told is looked after every few seconds ([unseenEnds]).
+func (s *session) patience() time.Duration {
+	switch {
+	case s.pending.Held() > 0 || s.probes.waits() || s.tracker.Telling():
+		return idleTick
+	case s.tracker.Open():
+		return lookEvery
+	}
+	return restTick
+}
+
 // waits says that probes ended whose verdict still waits for the kernel's view of them.
 func (s *session) waits() bool { return s.probes.waits() }
 

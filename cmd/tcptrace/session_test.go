@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"tcptrace/tracer/event"
+	"tcptrace/tracer/timeline"
 	"tcptrace/tracer/verdict"
 )
 
@@ -376,4 +377,24 @@ func TestRecordingSaysWhenTheDiskIsFull(t *testing.T) {
 	if err := rec.Close(); err == nil || report(new(sinkBuffer), err) != exitNoTrace || !strings.Contains(err.Error(), "no space left") {
 		t.Errorf("a recording on a full disk: %v", err)
 	}
+}
+
+func TestSessionIsLeftAloneForAsLongAsNothingCanRipen(t *testing.T) {
+	s := newStory(tracedMeta(aboutConnections))
+	expect := func(when string, want time.Duration) {
+		t.Helper()
+		if got := s.patience(); got != want {
+			t.Errorf("%s it is left alone for %v, want %v", when, got, want)
+		}
+	}
+	expect("with no connection", restTick)
+	s.handleEvent(at(0, event.Connect, nil))
+	expect("with an event that may be overtaken", idleTick)
+	s.advance(uptime + time.Second)
+	expect("with an open connection", lookEvery)
+	s.handleEvent(at(2*time.Second, event.Close, nil))
+	s.advance(uptime + 2*time.Second + timeline.DefaultSettle/2)
+	expect("with one whose story is about to be told", idleTick)
+	s.advance(uptime + 3*time.Second)
+	expect("with none any more", restTick)
 }

@@ -112,6 +112,12 @@ func (t *Tracker) Forget(id event.ConnID) {
 	t.room.leave(c)
 }
 
+// Open says that there are connections, told or not, that were not forgotten.
+func (t *Tracker) Open() bool { return len(t.conns) > 0 }
+
+// Telling says that [Tracker.Settled] will give a connection even if nothing happens.
+func (t *Tracker) Telling() bool { return len(t.due) > 0 }
+
 // OpenConnections gives the connections that are not settled, in the order of their first events: what is left when
 // the trace ends.
 func (t *Tracker) OpenConnections() []*Connection {
