@@ -35,15 +35,16 @@ const (
 
 // jsonRenderer writes the stream as one JSON object a line.
 type jsonRenderer struct {
-	out     flusher
-	context bool // say where hooks ran
-	events  *event.Writer
-	verdict verdict.Verdict // the one that is being written
-	line    []byte          // memory for the next one
+	out      flusher
+	context  bool // say where hooks ran
+	events   *event.Writer
+	verdicts *verdict.Writer
+	verdict  verdict.Verdict // the one that is being written
+	line     []byte          // memory for the next one
 }
 
 func newJSONRenderer(out flusher, context bool) *jsonRenderer {
-	return &jsonRenderer{out: out, context: context, events: event.NewWriter()}
+	return &jsonRenderer{out: out, context: context, events: event.NewWriter(), verdicts: verdict.NewWriter()}
 }
 
 func (j *jsonRenderer) Meta(m meta) { j.encode(encodeMeta(m)) }
@@ -72,7 +73,7 @@ func (j *jsonRenderer) Answer(a answer) { j.encode(encodeHost(a)) }
 // Verdict adds to the verdict when it was given: a replay gives its own at the same point of the story.
 func (j *jsonRenderer) Verdict(v verdict.Verdict, about told) {
 	j.verdict = v
-	line := j.verdict.AppendLine(j.line[:0], typeVerdict)
+	line := j.verdicts.AppendLine(j.line[:0], &j.verdict, typeVerdict)
 	line = append(line[:len(line)-1], `,"mono_ns":`...)
 	line = strconv.AppendInt(line, int64(about.at), 10)
 	if len(about.warnings) == 0 {

@@ -137,8 +137,8 @@ func (s *story) conntrackAct() string {
 // contributing is the story before its last act, whose cause is told already.
 func (s *story) contributing(told Cause) []Contribution {
 	var list []Contribution
-	for _, a := range acts {
-		if a.cause != told && !explains(told, a.cause) && a.match(s) {
+	for i := range acts {
+		if a := &acts[i]; a.cause != told && !explains(told, a.cause) && a.match(s) {
 			list = append(list, Contribution{Cause: a.cause, Evidence: s.numbers(a.shows), Summary: a.summary(s)})
 		}
 	}

@@ -17,7 +17,7 @@ var uncounted = []event.Kind{
 
 // doubts are the sentences about what was not seen and could change the cause. With any of them no verdict is
 // certain.
-func (s *story) doubts(r rule) []string {
+func (s *story) doubts(r *rule) []string {
 	var doubts []string
 	add := func(sentence string) {
 		if sentence != "" {

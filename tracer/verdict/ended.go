@@ -177,7 +177,7 @@ var endRules = []rule{
 		shows:   endKinds,
 		rests:   kinds(event.ResetReceived, event.ResetSent),
 		summary: func(s *story) string {
-			return fmt.Sprintf("closed by %s %s", s.closer(), s.closedAt())
+			return "closed by " + s.closer() + " " + s.closedAt()
 		},
 	},
 	{

@@ -75,3 +75,18 @@ func TestVerdictJSONErrorNamesTheKey(t *testing.T) {
 		}
 	}
 }
+
+func TestWriterWritesWhatVerdictsThemselvesWrite(t *testing.T) {
+	w := NewWriter()
+	owners := []event.Owner{{}, {PID: 4211, Comm: "curl"}, {PID: 812, Comm: "nginx", UID: 33}}
+	remotes := []netip.AddrPort{{}, netip.MustParseAddrPort("192.0.2.10:443"), netip.MustParseAddrPort("[2001:db8::1]:443")}
+	rapid.Check(t, func(t *rapid.T) {
+		v := Verdict{
+			Conn: event.ConnID(rapid.IntRange(0, 2).Draw(t, "conn")), Cause: "refused", Confidence: Likely,
+			Owner: rapid.SampledFrom(owners).Draw(t, "owner"), Remote: rapid.SampledFrom(remotes).Draw(t, "remote"),
+		}
+		if got, want := string(w.AppendLine(nil, &v, "verdict")), string(v.AppendLine(nil, "verdict")); got != want {
+			t.Fatalf("got\n%s\nwant\n%s", got, want)
+		}
+	})
+}

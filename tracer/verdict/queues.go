@@ -27,7 +27,7 @@ var queueKinds = []event.Kind{
 var finalACKRules = []rule{
 	{
 		cause:   ResetByOverflow,
-		match:   func(s *story) bool { return s.neverTaken() && s.resetForOverflow() != nil },
+		match:   func(s *story) bool { return s.resetForOverflow() != nil && s.neverTaken() },
 		outcome: OutcomeFailed,
 		endedBy: func(s *story) EndedBy {
 			if s.client() {
@@ -47,7 +47,7 @@ var finalACKRules = []rule{
 	},
 	{
 		cause:   AcceptQueueFullAtACK,
-		match:   func(s *story) bool { return s.neverTaken() && len(s.acceptQueueFull(stageACK)) > 0 },
+		match:   func(s *story) bool { return len(s.acceptQueueFull(stageACK)) > 0 && s.neverTaken() },
 		outcome: OutcomeFailed,
 		endedBy: (*story).whoLeft,
 		shows:   handshakeAnd(append(queueKinds, event.Retransmit)...),
@@ -63,7 +63,7 @@ var finalACKRules = []rule{
 	},
 	{
 		cause:   HandshakeIncomplete,
-		match:   func(s *story) bool { return s.client() && s.established && s.neverTaken() && s.finalACKLost() },
+		match:   func(s *story) bool { return s.client() && s.established && s.finalACKLost() && s.neverTaken() },
 		outcome: OutcomeFailed,
 		endedBy: (*story).whoLeft,
 		shows:   handshakeAnd(append(queueKinds, event.Drop)...),

@@ -29,11 +29,15 @@ var rules = slices.Concat(finalACKRules, oldConnectionRules, answeredRules, sync
 // connection may be nil: then there is only what the probe saw.
 func Of(c *timeline.Connection, f Facts) Verdict {
 	s := tell(c, f)
-	i := slices.IndexFunc(rules, func(r rule) bool { return r.match(s) })
-	return s.judge(rules[i])
+	for i := range rules {
+		if r := &rules[i]; r.match(s) {
+			return s.judge(r)
+		}
+	}
+	panic("the last rule matches every story")
 }
 
-func (s *story) judge(r rule) Verdict {
+func (s *story) judge(r *rule) Verdict {
 	v := Verdict{
 		Cause:        r.cause,
 		Outcome:      r.outcome,

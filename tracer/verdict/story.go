@@ -165,13 +165,15 @@ func (s *story) firstWhere(match func(*event.Event) bool) *event.Event {
 // saw says that there may be an event of that kind.
 func (s *story) saw(kind event.Kind) bool { return s.conn != nil && s.conn.Saw(kind) }
 
-func (s *story) last(kind event.Kind) *event.Event {
-	if !s.saw(kind) {
+func (s *story) last(kind event.Kind) *event.Event { return lastOf(s.conn, kind) }
+
+func lastOf(c *timeline.Connection, kind event.Kind) *event.Event {
+	if c == nil || !c.Saw(kind) {
 		return nil
 	}
-	for i := len(s.conn.Events) - 1; i >= 0; i-- {
-		if s.conn.Events[i].Kind == kind {
-			return &s.conn.Events[i]
+	for i := len(c.Events) - 1; i >= 0; i-- {
+		if c.Events[i].Kind == kind {
+			return &c.Events[i]
 		}
 	}
 	return nil
@@ -194,16 +196,13 @@ func (s *story) total(kind event.Kind) int {
 	return n
 }
 
-// peer is the other end's own story, when that is on this host too, and an empty one otherwise.
-func (s *story) peer() *story {
-	if s.conn == nil {
-		return &story{}
-	}
-	return &story{conn: s.conn.Peer}
-}
-
 // peerLast is the last event of a kind at the other end, when that is on this host too.
-func (s *story) peerLast(kind event.Kind) *event.Event { return s.peer().last(kind) }
+func (s *story) peerLast(kind event.Kind) *event.Event {
+	if s.conn == nil {
+		return nil
+	}
+	return lastOf(s.conn.Peer, kind)
+}
 
 // others are what else belongs to the story on this host: the other end, what a listener made of the SYN, and the old
 // connection that it met.

@@ -3,6 +3,7 @@ package verdict
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -29,7 +30,7 @@ func who(o event.Owner) string {
 	case o.Comm == "":
 		return fmt.Sprintf("process %d", o.PID)
 	}
-	return fmt.Sprintf("%s[%d]", o.Comm, o.PID)
+	return o.Comm + "[" + strconv.Itoa(o.PID) + "]"
 }
 
 // describeICMP is an ICMP error with its sender: host unreachable (type 3, code 1) from 192.0.2.1.
