@@ -19,6 +19,11 @@ type consumer interface {
 	advance(now time.Duration)
 }
 
+// keeper is a consumer that keeps events: it gives memory for another in exchange, so that none need be copied.
+type keeper interface {
+	keepEvent(*event.Event) (spare *event.Event)
+}
+
 // feed brings what the kernel says into sessions, and runs, in between, what others have to say to them: a session
 // is not safe for concurrent use. Reading goes on while sessions judge and print, so that the ring gets empty even
 // when the output is slow.
@@ -27,10 +32,10 @@ type feed struct {
 	to     consumer
 	jobs   chan func()
 
-	batches chan []event.Event // closed when there is nothing more to read; nil without a trace
-	taken   chan []event.Event // batches to be filled again
-	failure error              // why reading ended, once batches is closed
-	idle    atomic.Bool        // all that was read is in batches, and the reader waits for more
+	batches chan []*event.Event // closed when there is nothing more to read; nil without a trace
+	taken   chan []*event.Event // batches to be filled again
+	failure error               // why reading ended, once batches is closed
+	idle    atomic.Bool         // all that was read is in batches, and the reader waits for more
 
 	latest     time.Duration // the latest event that was taken, on CLOCK_MONOTONIC
 	lastEvent  time.Time
@@ -60,8 +65,8 @@ const (
 func newFeed(tr *tracer.Tracer, to consumer) *feed {
 	f := &feed{tracer: tr, to: to, jobs: make(chan func(), 64), lost: make(map[lostKey]uint64)}
 	if tr != nil {
-		f.batches = make(chan []event.Event, backlog)
-		f.taken = make(chan []event.Event, backlog)
+		f.batches = make(chan []*event.Event, backlog)
+		f.taken = make(chan []*event.Event, backlog)
 		go f.read()
 	}
 	return f
@@ -75,7 +80,7 @@ func (f *feed) read() {
 		for len(events) == 0 || len(events) < batch && f.tracer.Pending() {
 			f.idle.Store(len(events) == 0)
 			events = events[:len(events)+1]
-			err := f.tracer.Read(&events[len(events)-1])
+			err := f.tracer.Read(events[len(events)-1])
 			f.idle.Store(false)
 			if err != nil {
 				f.batches <- events[:len(events)-1]
@@ -92,13 +97,17 @@ func (f *feed) read() {
 }
 
 // empty gives room for a batch: that of one which was taken, or else more.
-func (f *feed) empty() []event.Event {
+func (f *feed) empty() []*event.Event {
 	select {
 	case events := <-f.taken:
 		return events[:0]
 	default:
-		return make([]event.Event, 0, batch)
 	}
+	room, events := make([]event.Event, batch), make([]*event.Event, batch)
+	for i := range room {
+		events[i] = &room[i]
+	}
+	return events[:0]
 }
 
 // do runs job between events, soon. It may be called from any goroutine as long as the feed runs.
@@ -145,10 +154,15 @@ func (f *feed) now() time.Duration {
 	return now
 }
 
-func (f *feed) take(events []event.Event) {
-	for i := range events {
-		f.latest = max(f.latest, events[i].Mono)
-		f.to.handleEvent(&events[i])
+func (f *feed) take(events []*event.Event) {
+	keeper, keeps := f.to.(keeper)
+	for i, ev := range events {
+		f.latest = max(f.latest, ev.Mono)
+		if keeps {
+			events[i] = keeper.keepEvent(ev)
+		} else {
+			f.to.handleEvent(ev)
+		}
 	}
 	f.lastEvent = time.Now()
 	select {

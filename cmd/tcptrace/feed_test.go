@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,9 +28,9 @@ func (p *patientConsumer) patience() time.Duration { return p.Duration }
 // A verdict must not be given while the events that it rests on wait to be taken.
 func TestTimeStandsStillWhileEventsWait(t *testing.T) {
 	f := newFeed(nil, noConsumer{})
-	f.batches = make(chan []event.Event, 1)
-	f.take([]event.Event{{Mono: 7 * time.Second}, {Mono: 5 * time.Second}})
-	f.batches <- []event.Event{{Mono: 9 * time.Second}}
+	f.batches = make(chan []*event.Event, 1)
+	f.take([]*event.Event{{Mono: 7 * time.Second}, {Mono: 5 * time.Second}})
+	f.batches <- []*event.Event{{Mono: 9 * time.Second}}
 	if got := f.now(); got != 7*time.Second {
 		t.Errorf("with events that wait it is %v, want the time of the latest that was taken", got)
 	}
@@ -69,4 +70,28 @@ func TestFeedLeavesAloneWhoCanWait(t *testing.T) {
 			t.Errorf("with something to wait for it waits %v, want %v", got, idleTick)
 		}
 	})
+}
+
+// What a session keeps must not be what the next batch is read into.
+func TestFeedReadsIntoOtherMemoryThanIsKept(t *testing.T) {
+	s := newStory(tracedMeta(aboutConnections))
+	f := newFeed(nil, s.session)
+	f.taken = make(chan []*event.Event, 1)
+	f.batches = make(chan []*event.Event, 1)
+	first, second := at(0, event.Connect, nil), at(time.Millisecond, event.Established, nil)
+	f.take([]*event.Event{first, second})
+	for _, spare := range (<-f.taken)[:2] {
+		if spare == first || spare == second {
+			t.Error("an event that the session keeps is to be overwritten")
+		}
+		*spare = *at(time.Hour, event.Close, nil)
+	}
+	s.finish(uptime+time.Second, false)
+	var kinds []event.Kind
+	for _, ev := range s.tracker.Connection(1).Events {
+		kinds = append(kinds, ev.Kind)
+	}
+	if !slices.Equal(kinds, []event.Kind{event.Connect, event.Established}) {
+		t.Errorf("the session has seen %v", kinds)
+	}
 }
