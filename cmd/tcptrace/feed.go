@@ -155,11 +155,11 @@ func (f *feed) now() time.Duration {
 }
 
 func (f *feed) take(events []*event.Event) {
-	keeper, keeps := f.to.(keeper)
+	keeping, keeps := f.to.(keeper)
 	for i, ev := range events {
 		f.latest = max(f.latest, ev.Mono)
 		if keeps {
-			events[i] = keeper.keepEvent(ev)
+			events[i] = keeping.keepEvent(ev)
 		} else {
 			f.to.handleEvent(ev)
 		}

@@ -29,35 +29,35 @@ type synBeginning struct {
 
 // firstSYN is what follows the first SYN, where the timer is rto after it (0: not reported).
 func (b *beginnings) firstSYN(rules schedule.SYN, rto time.Duration) schedule.Forecast {
-	make := func() schedule.Forecast { return rules.After(0, 0, rto) }
+	anew := func() schedule.Forecast { return rules.After(0, 0, rto) }
 	if b == nil {
-		return make()
+		return anew()
 	}
-	return b.syn.of(synBeginning{rules, rto}, make)
+	return b.syn.of(synBeginning{rules, rto}, anew)
 }
 
 // firstSYNACK is what follows the first SYN-ACK.
 func (b *beginnings) firstSYNACK(rules schedule.SYNACK) schedule.Forecast {
-	make := func() schedule.Forecast { return rules.After(0, 0) }
+	anew := func() schedule.Forecast { return rules.After(0, 0) }
 	if b == nil {
-		return make()
+		return anew()
 	}
-	return b.synack.of(rules, make)
+	return b.synack.of(rules, anew)
 }
 
 // heard is what follows a segment of the peer's.
 func (b *beginnings) heard(rules schedule.Keepalive) schedule.Forecast {
-	make := func() schedule.Forecast { return rules.After(0, 0) }
+	anew := func() schedule.Forecast { return rules.After(0, 0) }
 	if b == nil {
-		return make()
+		return anew()
 	}
-	return b.keepalive.of(rules, make)
+	return b.keepalive.of(rules, anew)
 }
 
 // of is the forecast from the same as before, or a new one.
-func (b *beginning[From]) of(from From, make func() schedule.Forecast) schedule.Forecast {
+func (b *beginning[From]) of(from From, anew func() schedule.Forecast) schedule.Forecast {
 	if !b.known || b.from != from {
-		*b = beginning[From]{from, make(), true}
+		*b = beginning[From]{from, anew(), true}
 	}
 	return b.forecast
 }
