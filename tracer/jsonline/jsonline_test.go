@@ -217,10 +217,10 @@ func TestSeldomLeavesOutNoMore(t *testing.T) {
 
 // A key that may be there although its field is zero is asked each time.
 func TestSeldomAsksWhereZeroSaysNothing(t *testing.T) {
-	object := Object[pair](Seldom(
+	object := Seldom(
 		Int("a", func(p *pair) *int { return &p.A }),
 		Int("b", func(p *pair) *int { return &p.B }).Always(),
-	))
+	)
 	if got, want := string(object.Append(nil, &pair{}, "")), `{"b":0}`; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
