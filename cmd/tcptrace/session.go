@@ -14,9 +14,9 @@ import (
 // the feed's time, which stands still while events wait to be taken.
 const probeGrace = 2 * time.Second
 
-// mostSpare is the memory of how many events is kept for others: what pends at 250,000 a second ([gather], and the window in
+// mostSpare is the memory of how many events is kept for others: what pends at 130,000 a second ([gather], and the window in
 // which one may overtake another).
-const mostSpare = 4096
+const mostSpare = 2048
 
 // session makes verdicts of what is seen, and says both. It is the one way from events to output, live or from a
 // recording, and has no clock: the caller says what time it is. Live, every input goes to the sinks in the order in
