@@ -14,7 +14,7 @@ type wait struct {
 const (
 	// shortWait is longer than WAKE_EVERY_NS.
 	shortWait = 9 * time.Millisecond
-	longWait  = time.Minute
+	longWait  = 8 * time.Second
 )
 
 // came says that a record came.
