@@ -103,9 +103,9 @@ func (f *feed) empty() []*event.Event {
 		return events[:0]
 	default:
 	}
-	room, events := make([]event.Event, batch), make([]*event.Event, batch)
-	for i := range room {
-		events[i] = &room[i]
+	events := make([]*event.Event, batch)
+	for i := range events {
+		events[i] = new(event.Event) // each by itself: one that is kept would keep all that it was made with
 	}
 	return events[:0]
 }

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"runtime"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"tcptrace/tracer/event"
 	"tcptrace/tracer/host"
@@ -94,4 +96,15 @@ func TestFeedReadsIntoOtherMemoryThanIsKept(t *testing.T) {
 	if !slices.Equal(kinds, []event.Kind{event.Connect, event.Established}) {
 		t.Errorf("the session has seen %v", kinds)
 	}
+}
+
+func TestAnEventThatIsKeptKeepsNoOther(t *testing.T) {
+	events := newFeed(nil, noConsumer{}).empty()[:2]
+	kept, other := events[0], weak.Make(events[1])
+	clear(events)
+	runtime.GC()
+	if other.Value() != nil {
+		t.Error("what was read into the same batch is still there")
+	}
+	runtime.KeepAlive(kept)
 }
