@@ -9,16 +9,31 @@ import (
 // 50 of them: to call a function for each takes as long as to write what is there.
 type word struct{ offset, size uintptr }
 
-// wordOf is where in a T a field of at most eight bytes is. There is none when it is behind a pointer of T's.
-func wordOf[T, V any](at func(*T) *V) (w word) {
-	defer func() { _ = recover() }() // the pointer is nil in the T that is looked at
+// blank stands for a zero T of any type where only the places of its fields are asked for: to allocate one for each key of each
+// table would take memory in every command.
+var blank [1 << 11]uint64
+
+// place is where in a T a field begins and ends. There is none when it is behind a pointer of T's.
+func place[T, V any](at func(*T) *V) (s span, ok bool) {
+	defer func() { ok = recover() == nil && ok }() // that pointer is nil in the T that is looked at
 	var t T
-	field := at(&t)
-	offset, size := uintptr(unsafe.Pointer(field))-uintptr(unsafe.Pointer(&t)), unsafe.Sizeof(*field)
-	if offset+size <= unsafe.Sizeof(t) {
-		w = word{offset, size}
+	if unsafe.Sizeof(t) > unsafe.Sizeof(blank) {
+		return s, false
 	}
-	return w
+	base := unsafe.Pointer(&blank)
+	field := at((*T)(base))
+	from := uintptr(unsafe.Pointer(field)) - uintptr(base)
+	s = span{from, from + unsafe.Sizeof(*field)}
+	return s, s.to <= unsafe.Sizeof(t)
+}
+
+// wordOf is where in a T a field of at most eight bytes is, if it has a place.
+func wordOf[T, V any](at func(*T) *V) word {
+	s, ok := place(at)
+	if !ok {
+		return word{}
+	}
+	return word{s.from, s.to - s.from}
 }
 
 // lengthOf is where the length of a string is: behind the pointer to its bytes.
@@ -46,14 +61,11 @@ func (w word) isZero(of unsafe.Pointer) bool {
 // span is a part of a struct, in bytes; an empty one is none.
 type span struct{ from, to uintptr }
 
-// spanOf is where in a T a field is. There is none when it is behind a pointer of T's.
-func spanOf[T, V any](at func(*T) *V) (s span) {
-	defer func() { _ = recover() }() // the pointer is nil in the T that is looked at
-	var t T
-	field := at(&t)
-	from := uintptr(unsafe.Pointer(field)) - uintptr(unsafe.Pointer(&t))
-	if to := from + unsafe.Sizeof(*field); to <= unsafe.Sizeof(t) {
-		s = span{from, to}
+// spanOf is where in a T a field is, if it has a place.
+func spanOf[T, V any](at func(*T) *V) span {
+	s, ok := place(at)
+	if !ok {
+		return span{}
 	}
 	return s
 }
