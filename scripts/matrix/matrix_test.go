@@ -103,6 +103,14 @@ func TestConclusionEndsWithWhatFailedAndACount(t *testing.T) {
 	}
 }
 
+func TestConclusionNamesAGuestThatDied(t *testing.T) {
+	var out strings.Builder
+	conclude(&out, []boot{bootOf(t, []step{{Name: "tracer"}}, "")}, nil)
+	if !strings.HasSuffix(out.String(), "\n5.10-fentry: the guest died\n\n0 passed, 1 failed\n") {
+		t.Errorf("it ends with:\n%s", out.String())
+	}
+}
+
 func TestOutputOfAFailedTest(t *testing.T) {
 	const said = `=== RUN   TestA
 a talks

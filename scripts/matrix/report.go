@@ -51,7 +51,7 @@ func describeFailures(out io.Writer, b boot) {
 		return
 	}
 	for _, f := range b.failures() {
-		fmt.Fprintf(out, "\n%s: %s %s (all of it: %s)\n%s\n", b.guest.name(), strings.TrimSpace(f.step.step.Name+" "+f.test), f.why, f.log, testOutput(f))
+		fmt.Fprintf(out, "\n%s: %s %s (all of it: %s)\n%s\n", b.guest.name(), f.name(), f.why, f.log, testOutput(f))
 	}
 	if b.done {
 		return
@@ -63,11 +63,7 @@ func describeFailures(out io.Writer, b boot) {
 			break
 		}
 	}
-	how := "died"
-	if b.hung {
-		how = "hung"
-	}
-	fmt.Fprintf(out, "\n%s: the guest %s, %s, after %s. Its console (%s) ends with:\n", b.guest.name(), how, at,
+	fmt.Fprintf(out, "\n%s: the guest %s, %s, after %s. Its console (%s) ends with:\n", b.guest.name(), b.death(), at,
 		b.took.Round(time.Second), b.console())
 	console, err := os.ReadFile(b.console())
 	if err != nil {
@@ -82,13 +78,27 @@ func printFailures(out io.Writer, boots []boot) {
 	const lines, columns = 6, 240
 	for _, b := range boots {
 		for _, f := range b.failures() {
-			fmt.Fprintf(out, "\n%s: %s %s\n", b.guest.name(), strings.TrimSpace(f.step.step.Name+" "+f.test), f.why)
+			fmt.Fprintf(out, "\n%s: %s %s\n", b.guest.name(), f.name(), f.why)
 			told := strings.Split(testOutput(f), "\n")
 			for _, line := range told[max(0, len(told)-lines):] {
 				fmt.Fprintln(out, "  "+strings.ToValidUTF8(line[:min(len(line), columns)], ""))
 			}
 		}
+		switch {
+		case b.err != nil:
+			fmt.Fprintf(out, "\n%s could not be run: %v\n", b.guest.name(), b.err)
+		case !b.done:
+			fmt.Fprintf(out, "\n%s: the guest %s\n", b.guest.name(), b.death())
+		}
 	}
+}
+
+// death is how a guest ended that did not come to its end.
+func (b *boot) death() string {
+	if b.hung {
+		return "hung"
+	}
+	return "died"
 }
 
 // printHooks prints which mechanism each hook takes when none is forced, kernel by kernel.

@@ -17,6 +17,9 @@ type failure struct {
 	why  string
 }
 
+// name is what failed, as people look for it.
+func (f failure) name() string { return strings.TrimSpace(f.step.step.Name + " " + f.test) }
+
 var (
 	failedTest  = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
 	skippedTest = regexp.MustCompile(`(?m)^\s*--- SKIP: (\S+)`)
