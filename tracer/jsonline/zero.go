@@ -13,26 +13,9 @@ type word struct{ offset, size uintptr }
 // table would take memory in every command.
 var blank [1 << 11]uint64
 
-// place is where in a T a field begins and ends. There is none when it is behind a pointer of T's.
-func place[T, V any](at func(*T) *V) (s span, ok bool) {
-	defer func() { ok = recover() == nil && ok }() // that pointer is nil in the T that is looked at
-	var t T
-	if unsafe.Sizeof(t) > unsafe.Sizeof(blank) {
-		return s, false
-	}
-	base := unsafe.Pointer(&blank)
-	field := at((*T)(base))
-	from := uintptr(unsafe.Pointer(field)) - uintptr(base)
-	s = span{from, from + unsafe.Sizeof(*field)}
-	return s, s.to <= unsafe.Sizeof(t)
-}
-
-// wordOf is where in a T a field of at most eight bytes is, if it has a place.
+// wordOf is where in a T a field of at most eight bytes is. There is none when it is behind a pointer of T's.
 func wordOf[T, V any](at func(*T) *V) word {
-	s, ok := place(at)
-	if !ok {
-		return word{}
-	}
+	s := spanOf(at)
 	return word{s.from, s.to - s.from}
 }
 
@@ -61,11 +44,18 @@ func (w word) isZero(of unsafe.Pointer) bool {
 // span is a part of a struct, in bytes; an empty one is none.
 type span struct{ from, to uintptr }
 
-// spanOf is where in a T a field is, if it has a place.
-func spanOf[T, V any](at func(*T) *V) span {
-	s, ok := place(at)
-	if !ok {
-		return span{}
+// spanOf is where in a T a field is. There is none when it is behind a pointer of T's.
+func spanOf[T, V any](at func(*T) *V) (s span) {
+	defer func() { _ = recover() }() // the pointer is nil in the T that is looked at
+	var t T
+	if unsafe.Sizeof(t) > unsafe.Sizeof(blank) {
+		return s
+	}
+	base := unsafe.Pointer(&blank)
+	field := at((*T)(base))
+	from := uintptr(unsafe.Pointer(field)) - uintptr(base)
+	if to := from + unsafe.Sizeof(*field); to <= unsafe.Sizeof(t) {
+		s = span{from, to}
 	}
 	return s
 }
