@@ -40,8 +40,8 @@ var dropClasses = map[string]bpfDropClass{
 	"OTHERHOST":         bpfDropClassDROP_QUIET,
 }
 
-// quietFunctions free packets that they have done with, without a reason or with one that says too little. TCP's own do so, too, with packets that it
-// refuses: kernels before 5.17, which have no reasons, do not tell these from the others.
+// quietFunctions free packets that they have done with, without a reason or with one that says too little. TCP's own do
+// so, too, with packets that it refuses: kernels before 5.17, which have no reasons, do not tell these from the others.
 var quietFunctions = []string{
 	// The way of a segment through TCP.
 	"tcp_v4_rcv", "tcp_v6_rcv", "tcp_v4_do_rcv", "tcp_v6_do_rcv", "tcp_rcv_established", "tcp_rcv_state_process",
