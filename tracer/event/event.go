@@ -18,6 +18,13 @@ type ConnID uint64
 // String is how the id is written in every output.
 func (id ConnID) String() string { return strconv.FormatUint(uint64(id), 36) }
 
+// Slot is a place for the connection among so many, a power of two. Others may have the same: ids are numbers that rise, and are
+// spread here.
+func (id ConnID) Slot(places int) int {
+	const golden = 0x9e3779b97f4a7c15 // 2^64 by the golden ratio
+	return int(uint64(id) * golden >> 32 % uint64(places))
+}
+
 // ParseConnID reads what [ConnID.String] wrote.
 func ParseConnID(s string) (ConnID, error) {
 	id, err := strconv.ParseUint(s, 36, 64)
@@ -99,7 +106,7 @@ type Event struct {
 
 	Stage    string        // accept_queue_full: "syn" or "ack"; synack_timeout: "ack" if its final ACK was put off
 	Action   string        // syn_queue_full: "cookie" or "drop"
-	Trigger  string        // retransmit: "rto", "fast" or "tlp"
+	Trigger  string        // retransmit: "rto", "fast" or "tlp"; synack_retransmit: "rto" or "syn" (its SYN came again)
 	Waited   time.Duration // accept: time in the accept queue
 	ClosedBy string        // close: "local", "peer" or "kernel"; timeline
 	Count    int           // how many events this one stands for; 0 means 1

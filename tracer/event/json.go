@@ -108,44 +108,6 @@ func (e *Event) AppendJSON(dst []byte) []byte { return eventObject.Append(dst, e
 // AppendLine adds the event as an object whose first key, "type", is line. It adds no newline.
 func (e *Event) AppendLine(dst []byte, line string) []byte { return eventObject.Append(dst, e, line) }
 
-// Writer writes events like [Event.AppendLine], in half the time where there are many: addresses, owners, settings and
-// seconds are mostly those of an event before. It is not safe for concurrent use.
-type Writer struct{ object jsonline.Object[Event] }
-
-// identity is what the events of a connection have in common, from the key "conn" to "role".
-type identity struct {
-	conn          ConnID
-	cookie        uint64
-	local, remote netip.AddrPort
-	netns         uint32
-	role          Role
-}
-
-func identityOf(e *Event) identity {
-	return identity{e.Conn, e.Cookie, e.Local, e.Remote, e.NetNS, e.Role}
-}
-
-// numbers are the same, from the key "isn" to "peer_isn".
-type numbers struct{ own, peer uint32 }
-
-func numbersOf(e *Event) numbers { return numbers{e.ISN, e.PeerISN} }
-
-// spread makes a hash of the connection: ids are numbers that rise.
-func spread(e *Event) uint64 { return uint64(e.Conn) * 0x9e3779b97f4a7c15 >> 32 }
-
-// NewWriter makes a writer.
-func NewWriter() *Writer {
-	object := eventObject.Remembering()
-	object = jsonline.Together(object, "conn", "role", identityOf, spread)
-	object = jsonline.Together(object, "isn", "peer_isn", numbersOf, spread)
-	return &Writer{object}
-}
-
-// AppendLine is [Event.AppendLine].
-func (w *Writer) AppendLine(dst []byte, e *Event, line string) []byte {
-	return w.object.Append(dst, e, line)
-}
-
 // MarshalJSON is [Event.AppendJSON]; it never fails.
 func (e Event) MarshalJSON() ([]byte, error) { return e.AppendJSON(nil), nil }
 

@@ -15,25 +15,45 @@ var (
 
 // AppendMillis adds d as a number of milliseconds, exact to the nanosecond: with as many of six decimals as it
 // takes.
-func AppendMillis(dst []byte, d time.Duration) []byte { return appendIn(time.Millisecond, dst, d) }
+func AppendMillis(dst []byte, d time.Duration) []byte {
+	dst, ns := appendSign(dst, d)
+	dst = strconv.AppendUint(dst, ns/uint64(time.Millisecond), 10)
+	return appendFraction(dst, uint32(ns%uint64(time.Millisecond)), 6)
+}
 
-// appendIn adds d as a number of units, a unit being a power of ten in nanoseconds.
-func appendIn(unit time.Duration, dst []byte, d time.Duration) []byte {
-	ns := uint64(d)
+// appendMicros does the same in microseconds.
+func appendMicros(dst []byte, d time.Duration) []byte {
+	dst, ns := appendSign(dst, d)
+	dst = strconv.AppendUint(dst, ns/uint64(time.Microsecond), 10)
+	return appendFraction(dst, uint32(ns%uint64(time.Microsecond)), 3)
+}
+
+// appendSign adds the sign of a negative number, and gives its size.
+func appendSign(dst []byte, d time.Duration) ([]byte, uint64) {
 	if d < 0 {
-		dst = append(dst, '-')
-		ns = -ns
+		return append(dst, '-'), -uint64(d)
 	}
-	dst = strconv.AppendUint(dst, ns/uint64(unit), 10)
-	fraction := ns % uint64(unit)
-	if fraction == 0 {
+	return dst, uint64(d)
+}
+
+// appendFraction adds a point and n as that many decimals, without zeros at the end; nothing of 0.
+func appendFraction(dst []byte, n uint32, decimals int) []byte {
+	if n == 0 {
 		return dst
 	}
-	point := len(dst)
-	dst = strconv.AppendUint(dst, uint64(unit)+fraction, 10) // a 1 ahead of the fraction keeps its leading zeros
-	dst[point] = '.'
+	dst = appendDigits(append(dst, '.'), n, decimals)
 	for dst[len(dst)-1] == '0' {
 		dst = dst[:len(dst)-1]
+	}
+	return dst
+}
+
+// appendDigits adds n as that many digits, with zeros ahead.
+func appendDigits(dst []byte, n uint32, digits int) []byte {
+	dst = append(dst, "000000000"[:digits]...)
+	for at := len(dst) - 1; n > 0; at-- {
+		dst[at] = byte('0' + n%10)
+		n /= 10
 	}
 	return dst
 }

@@ -76,7 +76,7 @@ func (o Object[T]) Append(dst []byte, v *T, line string) []byte {
 		dst = append(dst, `,"type":`...)
 		dst = AppendString(dst, line)
 	}
-	dst = o.appendFields(dst, v)
+	dst = o.AppendKeys(dst, v)
 	if len(dst) == first {
 		return append(dst, "{}"...)
 	}
@@ -84,8 +84,8 @@ func (o Object[T]) Append(dst []byte, v *T, line string) []byte {
 	return append(dst, '}')
 }
 
-// appendFields adds what is there, each with a comma ahead.
-func (o Object[T]) appendFields(dst []byte, v *T) []byte {
+// AppendKeys adds what is there to an object that somebody else began, each with a comma ahead.
+func (o Object[T]) AppendKeys(dst []byte, v *T) []byte {
 	for i := 0; i < len(o); i++ {
 		field := &o[i]
 		if field.seldom.keys > 0 && field.seldom.whole.isZero(unsafe.Pointer(v)) {

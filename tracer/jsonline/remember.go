@@ -38,30 +38,16 @@ func eachOnce[T, V any](at func(*T) *V, encode func([]byte, *T) []byte) func(dst
 	}
 }
 
-// places is of how many values the text is kept that [Together] wrote lately: a power of two.
-const places = 256
+// Instead is the same table with the keys from first to last written by write, which says what they would, each with a comma
+// ahead: where it matters, code that knows its type takes a third of the time of a table. It cannot be read with.
+func (o Object[T]) Instead(first, last string, write func(dst []byte, v *T) []byte) Object[T] {
+	straight := Field[T]{absent: func(*T) bool { return false }, encode: write}
+	return slices.Replace(slices.Clone(o), o.index(first), o.index(last)+1, straight)
+}
 
-// Together is the same table for one writer of many objects, with the keys from first to last as one: they are written
-// again only when what they hold together has another value than the last of the same hash. It cannot be read with, and is
-// not safe for concurrent use.
-func Together[T any, V comparable](o Object[T], first, last string, value func(*T) V, hash func(*T) uint64) Object[T] {
-	from, to := o.index(first), o.index(last)+1
-	fields := slices.Clone(o[from:to])
-	var known [places]struct {
-		value V
-		text  []byte // nil: there is none yet
-	}
-	all := Field[T]{
-		absent: func(*T) bool { return false },
-		encode: func(dst []byte, v *T) []byte {
-			k, value := &known[hash(v)%places], value(v)
-			if k.text == nil || k.value != value {
-				k.value, k.text = value, fields.appendFields(k.text[:0], v)
-			}
-			return append(dst, k.text...)
-		},
-	}
-	return slices.Replace(slices.Clone(o), from, to, all)
+// Keys is the part of the table from first to last.
+func (o Object[T]) Keys(first, last string) Object[T] {
+	return slices.Clone(o[o.index(first) : o.index(last)+1])
 }
 
 // index is where a key is in the table.

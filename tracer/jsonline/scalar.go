@@ -181,21 +181,23 @@ func Nanos[T any](key string, at func(*T) *time.Duration) Field[T] { return Int(
 
 // Micros is a key that holds a duration in microseconds, exact to the nanosecond.
 func Micros[T any](key string, at func(*T) *time.Duration) Field[T] {
-	return durationIn(time.Microsecond, key, at)
+	return durationIn(time.Microsecond, appendMicros, key, at)
 }
 
 // Millis is a key that holds a duration in milliseconds, exact to the nanosecond.
 func Millis[T any](key string, at func(*T) *time.Duration) Field[T] {
-	return durationIn(time.Millisecond, key, at)
+	return durationIn(time.Millisecond, AppendMillis, key, at)
 }
 
-func durationIn[T any](unit time.Duration, key string, at func(*T) *time.Duration) Field[T] {
+func durationIn[T any](
+	unit time.Duration, add func([]byte, time.Duration) []byte, key string, at func(*T) *time.Duration,
+) Field[T] {
 	return Field[T]{
 		lead:   lead(key),
 		absent: func(v *T) bool { return *at(v) == 0 },
 		where:  wordOf(at),
 		whole:  spanOf(at),
-		encode: func(dst []byte, v *T) []byte { return appendIn(unit, dst, *at(v)) },
+		encode: func(dst []byte, v *T) []byte { return add(dst, *at(v)) },
 		decode: func(text []byte, v *T) error {
 			d, err := parseIn(unit, text)
 			*at(v) = d

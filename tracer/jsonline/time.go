@@ -2,7 +2,6 @@ package jsonline
 
 import (
 	"errors"
-	"strconv"
 	"time"
 )
 
@@ -11,10 +10,10 @@ import (
 func Time[T any](key string, at func(*T) *time.Time) Field[T] {
 	return Field[T]{
 		lead:   lead(key),
-		absent: func(v *T) bool { return at(v).IsZero() || !hasRFC3339(*at(v)) },
+		absent: func(v *T) bool { return !HasTime(*at(v)) },
 		encode: func(dst []byte, v *T) []byte {
-			var fresh second
-			return fresh.append(dst, *at(v))
+			var fresh Clock
+			return fresh.AppendTime(dst, *at(v))
 		},
 		decode: func(text []byte, v *T) error {
 			s, err := parseString(text)
@@ -29,35 +28,33 @@ func Time[T any](key string, at func(*T) *time.Time) Field[T] {
 			return nil
 		},
 		remember: func() func([]byte, *T) []byte {
-			var last second
-			return func(dst []byte, v *T) []byte { return last.append(dst, *at(v)) }
+			var last Clock
+			return func(dst []byte, v *T) []byte { return last.AppendTime(dst, *at(v)) }
 		},
 	}
 }
 
-// second is the text of one, up to the point of its fraction: the times of a busy host's events have it in common. The
-// zero value knows none.
-type second struct {
+// Clock writes times of day. It knows the text of the last second, up to the point of its fraction: the times of a busy host's
+// events have it in common. The zero value knows none. It is not safe for concurrent use.
+type Clock struct {
 	unix int64
 	text [len(`"2006-01-02T15:04:05.`)]byte
 }
 
-// append adds a time in UTC, always with nine decimals, unlike time.RFC3339Nano: columns line up and text sorts like time.
-func (s *second) append(dst []byte, t time.Time) []byte {
-	if unix := t.Unix(); s.unix != unix || s.text[0] == 0 {
-		s.set(t)
-		s.unix = unix
+// AppendTime adds a time in UTC, which [HasTime], as a string: always with nine decimals, unlike time.RFC3339Nano: columns line
+// up and text sorts like time.
+func (c *Clock) AppendTime(dst []byte, t time.Time) []byte {
+	if unix := t.Unix(); c.unix != unix || c.text[0] == 0 {
+		c.set(t)
+		c.unix = unix
 	}
-	dst = append(dst, s.text[:]...)
-	start := len(dst)
-	dst = strconv.AppendUint(dst, uint64(time.Second)+uint64(t.Nanosecond()), 10) // a 1 ahead keeps the leading zeros
-	copy(dst[start:], dst[start+1:])
-	return append(dst[:len(dst)-1], 'Z', '"')
+	dst = appendDigits(append(dst, c.text[:]...), uint32(t.Nanosecond()), 9)
+	return append(dst, 'Z', '"')
 }
 
 // set takes the text from package time, which has a fast way for time.RFC3339 alone.
-func (s *second) set(t time.Time) {
-	text := append(s.text[:0], '"')
+func (c *Clock) set(t time.Time) {
+	text := append(c.text[:0], '"')
 	text = t.UTC().AppendFormat(text, time.RFC3339)
 	text[len(text)-1] = '.' // for the Z
 }
@@ -68,7 +65,9 @@ const (
 	lastSecond  = 253402300799 // 9999-12-31T23:59:59Z
 )
 
-// hasRFC3339 says whether RFC 3339 can write a time in UTC.
+// HasTime says whether a time is known, and RFC 3339 can write it in UTC.
+func HasTime(t time.Time) bool { return !t.IsZero() && hasRFC3339(t) }
+
 func hasRFC3339(t time.Time) bool {
 	unix := t.Unix()
 	return unix >= firstSecond && unix <= lastSecond
