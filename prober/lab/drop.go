@@ -99,6 +99,18 @@ func (r *Rule) Packets() (uint64, error) {
 	return packets, nil
 }
 
+// Remove takes the rule out of force. Its packets are forgotten.
+func (r *Rule) Remove() error {
+	err := r.host.nftables(func(nft *nftables.Conn) error {
+		nft.DelTable(r.table)
+		return nft.Flush()
+	})
+	if err != nil {
+		return fmt.Errorf("remove a firewall rule of %s: %w", r.host.Name, err)
+	}
+	return nil
+}
+
 func counted(rule *nftables.Rule) uint64 {
 	for _, e := range rule.Exprs {
 		if counter, ok := e.(*expr.Counter); ok {

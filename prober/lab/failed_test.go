@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"slices"
@@ -55,6 +56,7 @@ var failures = map[string]failure{
 	"dropped-by-local-output-legacy":      {errno: event.ETIMEDOUT, min: 3 * time.Second, max: 3500 * time.Millisecond, counts: []count{nothingArrives, {"client", "Tcp", "OutSegs", 1, 1}, {"client", "TcpExt", "TCPRetransFail", 1, 3}}},
 	"neighbour-unresolved":                {errno: event.EHOSTUNREACH, icmpFrom: "192.0.2.1", min: 3 * time.Second, max: 3500 * time.Millisecond, counts: []count{nothingArrives}},
 	"neighbour-unresolved-quick":          {errno: event.EHOSTUNREACH, icmpFrom: "192.0.2.1", min: 750 * time.Millisecond, max: 900 * time.Millisecond, counts: []count{nothingArrives}},
+	"no-answer-way-back":                  {errno: event.ETIMEDOUT, min: 3 * time.Second, max: 3500 * time.Millisecond, counts: []count{allArrive, allAnswered, noAnswerSeen}},
 	"no-answer-by-application":            {gaveUp: "timeout", min: 2500 * time.Millisecond, max: 2600 * time.Millisecond, counts: []count{nothingArrives}},
 	"no-route":                            {errno: event.ENETUNREACH, synchronous: true, counts: []count{nothingArrives}},
 	"no-route-blackhole":                  {errno: event.EINVAL, synchronous: true, counts: []count{nothingArrives}},
@@ -75,64 +77,11 @@ var failures = map[string]failure{
 func TestLabsOfFailedConnectsFailAsTheySay(t *testing.T) {
 	needKernel(t)
 	t.Parallel()
-	ctx := testContext(t)
-	// All at the same time: no lab may disturb another.
-	var running sync.WaitGroup
-	probes := make(map[string]*failed)
-	run := func(name string, l Lab) {
-		p := &failed{lab: l}
-		probes[name] = p
-		running.Go(func() { p.fail(ctx) })
-	}
-	for _, l := range slices.Concat(localLabs, outputLabs, icmpLabs, inputLabs, patienceLabs) {
-		if l.Name == "superseded" {
-			continue // it has two connects, and a test of its own
-		}
-		run(l.Name, l)
-		if twin, ok := l.IPv6(); ok {
-			run(l.Name+" over IPv6", twin)
-		}
-	}
-	running.Wait()
-	for name, p := range probes {
-		t.Run(name, func(t *testing.T) {
-			want, ok := failures[p.lab.Name]
-			if !ok {
-				t.Fatal("nobody says how this lab behaves")
-			}
-			skipIfNotHere(t, p.lab, p.err)
-			must(t, p.err)
-			checkFailure(t, p.probe, want)
-			checkCounts(t, p.counters, want.counts)
-		})
-	}
-}
-
-// failed is a lab with its probe, and what its hosts counted.
-type failed struct {
-	lab      Lab
-	probe    *event.Probe
-	counters map[string][]byte
-	err      error
-}
-
-// fail builds the lab, connects, and reads the counters.
-func (f *failed) fail(ctx context.Context) {
-	n, scene, err := Build(ctx, f.lab)
-	if err != nil {
-		f.err = err
-		return
-	}
-	defer n.Close()
-	remote, err := netip.ParseAddrPort(scene.Targets[0])
-	if err != nil {
-		f.err = err
-		return
-	}
-	if f.probe, f.err = prober.Connect(ctx, f.lab.Name, remote, scene.Options, nil); f.err != nil {
-		return
-	}
-	f.counters, f.err = readCounters(n)
+	labs := slices.Concat(localLabs, outputLabs, icmpLabs, inputLabs, patienceLabs)
+	// superseded has two connects, and a test of its own.
+	labs = slices.DeleteFunc(labs, func(l Lab) bool { return l.Name == "superseded" })
+	all := toPlay(t, labs, failures, false)
+	play(t, all, len(all))
 }
 
 // readCounters are the contents of /proc/net/snmp and /proc/net/netstat on each host, by its name, and what
@@ -174,16 +123,6 @@ func inTwoLines(content []byte, group string) string {
 	return names + "\n" + values + "\n"
 }
 
-func checkCounts(t *testing.T, counters map[string][]byte, counts []count) {
-	t.Helper()
-	for _, want := range counts {
-		if !want.holds(counters) {
-			text := counter(counters[want.host], want.group, want.name)
-			t.Errorf("%s of the %s is %q, want %d to %d", want.name, want.host, text, want.min, want.max)
-		}
-	}
-}
-
 func (c count) holds(counters map[string][]byte) bool {
 	got, err := strconv.Atoi(counter(counters[c.host], c.group, c.name))
 	return err == nil && got >= c.min && got <= c.max
@@ -197,27 +136,25 @@ func skipIfNotHere(t *testing.T, l Lab, err error) {
 	}
 }
 
-func checkFailure(t *testing.T, p *event.Probe, want failure) {
-	t.Helper()
-	errno := want.errno
+func (want failure) counted() []count { return want.counts }
+
+func (want failure) problems(l *played) (problems []string) {
+	p := l.probe
 	if p.Remote.Addr().Is6() && want.errno6 != 0 {
-		errno = want.errno6
+		want.errno = want.errno6
 	}
-	if p.Connected || p.Errno != errno || p.Synchronous != want.synchronous || p.GaveUp != want.gaveUp {
-		t.Errorf("connected %t, %v, synchronous %t, gave up %q; want %v, synchronous %t, gave up %q",
-			p.Connected, p.Errno, p.Synchronous, p.GaveUp, errno, want.synchronous, want.gaveUp)
-	}
-	if p.Connect < want.min || p.Connect > want.max+slack {
-		t.Errorf("it failed after %v, want %v to %v, or %v more on a busy machine", p.Connect, want.min, want.max, slack)
+	if p.Connected || p.Errno != want.errno || p.Synchronous != want.synchronous || p.GaveUp != want.gaveUp {
+		problems = append(problems, fmt.Sprintf("connected %t, %v, synchronous %t, gave up %q; want %v, synchronous %t, gave up %q",
+			p.Connected, p.Errno, p.Synchronous, p.GaveUp, want.errno, want.synchronous, want.gaveUp))
 	}
 	from := ""
 	if p.ICMP != nil {
 		from = p.ICMP.From.String()
 	}
 	if wantFrom := senderOver(p.Remote.Addr(), want.icmpFrom); from != wantFrom {
-		t.Errorf("an ICMP error from %q, want one from %q", from, wantFrom)
+		problems = append(problems, fmt.Sprintf("an ICMP error from %q, want one from %q", from, wantFrom))
 	}
-	t.Logf("%v after %v, %d SYNs sent again, ICMP from %q", p.Errno, p.Connect, p.TotalRetrans, from)
+	return append(problems, span(p.Connect, want.min, want.max)...)
 }
 
 // senderOver is who sends over the address family of remote what from sends over IPv4.

@@ -1,15 +1,11 @@
 package lab
 
 import (
-	"context"
 	"fmt"
-	"net/netip"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
-	"tcptrace/prober"
 	"tcptrace/tracer/event"
 )
 
@@ -60,72 +56,21 @@ var endings = map[string]ending{
 func TestLabsOfEstablishedConnectionsEndAsTheySay(t *testing.T) {
 	needKernel(t)
 	t.Parallel()
-	ctx := testContext(t)
-	// All at the same time, however few CPUs there are: no lab may disturb another.
-	var running sync.WaitGroup
-	probes := make(map[string]*probed)
-	for _, l := range slices.Concat(idleLabs, dataLabs, mtuLabs, windowLabs) {
-		twin, ok := l.IPv6()
-		if !ok {
-			t.Errorf("%s has no twin over IPv6", l.Name)
-		}
-		for name, l := range map[string]Lab{l.Name: l, l.Name + " over IPv6": twin} {
-			run := &probed{lab: l}
-			probes[name] = run
-			running.Go(func() { run.probe, run.err = probeLab(ctx, run.lab) })
-		}
-	}
-	running.Wait()
-	for name, run := range probes {
-		t.Run(name, func(t *testing.T) {
-			want, ok := endings[run.lab.Name]
-			if !ok {
-				t.Fatal("nobody says how this lab behaves")
-			}
-			must(t, run.err)
-			checkEnding(t, run.probe, want)
-		})
-	}
+	labs := toPlay(t, slices.Concat(idleLabs, dataLabs, mtuLabs, windowLabs), endings, true)
+	play(t, labs, len(labs))
 }
 
-// probed is a lab with its probe.
-type probed struct {
-	lab   Lab
-	probe *event.Probe
-	err   error
-}
+func (want ending) counted() []count { return nil }
 
-// probeLab builds a lab, and does in it what it is for.
-func probeLab(ctx context.Context, l Lab) (*event.Probe, error) {
-	n, scene, err := Build(ctx, l)
-	if err != nil {
-		return nil, err
-	}
-	defer n.Close()
-	if len(scene.Targets) != 1 {
-		return nil, fmt.Errorf("targets %q, want one", scene.Targets)
-	}
-	remote, err := netip.ParseAddrPort(scene.Targets[0])
-	if err != nil {
-		return nil, err
-	}
-	return prober.Connect(ctx, l.Name, remote, scene.Options, nil)
-}
-
-func checkEnding(t *testing.T, p *event.Probe, want ending) {
-	t.Helper()
+func (want ending) problems(l *played) (problems []string) {
+	p := l.probe
 	if !p.Connected || p.GaveUp != "" {
-		t.Errorf("%+v: not connected, or cut short", p)
+		problems = append(problems, fmt.Sprintf("%+v: not connected, or cut short", p))
 	}
 	if p.HoldErrno != want.hold || p.ExchangeErrno != want.exchange || p.WriteErrno != want.write || p.State != want.state {
-		t.Errorf("hold %v, exchange %v, write %v in %v; want %v, %v, %v in %v",
-			p.HoldErrno, p.ExchangeErrno, p.WriteErrno, p.State, want.hold, want.exchange, want.write, want.state)
+		problems = append(problems, fmt.Sprintf("hold %v, exchange %v, write %v in %v; want %v, %v, %v in %v",
+			p.HoldErrno, p.ExchangeErrno, p.WriteErrno, p.State, want.hold, want.exchange, want.write, want.state))
 	}
-	if p.Lifetime < want.min || p.Lifetime > want.max+slack {
-		t.Errorf("ended after %v, want %v to %v, or %v more on a busy machine", p.Lifetime, want.min, want.max, slack)
-	}
-	if p.TotalRetrans < want.minRetrans || p.TotalRetrans > want.maxRetrans {
-		t.Errorf("%d segments were sent again, want %d to %d", p.TotalRetrans, want.minRetrans, want.maxRetrans)
-	}
-	t.Logf("ended after %v, %d segments sent again", p.Lifetime, p.TotalRetrans)
+	problems = append(problems, span(l.took, want.min, want.max)...)
+	return append(problems, sentAgain(p, want.minRetrans, want.maxRetrans)...)
 }

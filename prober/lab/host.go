@@ -88,6 +88,31 @@ func (h *Host) AddRoute(dst netip.Prefix, via netip.Addr) error {
 	})
 }
 
+// setNeighbour gives the host a permanent entry of a neighbour's link-layer address.
+func (h *Host) setNeighbour(neighbour netip.Addr, at net.HardwareAddr) error {
+	ip := net.IP(neighbour.AsSlice())
+	return h.netlink(func(nl *netlink.Handle) error {
+		routes, err := nl.RouteGet(ip)
+		if err != nil {
+			return fmt.Errorf("look for the route from %s to %v: %w", h.Name, neighbour, err)
+		}
+		err = nl.NeighSet(&netlink.Neigh{LinkIndex: routes[0].LinkIndex, State: netlink.NUD_PERMANENT, IP: ip, HardwareAddr: at})
+		if err != nil {
+			return fmt.Errorf("set the neighbour %v of %s: %w", neighbour, h.Name, err)
+		}
+		return nil
+	})
+}
+
+// hardwareAddr is the link-layer address of one of the host's interfaces.
+func (h *Host) hardwareAddr(name string) (at net.HardwareAddr, err error) {
+	err = h.link(name, func(_ *netlink.Handle, link netlink.Link) error {
+		at = link.Attrs().HardwareAddr
+		return nil
+	})
+	return at, err
+}
+
 // inherited are the settings that a new namespace may take over from the machine (devinet_init_net, net/ipv4/devinet.c;
 // addrconf_init_net, net/ipv6/addrconf.c) and that would make one lab behave differently on different machines.
 var inherited = []struct{ name, value string }{

@@ -157,11 +157,8 @@ var closeLabs = []Lab{
 const halfClosedFor = 1500 * time.Millisecond
 
 func buildClosedAwaitingReply(ctx context.Context, n *Network, s site) (*Scene, error) {
-	client, server, err := s.direct(ctx, n)
+	client, _, err := s.serving(ctx, n)
 	if err != nil {
-		return nil, err
-	}
-	if err := server.Listen(s.service()); err != nil {
 		return nil, err
 	}
 	options := prober.Options{Send: question, Expect: question, Timeout: 1500 * time.Millisecond}

@@ -2,12 +2,14 @@ package lab
 
 import (
 	"context"
+	"errors"
+	"net"
 	"net/netip"
 
 	"tcptrace/prober"
 )
 
-// inputLabs are about answers that the client itself drops.
+// inputLabs are about answers that do not reach the client, or that it drops itself.
 var inputLabs = []Lab{
 	{
 		Name:    "dropped-by-local-input",
@@ -49,14 +51,41 @@ var inputLabs = []Lab{
 		Expect: "dropped_by_local_input",
 		Build:  buildRPFilter,
 	},
+	{
+		Name:    "no-answer-way-back",
+		Summary: "The server answers every SYN; its answers are lost on the way back.",
+		Steps: []string{
+			"A client (192.0.2.1) and a server (192.0.2.10) are joined by one link.",
+			"The server listens on port 443, but its neighbour entry for the client has a link-layer address that nobody has.",
+			"The client connects, with TCP_SYNCNT 1 so that its kernel gives up after 3 seconds. To it the server looks silent.",
+			"Look at the server: it takes the SYN, and sends its SYN-ACK again on its timer, and whenever the SYN comes again.",
+		},
+		Expect: "no_answer",
+		Build:  builder(buildLostAnswers).on(siteV4),
+		ipv6:   builder(buildLostAnswers).on(siteV6),
+	},
 }
 
-func buildDroppedByLocalInput(ctx context.Context, n *Network, s site) (*Scene, error) {
-	client, server, err := s.direct(ctx, n)
+func buildLostAnswers(ctx context.Context, n *Network, s site) (*Scene, error) {
+	client, server, err := s.serving(ctx, n)
 	if err != nil {
 		return nil, err
 	}
-	if err := server.Listen(s.service()); err != nil {
+	// What the server answers to a neighbour solicitation is lost as well, so the client has to know its address.
+	servers, err := server.hardwareAddr("eth0")
+	if err != nil {
+		return nil, err
+	}
+	nobodys := net.HardwareAddr{0x02, 0, 0, 0, 0, 0xff}
+	if err := errors.Join(client.setNeighbour(s.link.server.Addr(), servers), server.setNeighbour(s.link.client.Addr(), nobodys)); err != nil {
+		return nil, err
+	}
+	return &Scene{Client: client, Targets: []string{s.service().String()}, Options: prober.Options{SYNRetries: 1}}, nil
+}
+
+func buildDroppedByLocalInput(ctx context.Context, n *Network, s site) (*Scene, error) {
+	client, _, err := s.serving(ctx, n)
+	if err != nil {
 		return nil, err
 	}
 	if _, err := client.DropInput(Drop{}); err != nil {

@@ -146,11 +146,8 @@ var (
 const conntrackLimit = 8
 
 func buildConntrackFull(ctx context.Context, n *Network, s site) (*Scene, error) {
-	client, server, err := s.direct(ctx, n)
+	client, _, err := s.serving(ctx, n)
 	if err != nil {
-		return nil, err
-	}
-	if err := server.Listen(s.service()); err != nil {
 		return nil, err
 	}
 	if err := client.trackConnections(); err != nil {
@@ -166,11 +163,8 @@ func buildConntrackFull(ctx context.Context, n *Network, s site) (*Scene, error)
 }
 
 func buildDeniedByPolicy(ctx context.Context, n *Network, s site) (*Scene, error) {
-	client, server, err := s.direct(ctx, n)
+	client, _, err := s.serving(ctx, n)
 	if err != nil {
-		return nil, err
-	}
-	if err := server.Listen(s.service()); err != nil {
 		return nil, err
 	}
 	return &Scene{Client: client, Targets: []string{s.service().String()}}, n.denyConnect(s.service())
@@ -231,11 +225,8 @@ func buildPortsExhaustedTimeWait(ctx context.Context, n *Network, s site) (*Scen
 
 // buildTwoPorts leaves the client two source ports, and has take take both.
 func buildTwoPorts(ctx context.Context, n *Network, s site, take func(*Host, context.Context, netip.AddrPort) error) (*Scene, error) {
-	client, server, err := s.direct(ctx, n)
+	client, _, err := s.serving(ctx, n)
 	if err != nil {
-		return nil, err
-	}
-	if err := server.Listen(s.service()); err != nil {
 		return nil, err
 	}
 	for _, sysctl := range []struct{ name, value string }{

@@ -49,11 +49,8 @@ func buildDroppedByLocalOutputLegacy(ctx context.Context, n *Network, s site) (*
 
 // buildUnsent has the client drop what it sends.
 func buildUnsent(ctx context.Context, n *Network, s site, drop func(client *Host) error) (*Scene, error) {
-	client, server, err := s.direct(ctx, n)
+	client, _, err := s.serving(ctx, n)
 	if err != nil {
-		return nil, err
-	}
-	if err := server.Listen(s.service()); err != nil {
 		return nil, err
 	}
 	if err := drop(client); err != nil {

@@ -61,11 +61,8 @@ func buildNoAnswerByApplication(ctx context.Context, n *Network, s site) (*Scene
 
 // buildImpatient has a silent server, and a client that waits only so long.
 func buildImpatient(ctx context.Context, n *Network, s site, patience time.Duration) (*Scene, error) {
-	client, server, err := s.direct(ctx, n)
+	client, server, err := s.serving(ctx, n)
 	if err != nil {
-		return nil, err
-	}
-	if err := server.Listen(s.service()); err != nil {
 		return nil, err
 	}
 	if _, err := server.DropInput(Drop{Port: servicePort}); err != nil {

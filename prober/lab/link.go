@@ -47,6 +47,15 @@ func (s site) direct(ctx context.Context, n *Network) (client, server *Host, err
 	return clientAndServer(ctx, n, s.link)
 }
 
+// serving is direct with a server that listens there.
+func (s site) serving(ctx context.Context, n *Network) (client, server *Host, err error) {
+	client, server, err = s.direct(ctx, n)
+	if err != nil {
+		return nil, nil, err
+	}
+	return client, server, server.Listen(s.service())
+}
+
 // service is where the server's service is when it is on the client's link.
 func (s site) service() netip.AddrPort { return netip.AddrPortFrom(s.link.server.Addr(), servicePort) }
 

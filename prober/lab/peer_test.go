@@ -2,16 +2,12 @@ package lab
 
 import (
 	"cmp"
-	"context"
 	"fmt"
-	"net/netip"
 	"runtime"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
-	"tcptrace/prober"
 	"tcptrace/tracer/event"
 )
 
@@ -125,115 +121,19 @@ var peerStories = map[string]peerStory{
 func TestLabsOfPeersGoAsTheySay(t *testing.T) {
 	needKernel(t)
 	t.Parallel()
-	var stories []*lived
-	for _, l := range slices.Concat(handshakeLabs, oldLabs, queueLabs, unreachableLabs, closeLabs) {
-		twin, ok := l.IPv6()
-		if !ok {
-			t.Errorf("%s has no twin over IPv6", l.Name)
-		}
-		stories = append(stories, &lived{lab: l, name: l.Name}, &lived{lab: twin, name: l.Name + " over IPv6"})
-	}
-	// Many at the same time: no lab may disturb another. But as building keeps a machine busy, it comes first.
-	for crowd := range slices.Chunk(stories, 8*runtime.GOMAXPROCS(0)) {
-		ctx := testContext(t)
-		for _, do := range []func(*lived, context.Context){(*lived).build, (*lived).live} {
-			var running sync.WaitGroup
-			for _, story := range crowd {
-				running.Go(func() { do(story, ctx) })
-			}
-			running.Wait()
-		}
-	}
-	for _, story := range stories {
-		t.Run(story.name, func(t *testing.T) {
-			if _, ok := peerStories[story.lab.Name]; !ok {
-				t.Fatal("nobody says how this lab behaves")
-			}
-			skipIfNotHere(t, story.lab, story.err)
-			if problems := story.problems(); len(problems) > 0 {
-				// What comes too late for the kernel's timers makes another story. Alone, a lab must go as it says.
-				t.Logf("once more: %q", problems)
-				story = &lived{lab: story.lab}
-				story.build(testContext(t))
-				story.live(testContext(t))
-			}
-			for _, problem := range story.problems() {
-				t.Error(problem)
-			}
-		})
-	}
+	labs := slices.Concat(handshakeLabs, oldLabs, queueLabs, unreachableLabs, closeLabs)
+	play(t, toPlay(t, labs, peerStories, true), 8*runtime.GOMAXPROCS(0))
 }
 
-// lived is a lab that was run, and what its hosts counted.
-type lived struct {
-	lab      Lab
-	name     string
-	network  *Network
-	scene    *Scene
-	probe    *event.Probe // nil where an application acted
-	took     time.Duration
-	counters map[string][]byte
-	err      error
-}
+func (want peerStory) counted() []count { return want.counts }
 
-func (l *lived) build(ctx context.Context) { l.network, l.scene, l.err = Build(ctx, l.lab) }
-
-// live runs the lab, and closes its network. What its hosts are to count may still be on the way when it ends.
-func (l *lived) live(ctx context.Context) {
-	if l.err != nil {
-		return
-	}
-	defer l.network.Close()
-	if l.err = l.run(ctx, l.scene); l.err != nil {
-		return
-	}
-	for deadline := time.Now().Add(slack); ; time.Sleep(settlePause) {
-		l.counters, l.err = readCounters(l.network)
-		missing := slices.ContainsFunc(peerStories[l.lab.Name].counts, func(c count) bool { return !c.holds(l.counters) })
-		if l.err != nil || !missing || time.Now().After(deadline) {
-			return
-		}
-	}
-}
-
-func (l *lived) run(ctx context.Context, scene *Scene) error {
-	started := time.Now()
-	if scene.Act != nil {
-		err := scene.Act(ctx)
-		l.took = time.Since(started)
-		return err
-	}
-	remote, err := netip.ParseAddrPort(scene.Targets[0])
-	if err != nil {
-		return err
-	}
-	l.probe, err = prober.Connect(ctx, l.lab.Name, remote, scene.Options, nil)
-	if err == nil {
-		l.took = l.probe.Lifetime
-	}
-	return err
-}
-
-// problems are what is otherwise than the lab says.
-func (l *lived) problems() []string {
-	if l.err != nil {
-		return []string{l.err.Error()}
-	}
-	var problems []string
-	problem := func(format string, values ...any) { problems = append(problems, fmt.Sprintf(format, values...)) }
-	want := peerStories[l.lab.Name]
-	if l.took < want.min || l.took > want.max+slack {
-		problem("ended after %v, want %v to %v, or %v more on a busy machine", l.took, want.min, want.max, slack)
-	}
-	for _, c := range want.counts {
-		if !c.holds(l.counters) {
-			problem("%s of the %s is %q, want %d to %d", c.name, c.host, counter(l.counters[c.host], c.group, c.name), c.min, c.max)
-		}
-	}
+func (want peerStory) problems(l *played) []string {
+	problems := span(l.took, want.min, want.max)
 	p := l.probe
 	if p == nil {
 		return problems
 	}
+	problem := func(format string, values ...any) { problems = append(problems, fmt.Sprintf(format, values...)) }
 	if p.Remote.Addr().Is6() {
 		want.errno, want.hold = cmp.Or(want.errno6, want.errno), cmp.Or(want.hold6, want.hold)
 	}
@@ -245,8 +145,5 @@ func (l *lived) problems() []string {
 		problem("hold %v, exchange %v, write %v; want %v, %v, %v",
 			p.HoldErrno, p.ExchangeErrno, p.WriteErrno, want.hold, want.exchange, want.write)
 	}
-	if p.TotalRetrans < want.minRetrans || p.TotalRetrans > want.maxRetrans {
-		problem("%d segments were sent again, want %d to %d", p.TotalRetrans, want.minRetrans, want.maxRetrans)
-	}
-	return problems
+	return append(problems, sentAgain(p, want.minRetrans, want.maxRetrans)...)
 }

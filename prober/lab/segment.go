@@ -80,7 +80,7 @@ func (s *Segment) marshal() []byte {
 	tcp = append(tcp, s.Data...)
 	sum := checksum(pseudoHeader(s.Source.Addr(), s.Destination.Addr(), unix.IPPROTO_TCP, len(tcp)), tcp)
 	if s.BadChecksum {
-		sum ^= 0xffff // never equal, and 0 is no way around a check in TCP
+		sum ^= 1 // not all bits: in ones' complement 0 and 0xffff are the same number
 	}
 	binary.BigEndian.PutUint16(tcp[16:], sum)
 	return ipPacket(s.Source.Addr(), s.Destination.Addr(), s.HopLimit, unix.IPPROTO_TCP, tcp)
