@@ -23,7 +23,7 @@ static bool counts_syn(const struct traffic *t, struct tcp_sock *tp, u8 role)
 {
 	if (role != ROLE_UNKNOWN)
 		return role == ROLE_CLIENT;
-	return t->bytes_acked + t->unacked_bytes > t->bytes_sent - BPF_CORE_READ(tp, bytes_retrans);
+	return t->bytes_acked + t->unacked_bytes > t->bytes_sent - READ(tp, bytes_retrans);
 }
 
 /*
@@ -35,19 +35,19 @@ static bool counts_syn(const struct traffic *t, struct tcp_sock *tp, u8 role)
 static void read_traffic(struct traffic *t, struct sock *sk, u8 role, u8 old_state)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	u32 una = BPF_CORE_READ(tp, snd_una), next = BPF_CORE_READ(tp, snd_nxt), end = BPF_CORE_READ(tp, write_seq);
+	u32 una = READ(tp, snd_una), next = READ(tp, snd_nxt), end = READ(tp, write_seq);
 	bool fin = wrote_fin(old_state);
 	bool peers_fin = sock_flag(sk, bpf_core_enum_value(enum sock_flags, SOCK_DONE));
 
 	__builtin_memset(t, 0, sizeof(*t));
-	t->bytes_sent = BPF_CORE_READ(tp, bytes_sent);
-	t->bytes_acked = BPF_CORE_READ(tp, bytes_acked);
-	t->bytes_received = BPF_CORE_READ(tp, bytes_received);
-	t->retransmitted_segments = BPF_CORE_READ(tp, total_retrans);
+	t->bytes_sent = READ(tp, bytes_sent);
+	t->bytes_acked = READ(tp, bytes_acked);
+	t->bytes_received = READ(tp, bytes_received);
+	t->retransmitted_segments = READ(tp, total_retrans);
 	t->unacked_bytes = next - una;
 	t->unsent_bytes = end - next;
-	t->unread_bytes = BPF_CORE_READ(tp, rcv_nxt) - BPF_CORE_READ(tp, copied_seq);
-	t->send_window_bytes = BPF_CORE_READ(tp, snd_wnd);
+	t->unread_bytes = READ(tp, rcv_nxt) - READ(tp, copied_seq);
+	t->send_window_bytes = READ(tp, snd_wnd);
 
 	if (fin && una == end && t->bytes_acked)
 		t->bytes_acked--;
@@ -72,8 +72,8 @@ static void fill_close(struct event *e, struct sock *sk, u8 old_state, u32 error
 	e->error = error;
 	e->cookie = cookie_of(sk);
 	/* tcp_write_err leaves both for us: they say which timer it was. */
-	e->retransmits = BPF_CORE_READ(icsk, icsk_retransmits);
-	e->probes_out = BPF_CORE_READ(icsk, icsk_probes_out);
+	e->retransmits = READ(icsk, icsk_retransmits);
+	e->probes_out = READ(icsk, icsk_probes_out);
 }
 
 /* The end of a connection that was none. */

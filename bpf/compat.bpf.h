@@ -19,7 +19,7 @@ static u8 linear_timeouts(struct net *net)
 {
 	if (!has_linear_timeouts())
 		return 0;
-	return BPF_CORE_READ(net, ipv4.sysctl_tcp_syn_linear_timeouts);
+	return READ(net, ipv4.sysctl_tcp_syn_linear_timeouts);
 }
 
 /* TCP_RTO_MAX_MS and tcp_rto_max_ms came with 6.15; 0 means that TCP_RTO_MAX (120 s) is a constant. */
@@ -27,7 +27,7 @@ static u32 option_rto_max_jiffies(struct inet_connection_sock *icsk)
 {
 	if (!bpf_core_field_exists(icsk->icsk_rto_max))
 		return 0;
-	return BPF_CORE_READ(icsk, icsk_rto_max);
+	return READ(icsk, icsk_rto_max);
 }
 
 /* The most that an RTO of this socket may be. */
@@ -49,7 +49,7 @@ static u32 sysctl_rto_max_ms(struct net *net)
 {
 	if (!bpf_core_field_exists(struct netns_ipv4, sysctl_tcp_rto_max_ms))
 		return 0;
-	return BPF_CORE_READ(net, ipv4.sysctl_tcp_rto_max_ms);
+	return READ(net, ipv4.sysctl_tcp_rto_max_ms);
 }
 
 /*
@@ -68,8 +68,8 @@ static bool synacks_heed_rto_max(void)
 static u32 timeouts_so_far(struct tcp_sock *tp)
 {
 	if (bpf_core_field_exists(tp->total_rto))
-		return BPF_CORE_READ(tp, total_rto);
-	return BPF_CORE_READ(tp, inet_conn.icsk_retransmits);
+		return READ(tp, total_rto);
+	return READ(tp, inet_conn.icsk_retransmits);
 }
 
 /* retrans_stamp is in microseconds since 6.7 where a route asks for TCP timestamps of that grain, else in milliseconds. */
@@ -83,8 +83,8 @@ static bool stamps_are_us(struct tcp_sock *tp)
 /* What the kernel holds against its limit of time (retransmits_timed_out). */
 static u32 elapsed_since_retransmission_ms(struct tcp_sock *tp)
 {
-	u32 stamp = BPF_CORE_READ(tp, retrans_stamp);
-	u64 now_us = BPF_CORE_READ(tp, tcp_mstamp);
+	u32 stamp = READ(tp, retrans_stamp);
+	u64 now_us = READ(tp, tcp_mstamp);
 	s32 elapsed;
 
 	if (!stamp)
@@ -100,7 +100,7 @@ static u32 first_window_probe_jiffies(struct inet_connection_sock *icsk)
 {
 	if (!bpf_core_field_exists(icsk->icsk_probes_tstamp))
 		return 0;
-	return BPF_CORE_READ(icsk, icsk_probes_tstamp);
+	return READ(icsk, icsk_probes_tstamp);
 }
 
 /*
@@ -129,8 +129,8 @@ static u64 retransmit_expires_jiffies(struct sock *sk)
 	struct timer_list *timer = (struct timer_list *)((u64)sk + write_timer_offset());
 
 	if (bpf_core_field_exists(icsk->icsk_timeout))
-		return BPF_CORE_READ(icsk, icsk_timeout);
-	return BPF_CORE_READ(timer, expires);
+		return READ(icsk, icsk_timeout);
+	return READ(timer, expires);
 }
 
 /* The keepalive timer is that of FIN_WAIT2, too. */
@@ -141,12 +141,12 @@ static struct timer_list *keepalive_timer(struct sock *sk)
 
 static bool keepalive_armed(struct sock *sk)
 {
-	return BPF_CORE_READ(keepalive_timer(sk), entry.pprev);
+	return READ(keepalive_timer(sk), entry.pprev);
 }
 
 static u64 keepalive_expires_jiffies(struct sock *sk)
 {
-	return BPF_CORE_READ(keepalive_timer(sk), expires);
+	return READ(keepalive_timer(sk), expires);
 }
 
 /*
@@ -157,7 +157,7 @@ static u64 net_cookie_of(struct net *net)
 {
 	if (!bpf_core_field_exists(struct net, net_cookie))
 		return 0;
-	return BPF_CORE_READ(net, net_cookie);
+	return READ(net, net_cookie);
 }
 
 /*

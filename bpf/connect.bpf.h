@@ -20,8 +20,9 @@ struct hook_modes modes;
 
 struct connect_call {
 	u64 sk; /* struct sock * that went to SYN_SENT: whatever comes of it is told by its own events; 0: none so far */
-	struct sockaddr_inet destination;
+	u64 address; /* the caller's, of the destination */
 	u32 fd;
+	u32 unused;
 };
 
 /*
@@ -94,7 +95,7 @@ static void begin_connection(struct connection *c, struct sock *sk, u8 role, u64
 	c->role = role;
 	if (sk) {
 		c->netns = netns_of(sk);
-		c->state = BPF_CORE_READ(sk, __sk_common.skc_state);
+		c->state = READ(sk, __sk_common.skc_state);
 		read_tuple(c, sk);
 	}
 }
@@ -150,7 +151,7 @@ static void announce(struct sock *sk, struct connection *c, u64 now_ns)
 		return;
 	index_connection(c, sk);
 	/* Taken before tcp_connect_init, where the SYN consumes it. */
-	c->isn = BPF_CORE_READ((struct tcp_sock *)sk, write_seq);
+	c->isn = READ((struct tcp_sock *)sk, write_seq);
 	if (c->isn)
 		remember_isn(c->isn, sk);
 
@@ -159,7 +160,7 @@ static void announce(struct sock *sk, struct connection *c, u64 now_ns)
 		return;
 	e->event.state = TCP_SYN_SENT;
 	e->event.old_state = TCP_CLOSE;
-	e->event.rto_jiffies = BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_rto);
+	e->event.rto_jiffies = READ((struct inet_connection_sock *)sk, icsk_rto);
 	submit(e);
 }
 
@@ -169,11 +170,11 @@ static void announce(struct sock *sk, struct connection *c, u64 now_ns)
  */
 static void learn_late_tuple(struct connection *c, struct sock *sk)
 {
-	if (c->isn || BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_SYN_SENT)
+	if (c->isn || READ(sk, __sk_common.skc_state) != TCP_SYN_SENT)
 		return;
 	read_tuple(c, sk);
 	index_connection(c, sk);
-	c->isn = BPF_CORE_READ((struct tcp_sock *)sk, snd_una);
+	c->isn = READ((struct tcp_sock *)sk, snd_una);
 	remember_isn(c->isn, sk);
 }
 
@@ -251,7 +252,7 @@ static void record_connect_result(struct sock *sk, int result)
 	if (!c)
 		return;
 	c->flags &= ~CONNECTING;
-	if (!is_failure(result) || BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_CLOSE)
+	if (!is_failure(result) || READ(sk, __sk_common.skc_state) != TCP_CLOSE)
 		return;
 	if (!passes_at_last(sk, c))
 		return;
@@ -297,7 +298,7 @@ static void handle_connect_result(struct sock *sk, const struct sockaddr_inet *d
 		record_connect_result(sk, result);
 		return;
 	}
-	if (is_failure(result) && BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_CLOSE)
+	if (is_failure(result) && READ(sk, __sk_common.skc_state) == TCP_CLOSE)
 		record_connect_refused_locally(sk, destination, result);
 }
 
@@ -315,17 +316,17 @@ static void record_connect_end(struct sock *sk, const void *address, int result)
 /* A SYN reached a device. Retries of the same SYN through stacked devices (a VLAN on a bond) count once. */
 static void record_syn_sent(struct sk_buff *skb, struct net_device *dev)
 {
-	struct sock *sk = BPF_CORE_READ(skb, sk);
+	struct sock *sk = READ(skb, sk);
 	struct connection *c;
 	struct event_with_details *e;
 	u8 syn;
 
-	if (!sk || BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_SYN_SENT || !is_tcp(sk))
+	if (!sk || READ(sk, __sk_common.skc_state) != TCP_SYN_SENT || !is_tcp(sk))
 		return;
 	c = connection_of(sk);
 	if (!c || !(c->flags & ANNOUNCED))
 		return;
-	syn = BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_retransmits) + 1;
+	syn = READ((struct inet_connection_sock *)sk, icsk_retransmits) + 1;
 	if (syn <= c->syns)
 		return;
 	c->syns = syn;

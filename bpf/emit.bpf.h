@@ -59,7 +59,7 @@ static void fill_context(struct context *context)
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 
 	__builtin_memset(context, 0, sizeof(*context));
-	context->pid = BPF_CORE_READ(task, tgid);
+	context->pid = READ(task, tgid);
 	context->cpu = bpf_get_smp_processor_id();
 	BPF_CORE_READ_STR_INTO(&context->comm, task, comm);
 }
@@ -174,11 +174,11 @@ static __always_inline struct event_with_traffic *begin_with_traffic(struct conn
 	return e;
 }
 
-static __always_inline struct event_with_details *begin_with_details(struct connection *c, u8 kind, u64 now_ns)
+/* The same with struct details, and with as much behind it as makes size. */
+static __always_inline struct event_with_details *begin_detailed(struct connection *c, u8 kind, u64 now_ns, u64 size)
 {
-	struct event_with_details *e;
+	struct event_with_details *e = (struct event_with_details *)begin_sized(c, kind, now_ns, size);
 
-	e = (struct event_with_details *)begin_sized(c, kind, now_ns, sizeof(*e));
 	if (!e)
 		return NULL;
 	__builtin_memset(&e->details, 0, sizeof(e->details));
@@ -186,16 +186,18 @@ static __always_inline struct event_with_details *begin_with_details(struct conn
 	return e;
 }
 
+static __always_inline struct event_with_details *begin_with_details(struct connection *c, u8 kind, u64 now_ns)
+{
+	return begin_detailed(c, kind, now_ns, sizeof(struct event_with_details));
+}
+
 /* What queue says, the caller writes. */
 static __always_inline struct event_with_queue *begin_with_queue(struct connection *c, u8 kind, u64 now_ns)
 {
-	struct event_with_queue *e;
+	struct event_with_queue *e = (struct event_with_queue *)begin_detailed(c, kind, now_ns, sizeof(*e));
 
-	e = (struct event_with_queue *)begin_sized(c, kind, now_ns, sizeof(*e));
-	if (!e)
-		return NULL;
-	__builtin_memset(&e->details, 0, sizeof(e->details));
-	e->event.flags |= EVENT_HAS_DETAILS | EVENT_HAS_QUEUE;
+	if (e)
+		e->event.flags |= EVENT_HAS_QUEUE;
 	return e;
 }
 

@@ -43,9 +43,10 @@ enum event_kind {
 /* What made the kernel send data again: event.trigger. */
 enum trigger {
 	TRIGGER_NONE,
-	TRIGGER_RTO, /* the retransmission timer */
+	TRIGGER_RTO, /* the retransmission timer, or that of a SYN-ACK */
 	TRIGGER_FAST, /* what the peer acknowledged, and what it did not */
 	TRIGGER_TLP, /* a tail loss probe */
+	TRIGGER_SYN, /* of a SYN-ACK: its SYN came again */
 };
 
 /* At which packet of the handshake a listener had no room: queue.stage. */

@@ -106,11 +106,11 @@ static bool under_cgroup(struct task_struct *task)
 	struct cgroup_subsys_state *css = &default_cgroup(task)->self;
 
 	for (int i = 0; i < CGROUP_DEPTH && css; i++) {
-		u64 id = BPF_CORE_READ(css, cgroup, kn, id);
+		u64 id = READ(css, cgroup, kn, id);
 
 		if (bpf_map_lookup_elem(&cgroups, &id))
 			return true;
-		css = BPF_CORE_READ(css, parent);
+		css = READ(css, parent);
 	}
 	return false;
 }
@@ -122,7 +122,7 @@ static bool under_cgroup(struct task_struct *task)
 static bool owner_passes(struct task_struct *task)
 {
 	if (filter_dimensions & FILTER_TASK) {
-		u32 pid = BPF_CORE_READ(task, tgid);
+		u32 pid = READ(task, tgid);
 
 		if (!bpf_map_lookup_elem(&tasks, &pid))
 			return false;
@@ -189,7 +189,7 @@ static bool has_ports_that_pass(struct sock *sk)
 
 	if (!(filter_dimensions & (FILTER_PORT | FILTER_LOCAL_PORT | FILTER_REMOTE_PORT)))
 		return true;
-	return ports_pass(BPF_CORE_READ(common, skc_num), bpf_ntohs(BPF_CORE_READ(common, skc_dport)));
+	return ports_pass(READ(common, skc_num), bpf_ntohs(READ(common, skc_dport)));
 }
 
 static bool tuple_passes(const struct connection *c)

@@ -50,10 +50,10 @@ static void emit_handshake(struct sock *sk, u64 began_ns, u32 error, u64 now_ns)
 	__builtin_memset(h, 0, sizeof(*h));
 	h->began_ns = began_ns;
 	h->ended_ns = now_ns;
-	h->syns = BPF_CORE_READ((struct tcp_sock *)sk, total_retrans) + 1;
+	h->syns = READ((struct tcp_sock *)sk, total_retrans) + 1;
 	h->error = error;
-	h->family = BPF_CORE_READ(common, skc_family);
-	h->remote_port = bpf_ntohs(BPF_CORE_READ(common, skc_dport));
+	h->family = READ(common, skc_family);
+	h->remote_port = bpf_ntohs(READ(common, skc_dport));
 	if (h->family == AF_INET6)
 		BPF_CORE_READ_INTO(&h->remote, common, skc_v6_daddr.in6_u.u6_addr8);
 	else
@@ -67,7 +67,7 @@ static void emit_handshake(struct sock *sk, u64 began_ns, u32 error, u64 now_ns)
  */
 static void end_handshake(struct sock *sk, u8 old_state, u8 state, u64 now_ns)
 {
-	u32 error = state == TCP_CLOSE ? BPF_CORE_READ(sk, sk_err) : 0;
+	u32 error = state == TCP_CLOSE ? READ(sk, sk_err) : 0;
 	u64 key = (u64)sk;
 	u64 *began_ns = bpf_map_lookup_elem(&handshakes, &key);
 

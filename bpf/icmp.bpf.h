@@ -69,9 +69,9 @@ static bool read_icmp_error(struct icmp_error *i, struct sk_buff *skb)
 static bool is_under_way(u32 seq, struct sock *sk)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	u32 una = BPF_CORE_READ(tp, snd_una);
+	u32 una = READ(tp, snd_una);
 
-	return seq - una <= BPF_CORE_READ(tp, snd_nxt) - una;
+	return seq - una <= READ(tp, snd_nxt) - una;
 }
 
 /* NULL also for what TCP itself takes no notice of. */
@@ -85,7 +85,7 @@ static struct connection *find_quoted(const struct icmp_error *i, struct sock **
 	c = connect_by_isn(i->seq, sk);
 	if (c)
 		return c->netns == i->ends.netns ? c : NULL;
-	return i->ack ? bpf_map_lookup_elem(&requests, &pair) : NULL;
+	return i->ack ? find_request(pair) : NULL;
 }
 
 /* The MTU of the link that the segment was too big for. */
@@ -102,7 +102,7 @@ static void fill_icmp_error(struct event_with_packet *e, const struct icmp_error
 {
 	e->details.tcp_seq = i->seq;
 	if (sk) {
-		e->event.state = BPF_CORE_READ(sk, __sk_common.skc_state);
+		e->event.state = READ(sk, __sk_common.skc_state);
 		e->event.cookie = cookie_of(sk);
 	}
 	e->packet.icmp_type = i->header.type;
@@ -147,7 +147,7 @@ static bool is_copy_of_outgoing(struct sk_buff *skb)
 /* Whether it is worth reading; so is what has its IP header nobody knows where. */
 static bool may_be_icmp(struct sk_buff *skb)
 {
-	u16 offset = BPF_CORE_READ(skb, network_header);
+	u16 offset = READ(skb, network_header);
 	u8 protocol;
 
 	if (!offset)
@@ -163,7 +163,7 @@ static bool may_be_icmp(struct sk_buff *skb)
  */
 static void record_consumed_icmp(struct sk_buff *skb)
 {
-	if (!BPF_CORE_READ(skb, dev) || BPF_CORE_READ(skb, sk))
+	if (!READ(skb, dev) || READ(skb, sk))
 		return;
 	if (!is_copy_of_outgoing(skb) && may_be_icmp(skb))
 		record_icmp_error(skb);

@@ -356,6 +356,7 @@ struct inet_request_sock {
 
 struct tcp_request_sock {
 	struct inet_request_sock req;
+	bool tfo_listener;
 	u32 rcv_isn;
 	u32 snt_isn;
 };

@@ -30,7 +30,7 @@ struct {
 
 static u32 drops_of(struct sock *sk)
 {
-	return BPF_CORE_READ(sk, sk_drops.counter);
+	return READ(sk, sk_drops.counter);
 }
 
 static void enlist(struct listener *listener, u64 sk)
@@ -72,7 +72,7 @@ static void forget_listener(struct sock *sk)
 static struct listener *know_listener(struct sock *sk)
 {
 	u64 key = (u64)sk;
-	u16 port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	u16 port = READ(sk, __sk_common.skc_num);
 	struct listener *known = bpf_map_lookup_elem(&listeners, &key);
 	struct listener listener = {};
 
@@ -233,7 +233,7 @@ static u64 pair_of_request(struct request_sock *req)
 {
 	struct tcp_request_sock *treq = (struct tcp_request_sock *)req;
 
-	return isn_pair(BPF_CORE_READ(treq, rcv_isn), BPF_CORE_READ(treq, snt_isn));
+	return isn_pair(READ(treq, rcv_isn), READ(treq, snt_isn));
 }
 
 /* What can be said of a request at little cost: false is certain. */
@@ -281,7 +281,7 @@ static void record_syn_received(struct sock *listening, struct request_sock *req
 		pass_over(pair);
 		return;
 	}
-	if (bpf_map_lookup_elem(&requests, &pair))
+	if (is_request_known(pair))
 		return;
 	now_ns = bpf_ktime_get_ns();
 	begin_connection(&c, (struct sock *)req, ROLE_SERVER, now_ns);
@@ -301,7 +301,7 @@ static void record_syn_received(struct sock *listening, struct request_sock *req
 		e->event.old_state = TCP_LISTEN;
 		submit(e);
 	}
-	bpf_map_update_elem(&requests, &pair, &c, BPF_ANY);
+	keep_request(pair, &c);
 }
 
 /*
@@ -320,20 +320,22 @@ static bool may_be_claimed(const struct connection *c)
 static __noinline struct connection *open_child(struct sock *sk)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	u32 peer_isn = BPF_CORE_READ(tp, rcv_nxt) - 1;
-	u32 isn = BPF_CORE_READ(tp, snd_una) - 1;
+	u32 peer_isn = READ(tp, rcv_nxt) - 1;
+	u32 isn = READ(tp, snd_una) - 1;
 	u64 pair = isn_pair(peer_isn, isn);
-	struct connection *request = bpf_map_lookup_elem(&requests, &pair);
-	struct connection *kept, c;
+	struct connection *request, *kept, c;
 
+	if (was_passed_over(pair))
+		return NULL;
+	request = find_request(pair);
 	if (request) {
 		if (request->flags & COOKIE_SENT)
-			take_cookie(BPF_CORE_READ(sk, __sk_common.skc_net.net));
+			take_cookie(READ(sk, __sk_common.skc_net.net));
 		kept = keep(sk, request);
-		bpf_map_delete_elem(&requests, &pair);
+		forget_request(pair);
 		return kept;
 	}
-	if (!modes.armed || was_passed_over(pair))
+	if (!modes.armed)
 		return NULL;
 	/* By SYN cookie, or the request is older than the trace: its listener cannot be told from here. */
 	begin_connection(&c, sk, ROLE_SERVER, bpf_ktime_get_ns());
@@ -341,7 +343,7 @@ static __noinline struct connection *open_child(struct sock *sk)
 	c.peer_isn = peer_isn;
 	c.isn = isn;
 	resume_refused(&c);
-	if (take_cookie(BPF_CORE_READ(sk, __sk_common.skc_net.net)))
+	if (take_cookie(READ(sk, __sk_common.skc_net.net)))
 		c.flags |= COOKIE_SENT;
 	if (c.flags & COOKIE_SENT)
 		c.troubled = 1;
@@ -363,9 +365,9 @@ static __noinline struct connection *claim(struct sock *sk)
 	begin_connection(&c, sk, ROLE_SERVER, bpf_ktime_get_ns());
 	if (c.state == TCP_CLOSE || !tuple_passes(&c))
 		return NULL;
-	c.established_ns = BPF_CORE_READ(tp, rcvq_space.time) * 1000;
-	c.peer_isn = BPF_CORE_READ(tp, rcv_nxt) - (u32)BPF_CORE_READ(tp, bytes_received) - 1;
-	c.isn = BPF_CORE_READ(tp, snd_una) - (u32)BPF_CORE_READ(tp, bytes_acked) - 1;
+	c.established_ns = READ(tp, rcvq_space.time) * 1000;
+	c.peer_isn = READ(tp, rcv_nxt) - (u32)READ(tp, bytes_received) - 1;
+	c.isn = READ(tp, snd_una) - (u32)READ(tp, bytes_acked) - 1;
 	c.options = options_of(sk);
 	c.flags = FOLLOWED | ANNOUNCED | CLAIMED;
 	index_connection(&c, sk);
@@ -413,7 +415,7 @@ static void record_accept(struct sock *sk)
 	e = begin_with_details(c, EVENT_ACCEPT, now_ns);
 	if (!e)
 		return;
-	e->event.state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	e->event.state = READ(sk, __sk_common.skc_state);
 	e->event.cookie = cookie_of(sk);
 	if (c->established_ns)
 		e->details.waited_ns = now_ns - c->established_ns;

@@ -115,11 +115,8 @@ struct {
 
 static u64 read_mib(u64 statistics, u32 number)
 {
-	u64 value = 0;
-
-	bpf_probe_read_kernel(&value, sizeof(value),
-			      (void *)(statistics + bpf_core_field_offset(struct linux_mib, mibs) + number * sizeof(u64)));
-	return value;
+	/* As if the one that is asked for were the first of them all. */
+	return READ((struct linux_mib *)(statistics + number * sizeof(u64)), mibs[0]);
 }
 
 static u64 statistics_of(struct net *net)
@@ -128,6 +125,7 @@ static u64 statistics_of(struct net *net)
 
 	if (!offset || !mib_listen_overflows || !net)
 		return 0;
+	/* By the helper it is a number to the verifier, to be added to. */
 	return (u64)BPF_CORE_READ(net, mib.net_statistics) + offset;
 }
 

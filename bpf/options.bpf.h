@@ -15,7 +15,7 @@ static void note_options(struct connection *c, struct sock *sk, u64 now_ns)
 	e = begin_with_settings(c, EVENT_OPTIONS_CHANGED, now_ns, sk);
 	if (!e)
 		return;
-	e->event.state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	e->event.state = READ(sk, __sk_common.skc_state);
 	submit(e);
 }
 
@@ -55,7 +55,7 @@ static void record_keepalive_option(struct sock *sk, bool on)
 	e = begin_with_settings(c, EVENT_OPTIONS_CHANGED, bpf_ktime_get_ns(), sk);
 	if (!e)
 		return;
-	e->event.state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	e->event.state = READ(sk, __sk_common.skc_state);
 	e->settings.flags = (e->settings.flags & ~SETTINGS_KEEPALIVE) | asked.flags;
 	submit(e);
 	c->options = options_digest(&asked);

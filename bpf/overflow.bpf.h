@@ -8,6 +8,12 @@
 #ifndef TCPTRACE_OVERFLOW_H
 #define TCPTRACE_OVERFLOW_H
 
+/*
+ * Set by user space once the listeners that are older than the trace have their owners. What they refuse before would be
+ * nobody's, or left out by a filter that they pass.
+ */
+u8 listeners_are_known;
+
 enum refusal {
 	REFUSED_SYN, /* dropped: accept queue */
 	REFUSED_ACK, /* dropped: accept queue */
@@ -71,27 +77,27 @@ struct {
 
 static u32 netns_inode(struct net *net)
 {
-	return BPF_CORE_READ(net, ns.inum);
+	return READ(net, ns.inum);
 }
 
 static u8 syncookies_of(struct net *net)
 {
-	return BPF_CORE_READ(net, ipv4.sysctl_tcp_syncookies);
+	return READ(net, ipv4.sysctl_tcp_syncookies);
 }
 
 static u32 queued(struct sock *sk)
 {
-	return BPF_CORE_READ(sk, sk_ack_backlog);
+	return READ(sk, sk_ack_backlog);
 }
 
 static u32 queue_max(struct sock *sk)
 {
-	return BPF_CORE_READ(sk, sk_max_ack_backlog);
+	return READ(sk, sk_max_ack_backlog);
 }
 
 static u32 half_open(struct sock *sk)
 {
-	return BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_accept_queue.qlen.counter);
+	return READ((struct inet_connection_sock *)sk, icsk_accept_queue.qlen.counter);
 }
 
 /* sk_acceptq_is_full */
@@ -184,7 +190,7 @@ static void introduce(const struct refuser_key *key, struct sock *sk, const stru
 		return;
 	refuser.owner = listener->owner;
 	refuser.max = queue_max(sk);
-	refuser.family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	refuser.family = READ(sk, __sk_common.skc_family);
 	refuser.port = listener->port;
 	if (refuser.family == AF_INET6)
 		BPF_CORE_READ_INTO(&refuser.local, sk, __sk_common.skc_v6_rcv_saddr.in6_u.u6_addr8);
@@ -318,7 +324,7 @@ static __noinline void record_refused_syn(struct refusing *r, struct sk_buff *sk
 	struct refusal_totals *totals;
 	struct connection *kept;
 
-	if (!modes.armed)
+	if (!listeners_are_known)
 		return;
 	totals = totals_of_refusing(r);
 	if (!totals)
@@ -375,7 +381,7 @@ static u64 pair_of_segment(const struct connection *c, const struct tcp_header *
 /* The request that the segment would have completed, or that there would have been but for a SYN cookie. */
 static struct connection *request_of(struct refusing *r, u64 pair)
 {
-	struct connection *c = &r->c, *request = bpf_map_lookup_elem(&requests, &pair);
+	struct connection *c = &r->c, *request = find_request(pair);
 
 	if (request)
 		return request;
@@ -388,8 +394,8 @@ static struct connection *request_of(struct refusing *r, u64 pair)
 		c->flags |= COOKIE_SENT;
 	c->flags |= ANNOUNCED;
 	c->troubled = 1;
-	bpf_map_update_elem(&requests, &pair, c, BPF_ANY);
-	return bpf_map_lookup_elem(&requests, &pair);
+	keep_request(pair, c);
+	return find_request(pair);
 }
 
 /* A final ACK, or data that followed it. pair: 0 where nobody knows. */
@@ -399,7 +405,7 @@ static __noinline void record_refused_ack(struct refusing *r, struct sk_buff *sk
 	struct refusal_totals *totals;
 	struct connection *request;
 
-	if (!modes.armed)
+	if (!listeners_are_known)
 		return;
 	totals = totals_of_refusing(r);
 	if (!totals)
@@ -422,7 +428,7 @@ static __noinline void record_refused_ack(struct refusing *r, struct sk_buff *sk
 
 static struct net *net_of(struct sock *sk)
 {
-	return BPF_CORE_READ(sk, __sk_common.skc_net.net);
+	return READ(sk, __sk_common.skc_net.net);
 }
 
 /* What was counted while nobody looked: of which listener, and at which stage, is not known. */
@@ -430,7 +436,7 @@ static void count_unseen(struct net *net, const struct refusal_counts *counts)
 {
 	struct refusal_totals *totals;
 
-	if (!modes.armed)
+	if (!listeners_are_known)
 		return;
 	totals = totals_of(netns_inode(net), NULL, NULL);
 	if (totals)
@@ -549,8 +555,8 @@ static u8 fit_of(struct sock *sk, const struct search *s)
 	const u32 *to = s->to;
 	u32 bound[4] = {};
 
-	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET) {
-		bound[0] = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
+	if (READ(sk, __sk_common.skc_family) == AF_INET) {
+		bound[0] = READ(sk, __sk_common.skc_rcv_saddr);
 		if (s->family != AF_INET)
 			return FIT_NOT;
 		if (!bound[0])
@@ -611,7 +617,7 @@ __noinline int compare_listener(u32 slot)
 		return 0;
 	sk = (struct sock *)*found;
 	listener = bpf_map_lookup_elem(&listeners, found);
-	if (!listener || BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_LISTEN)
+	if (!listener || READ(sk, __sk_common.skc_state) != TCP_LISTEN)
 		return 0;
 	score = fit_of(sk, s);
 	if (!score)
@@ -690,14 +696,14 @@ static void leave_others(struct refusing *r)
 /* The namespace of a segment that came in: the device is forgotten once its listener is found, the route is not. */
 static struct net *net_of_segment(struct sk_buff *skb)
 {
-	struct net_device *dev = BPF_CORE_READ(skb, dev);
+	struct net_device *dev = READ(skb, dev);
 	struct dst_entry *dst;
 
 	if (!dev) {
 		dst = route_of(skb);
-		dev = dst ? BPF_CORE_READ(dst, dev) : NULL;
+		dev = dst ? READ(dst, dev) : NULL;
 	}
-	return dev ? BPF_CORE_READ(dev, nd_net.net) : NULL;
+	return dev ? READ(dev, nd_net.net) : NULL;
 }
 
 /* A segment was handled by a listener, if by anybody, and is freed. NULL: nothing was refused. */
@@ -739,7 +745,7 @@ static void record_consumed(struct sk_buff *skb)
 {
 	struct refusing *r;
 
-	if (BPF_CORE_READ(skb, dev) || !BPF_CORE_READ(skb, _skb_refdst))
+	if (READ(skb, dev) || !READ(skb, _skb_refdst))
 		return;
 	if (!is_tcp_segment(skb, TCP_FLAG_SYN | TCP_FLAG_ACK | TCP_FLAG_RST, TCP_FLAG_SYN))
 		return;
@@ -754,7 +760,7 @@ static void record_dropped(struct sk_buff *skb)
 {
 	struct refusing *r;
 
-	if (!BPF_CORE_READ(skb, _skb_refdst))
+	if (!READ(skb, _skb_refdst))
 		return;
 	if (!is_tcp_segment(skb, TCP_FLAG_SYN | TCP_FLAG_ACK | TCP_FLAG_RST, TCP_FLAG_ACK))
 		return;

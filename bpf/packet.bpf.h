@@ -6,33 +6,6 @@
 #define TCPTRACE_PACKET_H
 
 /*
- * Both ends of a connection as that end sees them. IPv4 addresses stand in their IPv4-mapped form, as IPv6 sockets have
- * them.
- */
-struct ends {
-	u32 netns;
-	u16 local_port;
-	u16 remote_port;
-	u8 local[16];
-	u8 remote[16];
-};
-
-/*
- * Sockets by their two ends, for packets that have none: what is dropped on its way in, and what ICMP quotes.
- *
- * Inserted: once both ends are known. Deleted: when the connection is forgotten.
- * Read by:  drops and ICMP errors.
- *
- * It costs each end of a connection 0.6 us, beginning and end together (kernel.bpf_stats_enabled).
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 65536); /* set at load: as many as connections */
-	__type(key, struct ends);
-	__type(value, u64); /* struct sock * */
-} sockets_by_ends SEC(".maps");
-
-/*
  * Connects that failed and whose socket is gone, by initial sequence number. What explains them may come later: an ICMP
  * error is freed only after it has ended the connect, and applications are less patient than neighbour discovery.
  *
@@ -49,51 +22,25 @@ struct {
 /* Somebody looks for connections by their packets. Set by user space once the hooks are attached. */
 u8 packets_are_traced;
 
-static void mapped_address(u8 *mapped, u16 family, const u8 *address)
-{
-	if (family == AF_INET6) {
-		__builtin_memcpy(mapped, address, 16);
-		return;
-	}
-	__builtin_memset(mapped, 0, 10);
-	mapped[10] = 0xff;
-	mapped[11] = 0xff;
-	__builtin_memcpy(mapped + 12, address, 4);
-}
-
-static void ends_of(struct ends *ends, const struct connection *c)
-{
-	ends->netns = c->netns;
-	ends->local_port = c->local_port;
-	ends->remote_port = c->remote_port;
-	mapped_address(ends->local, c->family, c->local);
-	mapped_address(ends->remote, c->family, c->remote);
-}
-
 /* Both ends of c are known. Not inlined, for verifiers add up the stacks of callers. */
 static __noinline void index_connection(const struct connection *c, struct sock *sk)
 {
-	u64 value = (u64)sk;
 	struct ends ends;
 
 	if (!packets_are_traced || !c->local_port)
 		return;
 	ends_of(&ends, c);
-	bpf_map_update_elem(&sockets_by_ends, &ends, &value, BPF_ANY);
+	insert_socket(&ends, (u64)sk);
 }
 
-/* Another socket may have the same ends by now: those of a connection are free before its socket is. */
 static void remove_from_index(const struct connection *c, struct sock *sk)
 {
 	struct ends ends;
-	u64 *found;
 
 	if (!packets_are_traced || !c->local_port)
 		return;
 	ends_of(&ends, c);
-	found = bpf_map_lookup_elem(&sockets_by_ends, &ends);
-	if (found && *found == (u64)sk)
-		bpf_map_delete_elem(&sockets_by_ends, &ends);
+	delete_socket(&ends, (u64)sk);
 }
 
 /* c is about to be forgotten. */
@@ -121,12 +68,12 @@ static struct connection *connect_by_isn(u32 isn, struct sock **sk)
 /* The connection with these ends, or NULL. */
 static struct connection *connection_by_ends(const struct ends *ends, struct sock **sk)
 {
-	u64 *key = bpf_map_lookup_elem(&sockets_by_ends, ends);
+	u64 key = socket_by_ends(ends);
 
 	if (!key)
 		return NULL;
-	*sk = (struct sock *)*key;
-	return bpf_map_lookup_elem(&connections, key);
+	*sk = (struct sock *)key;
+	return bpf_map_lookup_elem(&connections, &key);
 }
 
 /* A TCP segment, with its ends as its receiver sees them. */
@@ -142,23 +89,23 @@ struct segment {
 
 static void *head_of(struct sk_buff *skb)
 {
-	return BPF_CORE_READ(skb, head);
+	return READ(skb, head);
 }
 
 /* Where the IP header begins, from head. Drivers hand packets on without having said so; data is there then. */
 static u32 network_offset(struct sk_buff *skb)
 {
-	u16 offset = BPF_CORE_READ(skb, network_header);
+	u16 offset = READ(skb, network_header);
 
 	if (offset)
 		return offset;
-	return BPF_CORE_READ(skb, data) - BPF_CORE_READ(skb, head);
+	return READ(skb, data) - READ(skb, head);
 }
 
 /* Reads size bytes of what is at head, and nothing of what is behind that. */
 static bool read_header(void *to, u32 size, struct sk_buff *skb, u32 offset)
 {
-	if (offset + size > BPF_CORE_READ(skb, tail))
+	if (offset + size > READ(skb, tail))
 		return false;
 	return !bpf_probe_read_kernel(to, size, head_of(skb) + offset);
 }
@@ -236,6 +183,7 @@ static bool read_ipv6(struct ip_packet *ip, struct sk_buff *skb, u32 offset)
 
 static bool read_ip(struct ip_packet *ip, struct sk_buff *skb, u32 offset)
 {
+	bool known = false;
 	u8 version = 0;
 
 	__builtin_memset(ip, 0, sizeof(*ip));
@@ -243,11 +191,13 @@ static bool read_ip(struct ip_packet *ip, struct sk_buff *skb, u32 offset)
 		return false;
 	switch (version >> 4) {
 	case 4:
-		return read_ipv4(ip, skb, offset);
+		known = read_ipv4(ip, skb, offset);
+		break;
 	case 6:
-		return read_ipv6(ip, skb, offset);
+		known = read_ipv6(ip, skb, offset);
 	}
-	return false;
+	BLUR(*ip);
+	return known;
 }
 
 static void segment_ends(struct segment *s, const struct ip_packet *ip, const struct tcp_header *tcp)
@@ -282,39 +232,39 @@ static bool read_segment(struct segment *s, struct sk_buff *skb)
 
 static struct dst_entry *route_of(struct sk_buff *skb)
 {
-	return (struct dst_entry *)(BPF_CORE_READ(skb, _skb_refdst) & ~SKB_DST_NOREF);
+	return (struct dst_entry *)(READ(skb, _skb_refdst) & ~SKB_DST_NOREF);
 }
 
 /* Its device; tcp_v4_rcv takes that away from what it has found a socket for, but the route has one as well. */
 static struct net_device *device_of(struct sk_buff *skb)
 {
-	struct net_device *dev = BPF_CORE_READ(skb, dev);
+	struct net_device *dev = READ(skb, dev);
 	struct dst_entry *route;
 
 	if (dev)
 		return dev;
 	route = route_of(skb);
-	return route ? BPF_CORE_READ(route, dev) : NULL;
+	return route ? READ(route, dev) : NULL;
 }
 
 static u32 netns_of_packet(struct sk_buff *skb)
 {
 	struct net_device *dev = device_of(skb);
 
-	return dev ? BPF_CORE_READ(dev, nd_net.net, ns.inum) : 0;
+	return dev ? READ(dev, nd_net.net, ns.inum) : 0;
 }
 
 static bool route_is_local(struct dst_entry *route, u16 family)
 {
 	if (family == AF_INET6)
-		return BPF_CORE_READ((struct rt6_info *)route, rt6i_flags) & ROUTE_LOCAL;
-	return BPF_CORE_READ((struct rtable *)route, rt_flags) & ROUTE_LOCAL;
+		return READ((struct rt6_info *)route, rt6i_flags) & ROUTE_LOCAL;
+	return READ((struct rtable *)route, rt_flags) & ROUTE_LOCAL;
 }
 
 /* How far a packet is that was sent here. ip_output, or ip6_output, gives it its device. */
 static u8 hook_on_the_way_out(struct sk_buff *skb)
 {
-	return BPF_CORE_READ(skb, dev) ? HOOK_POSTROUTING : HOOK_OUTPUT;
+	return READ(skb, dev) ? HOOK_POSTROUTING : HOOK_OUTPUT;
 }
 
 /* How far a packet is that came in. One from loopback has its route from the start. */
@@ -349,7 +299,7 @@ static void read_next_hop(struct packet *p, struct sk_buff *skb, const struct se
 		__builtin_memcpy(p->address, is_zero(&gateway) ? (void *)s->ends.local : (void *)&gateway, 16);
 		return;
 	}
-	switch (BPF_CORE_READ(rt, rt_gw_family)) {
+	switch (READ(rt, rt_gw_family)) {
 	case AF_INET:
 		BPF_CORE_READ_INTO((u32 *)p->address, rt, rt_gw4);
 		break;
@@ -399,14 +349,12 @@ static bool is_one_too_many(struct connection *c, u64 now_ns)
 
 static __always_inline struct event_with_packet *begin_with_packet(struct connection *c, u8 kind, u64 now_ns)
 {
-	struct event_with_packet *e;
+	struct event_with_packet *e = (struct event_with_packet *)begin_detailed(c, kind, now_ns, sizeof(*e));
 
-	e = (struct event_with_packet *)begin_sized(c, kind, now_ns, sizeof(*e));
 	if (!e)
 		return NULL;
-	__builtin_memset(&e->details, 0, sizeof(e->details));
 	__builtin_memset(&e->packet, 0, sizeof(e->packet));
-	e->event.flags |= EVENT_HAS_DETAILS | EVENT_HAS_PACKET;
+	e->event.flags |= EVENT_HAS_PACKET;
 	if (c->packets_untold) {
 		e->details.count = c->packets_untold + 1;
 		c->packets_untold = 0;

@@ -39,7 +39,7 @@ static void emit_answer(struct connection *c, struct sock *sk, u32 ack, u64 time
 	e = begin_with_details(c, EVENT_KEEPALIVE_ANSWER, time_ns);
 	if (!e)
 		return;
-	e->event.state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	e->event.state = READ(sk, __sk_common.skc_state);
 	e->details.tcp_ack = ack;
 	e->event.cookie = cookie_of(sk);
 	submit(e);
@@ -57,17 +57,17 @@ static void record_answer(struct sock *sk, struct sk_buff *skb)
 	struct connection *c;
 	u32 ack, una;
 
-	if (!unanswered_probes || !BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_probes_out))
+	if (!unanswered_probes || !READ((struct inet_connection_sock *)sk, icsk_probes_out))
 		return;
 	c = connection_of(sk);
 	if (!c || !c->probed)
 		return;
 	/* tcp_ack gets no RST, the tracepoint does. */
-	if ((BPF_CORE_READ(header, tcp_flags) & (TCP_FLAG_ACK | TCP_FLAG_RST)) != TCP_FLAG_ACK)
+	if ((READ(header, tcp_flags) & (TCP_FLAG_ACK | TCP_FLAG_RST)) != TCP_FLAG_ACK)
 		return;
-	ack = BPF_CORE_READ(header, ack_seq);
-	una = BPF_CORE_READ(tp, snd_una);
-	if (ack - una > BPF_CORE_READ(tp, snd_nxt) - una)
+	ack = READ(header, ack_seq);
+	una = READ(tp, snd_una);
+	if (ack - una > READ(tp, snd_nxt) - una)
 		return;
 	emit_answer(c, sk, ack, bpf_ktime_get_ns());
 }
@@ -85,14 +85,14 @@ static void recover_answer(struct connection *c, struct sock *sk)
 
 	if (!c->probed)
 		return;
-	heard = BPF_CORE_READ(tp, rcv_tstamp);
+	heard = READ(tp, rcv_tstamp);
 	if ((s32)(heard - c->probed_jiffies) < 0)
 		return;
 	ago_ns = ticks_per_second ? (u64)(jiffies_now() - heard) * (1000000000 / ticks_per_second) : 0;
 	time_ns = bpf_ktime_get_ns() - ago_ns;
 	if ((s64)(time_ns - c->probed_ns) < 0)
 		time_ns = c->probed_ns;
-	emit_answer(c, sk, BPF_CORE_READ(tp, snd_una), time_ns);
+	emit_answer(c, sk, READ(tp, snd_una), time_ns);
 }
 
 /* attempt: how many are unanswered with this one; error: what sending it returned, as for record_retransmit. */
@@ -110,11 +110,11 @@ static void record_keepalive_probe(struct connection *c, struct sock *sk, u8 att
 	e = begin_with_details(c, EVENT_KEEPALIVE_PROBE, now_ns);
 	if (!e)
 		return;
-	e->event.state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	e->event.state = READ(sk, __sk_common.skc_state);
 	e->event.attempt = attempt;
 	e->event.probes_out = attempt;
-	e->details.tcp_seq = BPF_CORE_READ(tp, snd_una) - 1; /* tcp_xmit_probe_skb */
-	e->details.tcp_ack = BPF_CORE_READ(tp, rcv_nxt);
+	e->details.tcp_seq = READ(tp, snd_una) - 1; /* tcp_xmit_probe_skb */
+	e->details.tcp_ack = READ(tp, rcv_nxt);
 	e->event.idle_jiffies = idle_jiffies(sk);
 	e->event.error = errno_of_send(error);
 	e->event.cookie = cookie_of(sk);
@@ -125,7 +125,7 @@ static void record_keepalive_probe(struct connection *c, struct sock *sk, u8 att
 static u32 window_probe_jiffies(struct inet_connection_sock *icsk, u8 backoff)
 {
 	const u8 backoff_max = 10; /* ilog2(TCP_RTO_MAX / TCP_RTO_MIN) + 1 */
-	u32 wait = BPF_CORE_READ(icsk, icsk_rto);
+	u32 wait = READ(icsk, icsk_rto);
 
 	if (wait < ticks_per_second / TCP_RTO_MIN_PER_SECOND)
 		wait = ticks_per_second / TCP_RTO_MIN_PER_SECOND;
@@ -142,7 +142,7 @@ static void record_window_probe(struct connection *c, struct sock *sk, u8 attemp
 {
 	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	u32 una = BPF_CORE_READ(tp, snd_una);
+	u32 una = READ(tp, snd_una);
 	u32 first = first_window_probe_jiffies(icsk);
 	u64 now_ns = bpf_ktime_get_ns();
 	struct event_with_details *e;
@@ -153,19 +153,19 @@ static void record_window_probe(struct connection *c, struct sock *sk, u8 attemp
 	e = begin_with_details(c, EVENT_WINDOW_PROBE, now_ns);
 	if (!e)
 		return;
-	e->event.state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	e->event.state = READ(sk, __sk_common.skc_state);
 	e->event.attempt = attempt;
 	e->event.probes_out = attempt;
-	e->details.tcp_ack = BPF_CORE_READ(tp, rcv_nxt);
+	e->details.tcp_ack = READ(tp, rcv_nxt);
 	e->event.idle_jiffies = idle_jiffies(sk);
 	e->event.error = errno_of_send(error);
 	e->event.cookie = cookie_of(sk);
 	if (first)
 		e->details.elapsed_jiffies = jiffies_now() - first;
-	if (BPF_CORE_READ(tp, packets_out)) {
+	if (READ(tp, packets_out)) {
 		e->details.tcp_seq = una;
-		e->details.len = BPF_CORE_READ(tp, snd_nxt) - una;
-		e->event.rto_jiffies = BPF_CORE_READ(icsk, icsk_rto);
+		e->details.len = READ(tp, snd_nxt) - una;
+		e->event.rto_jiffies = READ(icsk, icsk_rto);
 	} else {
 		e->details.tcp_seq = una - 1;
 		e->event.backoff = backoff;
@@ -186,15 +186,15 @@ static void record_wakeup(struct sock *sk, int error)
 	struct connection *c = connection_of(sk);
 	u8 attempt, backoff, most;
 
-	if (!c || BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_CLOSE)
+	if (!c || READ(sk, __sk_common.skc_state) == TCP_CLOSE)
 		return;
-	attempt = BPF_CORE_READ(icsk, icsk_probes_out) + 1;
-	if (!BPF_CORE_READ(tp, packets_out) && BPF_CORE_READ(tp, write_seq) == BPF_CORE_READ(tp, snd_nxt)) {
+	attempt = READ(icsk, icsk_probes_out) + 1;
+	if (!READ(tp, packets_out) && READ(tp, write_seq) == READ(tp, snd_nxt)) {
 		record_keepalive_probe(c, sk, attempt, error);
 		return;
 	}
-	backoff = BPF_CORE_READ(icsk, icsk_backoff);
-	most = BPF_CORE_READ(sk, __sk_common.skc_net.net, ipv4.sysctl_tcp_retries2);
+	backoff = READ(icsk, icsk_backoff);
+	most = READ(sk, __sk_common.skc_net.net, ipv4.sysctl_tcp_retries2);
 	if (error <= 0 && backoff < most)
 		backoff++;
 	record_window_probe(c, sk, attempt, backoff, error);
@@ -214,7 +214,7 @@ struct timer_functions timer_functions;
 
 static u64 function_of(struct timer_list *timer)
 {
-	return (u64)BPF_CORE_READ(timer, function);
+	return (u64)READ(timer, function);
 }
 
 static void learn_timers(struct sock *sk)
@@ -272,10 +272,10 @@ static void record_timer_start(struct timer_list *timer)
 	running->timer = (u64)timer;
 	running->sk = (u64)sk;
 	running->is_keepalive = is_keepalive;
-	running->pending = BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_pending);
-	running->probes_out = BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_probes_out);
-	running->segs_out = BPF_CORE_READ((struct tcp_sock *)sk, segs_out);
-	running->rcv_tstamp = BPF_CORE_READ((struct tcp_sock *)sk, rcv_tstamp);
+	running->pending = READ((struct inet_connection_sock *)sk, icsk_pending);
+	running->probes_out = READ((struct inet_connection_sock *)sk, icsk_probes_out);
+	running->segs_out = READ((struct tcp_sock *)sk, segs_out);
+	running->rcv_tstamp = READ((struct tcp_sock *)sk, rcv_tstamp);
 }
 
 /*
@@ -285,12 +285,12 @@ static void record_timer_start(struct timer_list *timer)
 static bool probe_was_sent(const struct running_timer *was, struct sock *sk)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	u8 probes_out = BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_probes_out);
+	u8 probes_out = READ((struct inet_connection_sock *)sk, icsk_probes_out);
 
 	if (probes_out == (u8)(was->probes_out + 1))
 		return true;
-	return !probes_out && BPF_CORE_READ(tp, segs_out) != was->segs_out &&
-	       BPF_CORE_READ(tp, rcv_tstamp) != was->rcv_tstamp;
+	return !probes_out && READ(tp, segs_out) != was->segs_out &&
+	       READ(tp, rcv_tstamp) != was->rcv_tstamp;
 }
 
 static void record_timer_end(struct timer_list *timer)
@@ -306,7 +306,7 @@ static void record_timer_end(struct timer_list *timer)
 	sk = (struct sock *)running->sk;
 	icsk = (struct inet_connection_sock *)sk;
 	c = connection_of(sk);
-	if (!c || BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_CLOSE)
+	if (!c || READ(sk, __sk_common.skc_state) == TCP_CLOSE)
 		return;
 	if (running->is_keepalive) {
 		if (probe_was_sent(running, sk))
@@ -315,8 +315,8 @@ static void record_timer_end(struct timer_list *timer)
 	}
 	if (running->pending != ICSK_TIME_PROBE0)
 		return;
-	if (probe_was_sent(running, sk) || BPF_CORE_READ((struct tcp_sock *)sk, packets_out))
-		record_window_probe(c, sk, running->probes_out + 1, BPF_CORE_READ(icsk, icsk_backoff), 0);
+	if (probe_was_sent(running, sk) || READ((struct tcp_sock *)sk, packets_out))
+		record_window_probe(c, sk, running->probes_out + 1, READ(icsk, icsk_backoff), 0);
 }
 
 #endif

@@ -17,7 +17,7 @@ static void record_reset_received(struct sock *sk)
 	e = begin(c, EVENT_RESET_RECEIVED, bpf_ktime_get_ns());
 	if (!e)
 		return;
-	e->state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	e->state = READ(sk, __sk_common.skc_state);
 	e->ttl = c->reset_ttl;
 	e->cookie = cookie_of(sk);
 	submit(e);
@@ -28,7 +28,7 @@ static u8 flags_of_segment(struct sk_buff *skb)
 {
 	struct tcp_header tcp;
 
-	if (!skb || bpf_probe_read_kernel(&tcp, sizeof(tcp), BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, transport_header)))
+	if (!skb || bpf_probe_read_kernel(&tcp, sizeof(tcp), READ(skb, head) + READ(skb, transport_header)))
 		return 0;
 	return tcp.flags;
 }
@@ -39,15 +39,14 @@ static void emit_reset_sent(struct connection *c, u8 state, struct sk_buff *answ
 	u8 flags = flags_of_segment(answered);
 	struct event_with_packet *e;
 
-	e = (struct event_with_packet *)begin_sized(c, EVENT_RESET_SENT, bpf_ktime_get_ns(), sizeof(*e));
+	e = (struct event_with_packet *)begin_detailed(c, EVENT_RESET_SENT, bpf_ktime_get_ns(), sizeof(*e));
 	if (!e)
 		return;
-	__builtin_memset(&e->details, 0, sizeof(e->details));
 	__builtin_memset(&e->packet, 0, sizeof(e->packet));
 	e->packet.tcp_flags = flags;
 	e->event.state = state;
 	e->details.reason = reason;
-	e->event.flags |= EVENT_HAS_DETAILS | EVENT_HAS_PACKET;
+	e->event.flags |= EVENT_HAS_PACKET;
 	if (has_reason)
 		e->event.flags |= EVENT_HAS_REASON;
 	submit(e);
@@ -56,7 +55,7 @@ static void emit_reset_sent(struct connection *c, u8 state, struct sk_buff *answ
 /* Mini-sockets (TIME_WAIT, requests) are not sockets, though they share struct sock_common with them. */
 static bool is_full_socket(struct sock *sk)
 {
-	u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	u8 state = READ(sk, __sk_common.skc_state);
 
 	return state != TCP_TIME_WAIT && state != TCP_NEW_SYN_RECV;
 }
@@ -64,8 +63,8 @@ static bool is_full_socket(struct sock *sk)
 /* Whether skb holds a segment of TCP on which, of these flags, exactly those wanted are set. */
 static bool is_tcp_segment(struct sk_buff *skb, u8 flags, u8 wanted)
 {
-	u16 network = BPF_CORE_READ(skb, network_header), transport = BPF_CORE_READ(skb, transport_header);
-	unsigned char *head = BPF_CORE_READ(skb, head);
+	u16 network = READ(skb, network_header), transport = READ(skb, transport_header);
+	unsigned char *head = READ(skb, head);
 	struct tcp_header tcp;
 
 	/* Either may not have been found yet. */
@@ -80,12 +79,12 @@ static bool is_tcp_segment(struct sk_buff *skb, u8 flags, u8 wanted)
 /* The ends of the segment that skb holds, as this host sees them: what it was sent to is local. */
 static bool read_segment_tuple(struct connection *c, struct sk_buff *skb, struct tcp_header *tcp)
 {
-	unsigned char *head = BPF_CORE_READ(skb, head);
-	void *network = head + BPF_CORE_READ(skb, network_header);
+	unsigned char *head = READ(skb, head);
+	void *network = head + READ(skb, network_header);
 	struct ipv4_header ip4;
 	struct ipv6_header ip6;
 
-	if (bpf_probe_read_kernel(tcp, sizeof(*tcp), head + BPF_CORE_READ(skb, transport_header)))
+	if (bpf_probe_read_kernel(tcp, sizeof(*tcp), head + READ(skb, transport_header)))
 		return false;
 	if (bpf_probe_read_kernel(&ip4, sizeof(ip4), network))
 		return false;
@@ -121,7 +120,7 @@ static void record_refusal(struct sk_buff *skb, bool has_reason, u32 reason)
 	if (!sock_by_isn(isn))
 		return;
 	c.peer_isn = isn;
-	c.netns = BPF_CORE_READ(skb, dev, nd_net.net, ns.inum);
+	c.netns = READ(skb, dev, nd_net.net, ns.inum);
 	c.flags = FOLLOWED;
 	c.troubled = 1;
 	emit_reset_sent(&c, TCP_CLOSE, skb, has_reason, reason);
@@ -140,7 +139,7 @@ static void record_reset_sent(struct sock *sk, struct sk_buff *skb, bool has_rea
 		return;
 	}
 	note_trouble(c, sk);
-	emit_reset_sent(c, BPF_CORE_READ(sk, __sk_common.skc_state), skb, has_reason, reason);
+	emit_reset_sent(c, READ(sk, __sk_common.skc_state), skb, has_reason, reason);
 }
 
 #endif

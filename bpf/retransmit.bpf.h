@@ -12,8 +12,8 @@
 static u32 rto_after_syn_retry(struct sock *sk, int error)
 {
 	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
-	struct net *net = BPF_CORE_READ(sk, __sk_common.skc_net.net);
-	u32 rto = BPF_CORE_READ(icsk, icsk_rto);
+	struct net *net = READ(sk, __sk_common.skc_net.net);
+	u32 rto = READ(icsk, icsk_rto);
 
 	/* Local congestion: half a second (TCP_RESOURCE_PROBE_INTERVAL), and the RTO stays. */
 	if (error > 0)
@@ -28,7 +28,7 @@ static void record_syn_retransmit(struct sock *sk, int error)
 	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
 	struct connection *c = connection_of(sk);
 	/* Raised before this is called: the first retry is number 1. */
-	u8 attempt = BPF_CORE_READ(icsk, icsk_retransmits);
+	u8 attempt = READ(icsk, icsk_retransmits);
 	struct event_with_details *e;
 
 	if (!c || attempt <= c->syn_retries)
@@ -41,7 +41,7 @@ static void record_syn_retransmit(struct sock *sk, int error)
 		return;
 	e->event.state = TCP_SYN_SENT;
 	e->event.attempt = attempt;
-	e->event.backoff = BPF_CORE_READ(icsk, icsk_backoff);
+	e->event.backoff = READ(icsk, icsk_backoff);
 	e->event.rto_jiffies = rto_after_syn_retry(sk, error);
 	e->details.tcp_seq = c->isn;
 	e->event.cookie = cookie_of(sk);
@@ -56,9 +56,9 @@ static void record_syn_retransmit(struct sock *sk, int error)
  */
 static u8 trigger_of(const struct connection *c, struct inet_connection_sock *icsk)
 {
-	u8 pending = BPF_CORE_READ(icsk, icsk_pending);
+	u8 pending = READ(icsk, icsk_pending);
 
-	if (!pending || BPF_CORE_READ(icsk, icsk_retransmits) > c->retransmits)
+	if (!pending || READ(icsk, icsk_retransmits) > c->retransmits)
 		return TRIGGER_RTO;
 	if (pending == ICSK_TIME_LOSS_PROBE && BPF_CORE_READ_BITFIELD_PROBED(icsk, icsk_ca_state) < TCP_CA_Recovery)
 		return TRIGGER_TLP;
@@ -72,9 +72,9 @@ static u8 trigger_of(const struct connection *c, struct inet_connection_sock *ic
  */
 static bool is_new_retransmission(struct connection *c, struct inet_connection_sock *icsk)
 {
-	u32 retransmitted = BPF_CORE_READ((struct tcp_sock *)icsk, total_retrans);
-	u8 retransmits = BPF_CORE_READ(icsk, icsk_retransmits);
-	u8 backoff = BPF_CORE_READ(icsk, icsk_backoff);
+	u32 retransmitted = READ((struct tcp_sock *)icsk, total_retrans);
+	u8 retransmits = READ(icsk, icsk_retransmits);
+	u8 backoff = READ(icsk, icsk_backoff);
 
 	if (retransmitted == c->retransmitted && retransmits == c->retransmits && backoff == c->backoff)
 		return false;
@@ -108,13 +108,13 @@ static bool is_linear(struct sock *sk)
 	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 
-	if (BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_ESTABLISHED)
+	if (READ(sk, __sk_common.skc_state) != TCP_ESTABLISHED)
 		return false;
 	if (!BPF_CORE_READ_BITFIELD_PROBED(tp, thin_lto) &&
-	    !BPF_CORE_READ(sk, __sk_common.skc_net.net, ipv4.sysctl_tcp_thin_linear_timeouts))
+	    !READ(sk, __sk_common.skc_net.net, ipv4.sysctl_tcp_thin_linear_timeouts))
 		return false;
-	return BPF_CORE_READ(tp, packets_out) < THIN_STREAM_PACKETS &&
-	       BPF_CORE_READ(icsk, icsk_retransmits) <= TCP_THIN_LINEAR_RETRIES;
+	return READ(tp, packets_out) < THIN_STREAM_PACKETS &&
+	       READ(icsk, icsk_retransmits) <= TCP_THIN_LINEAR_RETRIES;
 }
 
 /* The timer after this: after a timeout it backs off, once this is done; after anything else the RTO is started anew. */
@@ -122,8 +122,8 @@ static void fill_next_timer(struct event *e, struct sock *sk, int error)
 {
 	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
 
-	e->rto_jiffies = BPF_CORE_READ(icsk, icsk_rto);
-	e->backoff = BPF_CORE_READ(icsk, icsk_backoff);
+	e->rto_jiffies = READ(icsk, icsk_rto);
+	e->backoff = READ(icsk, icsk_backoff);
 	if (e->trigger != TRIGGER_RTO || error > 0)
 		return;
 	if (is_linear(sk)) {
@@ -150,15 +150,15 @@ static void record_data_retransmit(struct connection *c, struct sock *sk, struct
 	e = begin_with_details(c, EVENT_RETRANSMIT, now_ns);
 	if (!e)
 		return;
-	e->event.state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	e->event.state = READ(sk, __sk_common.skc_state);
 	e->event.trigger = trigger;
 	/* A timeout while the peer's window is shut is a probe of that window, and does not count. */
 	e->event.attempt = trigger == TRIGGER_RTO ? c->retransmits : 0;
 	e->event.retransmits = c->retransmits;
-	e->event.probes_out = BPF_CORE_READ(icsk, icsk_probes_out);
-	e->details.tcp_seq = BPF_CORE_READ((struct tcp_skb_cb *)&skb->cb, seq);
-	e->details.tcp_ack = BPF_CORE_READ(tp, rcv_nxt);
-	e->details.len = BPF_CORE_READ(skb, len);
+	e->event.probes_out = READ(icsk, icsk_probes_out);
+	e->details.tcp_seq = READ((struct tcp_skb_cb *)&skb->cb, seq);
+	e->details.tcp_ack = READ(tp, rcv_nxt);
+	e->details.len = READ(skb, len);
 	e->event.idle_jiffies = idle_jiffies(sk);
 	e->details.elapsed_ms = elapsed_since_retransmission_ms(tp);
 	e->event.error = errno_of_send(error);
@@ -177,7 +177,7 @@ static void record_data_retransmit(struct connection *c, struct sock *sk, struct
  */
 static void record_retransmit(struct sock *sk, struct sk_buff *skb, int error)
 {
-	u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	u8 state = READ(sk, __sk_common.skc_state);
 	struct connection *c;
 
 	if (state == TCP_SYN_SENT) {
@@ -201,17 +201,28 @@ static void record_loss_probe(struct sock *sk, struct sk_buff *skb, int error)
 /* req: its timer has been set up. */
 static void learn_request_timer(struct request_sock *req)
 {
-	timer_functions.request = (u64)BPF_CORE_READ(req, rsk_timer.function);
+	timer_functions.request = (u64)READ(req, rsk_timer.function);
+}
+
+/*
+ * A timer that is running its handler is not pending, and is started again once the SYN-ACK is sent; a SYN that comes again
+ * leaves it as it is until then (reqsk_timer_handler, tcp_check_req). With TCP Fast Open the timer is the socket's own.
+ */
+static u8 trigger_of_synack(struct tcp_request_sock *treq)
+{
+	if (READ(treq, tfo_listener))
+		return TRIGGER_NONE;
+	return READ(treq, req.req.rsk_timer.entry.pprev) ? TRIGGER_SYN : TRIGGER_RTO;
 }
 
 /* returned: tcp_rtx_synack is done, and not just about to be. */
 static void record_synack_retransmit(struct request_sock *req, bool returned)
 {
 	struct tcp_request_sock *treq = (struct tcp_request_sock *)req;
-	u64 pair = isn_pair(BPF_CORE_READ(treq, rcv_isn), BPF_CORE_READ(treq, snt_isn));
-	struct connection *c = bpf_map_lookup_elem(&requests, &pair);
+	u64 pair = isn_pair(READ(treq, rcv_isn), READ(treq, snt_isn));
+	struct connection *c = find_request(pair);
 	/* Raised once this one is on its way: before that, the count is that of the others. */
-	u8 attempt = BPF_CORE_READ(req, num_retrans) + !(returned && rtx_synack_counts());
+	u8 attempt = READ(req, num_retrans) + !(returned && rtx_synack_counts());
 	struct event_with_details *e;
 
 	if (!timer_functions.request)
@@ -225,6 +236,7 @@ static void record_synack_retransmit(struct request_sock *req, bool returned)
 		return;
 	e->event.state = TCP_NEW_SYN_RECV;
 	e->event.attempt = attempt;
+	e->event.trigger = trigger_of_synack(treq);
 	e->details.tcp_seq = c->isn;
 	submit(e);
 }

@@ -170,14 +170,14 @@ static void read_identity(struct socket_record *r, struct sock *sk)
 	r->sock = (u64)sk;
 	r->cookie = cookie_of(sk);
 	r->netns = netns_of(sk);
-	r->state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	r->state = READ(sk, __sk_common.skc_state);
 }
 
 static void read_retransmit_timer(struct socket_record *r, struct sock *sk, u64 now_jiffies)
 {
 	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
 
-	r->pending = BPF_CORE_READ(icsk, icsk_pending);
+	r->pending = READ(icsk, icsk_pending);
 	switch (r->pending) {
 	case ICSK_TIME_RETRANS:
 	case ICSK_TIME_PROBE0:
@@ -192,8 +192,8 @@ static void read_timers(struct socket_record *r, struct sock *sk, u64 now_jiffie
 {
 	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	u32 first_retransmission = BPF_CORE_READ(tp, retrans_stamp);
-	u32 first_probe = BPF_CORE_READ(icsk, icsk_probes_tstamp);
+	u32 first_retransmission = READ(tp, retrans_stamp);
+	u32 first_probe = READ(icsk, icsk_probes_tstamp);
 
 	read_retransmit_timer(r, sk, now_jiffies);
 	if (keepalive_armed(sk)) {
@@ -211,70 +211,70 @@ static void read_timers(struct socket_record *r, struct sock *sk, u64 now_jiffie
 		r->flags |= SOCKET_PROBED;
 		r->probing_jiffies = (u32)now_jiffies - first_probe;
 	}
-	r->last_data_jiffies = (u32)now_jiffies - BPF_CORE_READ(icsk, icsk_ack.lrcvtime);
-	r->last_ack_jiffies = (u32)now_jiffies - BPF_CORE_READ(tp, rcv_tstamp);
-	r->last_sent_jiffies = (u32)now_jiffies - BPF_CORE_READ(tp, lsndtime);
-	r->rto_jiffies = BPF_CORE_READ(icsk, icsk_rto);
-	r->retransmits = BPF_CORE_READ(icsk, icsk_retransmits);
-	r->probes_out = BPF_CORE_READ(icsk, icsk_probes_out);
-	r->backoff = BPF_CORE_READ(icsk, icsk_backoff);
-	r->linger2_jiffies = BPF_CORE_READ(tp, linger2);
+	r->last_data_jiffies = (u32)now_jiffies - READ(icsk, icsk_ack.lrcvtime);
+	r->last_ack_jiffies = (u32)now_jiffies - READ(tp, rcv_tstamp);
+	r->last_sent_jiffies = (u32)now_jiffies - READ(tp, lsndtime);
+	r->rto_jiffies = READ(icsk, icsk_rto);
+	r->retransmits = READ(icsk, icsk_retransmits);
+	r->probes_out = READ(icsk, icsk_probes_out);
+	r->backoff = READ(icsk, icsk_backoff);
+	r->linger2_jiffies = READ(tp, linger2);
 }
 
 static void read_progress(struct socket_record *r, struct tcp_sock *tp)
 {
-	r->packets_out = BPF_CORE_READ(tp, packets_out);
-	r->snd_una = BPF_CORE_READ(tp, snd_una);
-	r->snd_nxt = BPF_CORE_READ(tp, snd_nxt);
-	r->write_seq = BPF_CORE_READ(tp, write_seq);
-	r->rcv_nxt = BPF_CORE_READ(tp, rcv_nxt);
-	r->copied_seq = BPF_CORE_READ(tp, copied_seq);
-	r->snd_wnd = BPF_CORE_READ(tp, snd_wnd);
-	r->srtt_us = BPF_CORE_READ(tp, srtt_us) >> 3;
-	r->total_retrans = BPF_CORE_READ(tp, total_retrans);
-	r->bytes_sent = BPF_CORE_READ(tp, bytes_sent);
-	r->bytes_acked = BPF_CORE_READ(tp, bytes_acked);
-	r->bytes_received = BPF_CORE_READ(tp, bytes_received);
+	r->packets_out = READ(tp, packets_out);
+	r->snd_una = READ(tp, snd_una);
+	r->snd_nxt = READ(tp, snd_nxt);
+	r->write_seq = READ(tp, write_seq);
+	r->rcv_nxt = READ(tp, rcv_nxt);
+	r->copied_seq = READ(tp, copied_seq);
+	r->snd_wnd = READ(tp, snd_wnd);
+	r->srtt_us = READ(tp, srtt_us) >> 3;
+	r->total_retrans = READ(tp, total_retrans);
+	r->bytes_sent = READ(tp, bytes_sent);
+	r->bytes_acked = READ(tp, bytes_acked);
+	r->bytes_received = READ(tp, bytes_received);
 }
 
 static void read_buffers(struct socket_record *r, struct sock *sk)
 {
-	struct net *net = BPF_CORE_READ(sk, __sk_common.skc_net.net);
+	struct net *net = READ(sk, __sk_common.skc_net.net);
 	u8 locks = BPF_CORE_READ_BITFIELD_PROBED(sk, sk_userlocks);
 
-	r->rcvbuf = BPF_CORE_READ(sk, sk_rcvbuf);
-	r->sndbuf = BPF_CORE_READ(sk, sk_sndbuf);
-	r->rmem = BPF_CORE_READ(sk, sk_backlog.rmem_alloc.counter);
+	r->rcvbuf = READ(sk, sk_rcvbuf);
+	r->sndbuf = READ(sk, sk_sndbuf);
+	r->rmem = READ(sk, sk_backlog.rmem_alloc.counter);
 	/* It starts at 1, so that it counts references too (sk_wmem_alloc_get). */
-	r->wmem = BPF_CORE_READ(sk, sk_wmem_alloc.refs.counter) - 1;
-	r->wmem_queued = BPF_CORE_READ(sk, sk_wmem_queued);
+	r->wmem = READ(sk, sk_wmem_alloc.refs.counter) - 1;
+	r->wmem_queued = READ(sk, sk_wmem_queued);
 	BPF_CORE_READ_INTO(&r->sysctl_rmem, net, ipv4.sysctl_tcp_rmem);
 	BPF_CORE_READ_INTO(&r->sysctl_wmem, net, ipv4.sysctl_tcp_wmem);
 	if (locks & RCVBUF_LOCK)
 		r->flags |= SOCKET_RCVBUF_LOCKED;
 	if (locks & SNDBUF_LOCK)
 		r->flags |= SOCKET_SNDBUF_LOCKED;
-	if (BPF_CORE_READ(net, ipv4.sysctl_tcp_moderate_rcvbuf))
+	if (READ(net, ipv4.sysctl_tcp_moderate_rcvbuf))
 		r->flags |= SOCKET_AUTOTUNED;
 	if (BPF_CORE_READ_BITFIELD_PROBED((struct tcp_sock *)sk, thin_lto) ||
-	    BPF_CORE_READ(net, ipv4.sysctl_tcp_thin_linear_timeouts))
+	    READ(net, ipv4.sysctl_tcp_thin_linear_timeouts))
 		r->flags |= SOCKET_THIN_LINEAR;
 }
 
 static void read_holder(struct socket_record *r, struct sock *sk)
 {
-	struct socket *socket = BPF_CORE_READ(sk, sk_socket);
+	struct socket *socket = READ(sk, sk_socket);
 
-	r->uid = BPF_CORE_READ(sk, sk_uid.val);
-	r->error_soft = BPF_CORE_READ(sk, sk_err_soft);
-	r->shutdown = BPF_CORE_READ(sk, sk_shutdown);
+	r->uid = READ(sk, sk_uid.val);
+	r->error_soft = READ(sk, sk_err_soft);
+	r->shutdown = READ(sk, sk_shutdown);
 	if (sock_flag(sk, bpf_core_enum_value(enum sock_flags, SOCK_DEAD)))
 		r->flags |= SOCKET_ORPHAN;
 	if (!socket)
 		return;
 	r->flags |= SOCKET_HELD;
 	/* SOCK_INODE: a socket is the first thing of its struct socket_alloc. */
-	r->inode = BPF_CORE_READ((struct socket_alloc *)socket, vfs_inode.i_ino);
+	r->inode = READ((struct socket_alloc *)socket, vfs_inode.i_ino);
 }
 
 /*
@@ -284,31 +284,31 @@ static void read_holder(struct socket_record *r, struct sock *sk)
 static void read_oldest(struct socket_record *r, struct sock *sk, u64 now_jiffies)
 {
 	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
-	struct request_sock *first = BPF_CORE_READ(icsk, icsk_accept_queue.rskq_accept_head);
-	struct sock *child = first ? BPF_CORE_READ(first, sk) : NULL;
+	struct request_sock *first = READ(icsk, icsk_accept_queue.rskq_accept_head);
+	struct sock *child = first ? READ(first, sk) : NULL;
 
 	if (!child)
 		return;
-	r->listening.oldest_jiffies = (u32)now_jiffies - BPF_CORE_READ((struct tcp_sock *)child, lsndtime);
+	r->listening.oldest_jiffies = (u32)now_jiffies - READ((struct tcp_sock *)child, lsndtime);
 	r->flags |= SOCKET_HAS_WAITING;
 }
 
 static void read_queues(struct listening *l, struct sock *sk)
 {
 	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
-	struct sock_reuseport *group = BPF_CORE_READ(sk, sk_reuseport_cb);
+	struct sock_reuseport *group = READ(sk, sk_reuseport_cb);
 
 	l->accept_len = queued(sk);
 	l->accept_max = queue_max(sk);
 	l->syn_len = half_open(sk);
-	l->syn_young = BPF_CORE_READ(icsk, icsk_accept_queue.young.counter);
-	l->fastopen_len = BPF_CORE_READ(icsk, icsk_accept_queue.fastopenq.qlen);
-	l->fastopen_max = BPF_CORE_READ(icsk, icsk_accept_queue.fastopenq.max_qlen);
-	l->defer_accept = BPF_CORE_READ(icsk, icsk_accept_queue.rskq_defer_accept);
+	l->syn_young = READ(icsk, icsk_accept_queue.young.counter);
+	l->fastopen_len = READ(icsk, icsk_accept_queue.fastopenq.qlen);
+	l->fastopen_max = READ(icsk, icsk_accept_queue.fastopenq.max_qlen);
+	l->defer_accept = READ(icsk, icsk_accept_queue.rskq_defer_accept);
 	l->drops = drops_of(sk);
-	l->device = BPF_CORE_READ(sk, __sk_common.skc_bound_dev_if);
+	l->device = READ(sk, __sk_common.skc_bound_dev_if);
 	if (group)
-		l->group = BPF_CORE_READ(group, num_socks);
+		l->group = READ(group, num_socks);
 }
 
 static void read_listening(struct socket_record *r, struct sock *sk, u64 now_jiffies)
@@ -337,16 +337,17 @@ static void read_full_socket(struct socket_record *r, struct sock *sk, u64 now_j
 static void read_time_wait(struct socket_record *r, struct inet_timewait_sock *tw, u64 now_jiffies)
 {
 	r->flags |= SOCKET_HAS_LIFETIME;
-	r->substate = BPF_CORE_READ(tw, tw_substate);
-	r->lifetime_left_jiffies = BPF_CORE_READ(tw, tw_timer.expires) - now_jiffies;
+	r->substate = READ(tw, tw_substate);
+	r->lifetime_left_jiffies = READ(tw, tw_timer.expires) - now_jiffies;
 }
 
 static void read_request(struct socket_record *r, struct request_sock *req, u64 now_jiffies)
 {
 	r->flags |= SOCKET_HAS_LIFETIME;
-	r->listener = (u64)BPF_CORE_READ(req, __req_common.skc_listener);
-	r->retransmits = BPF_CORE_READ(req, num_retrans);
-	r->lifetime_left_jiffies = BPF_CORE_READ(req, rsk_timer.expires) - now_jiffies;
+	r->listener = (u64)READ(req, __req_common.skc_listener);
+	r->retransmits = READ(req, num_retrans);
+	r->backoff = timeouts_of_request(req);
+	r->lifetime_left_jiffies = READ(req, rsk_timer.expires) - now_jiffies;
 }
 
 /* Whether the part of the filter that is about the two ends lets it pass. A listener has one end only: it always does. */
@@ -388,7 +389,7 @@ static void dump_open_file(struct seq_file *seq, struct task_struct *task, u32 f
 
 	if (!sk)
 		return;
-	if (sockets_listening && BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_LISTEN)
+	if (sockets_listening && READ(sk, __sk_common.skc_state) != TCP_LISTEN)
 		return;
 	r = begin_socket(sk);
 	if (!r)
@@ -404,7 +405,7 @@ static void dump_open_file(struct seq_file *seq, struct task_struct *task, u32 f
 static void dump_socket(struct seq_file *seq, struct sock_common *common)
 {
 	struct sock *sk = (struct sock *)common;
-	u8 state = BPF_CORE_READ(common, skc_state);
+	u8 state = READ(common, skc_state);
 	bool mini = state == TCP_TIME_WAIT || state == TCP_NEW_SYN_RECV;
 	struct socket_record *r;
 

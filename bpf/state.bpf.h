@@ -19,7 +19,8 @@ static void emit_established(struct connection *c, struct sock *sk, u8 old_state
 	submit(e);
 }
 
-static void record_established(struct sock *sk, u8 old_state)
+/* Not inlined, as record_close is not: the stack of one would lie beneath what comes of every other change of state. */
+static __noinline void record_established(struct sock *sk, u8 old_state)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	struct connection *c = connection_of(sk);
@@ -37,12 +38,14 @@ static void record_established(struct sock *sk, u8 old_state)
 	if (!c->local_port)
 		read_tuple(c, sk);
 	if (!c->peer_isn)
-		c->peer_isn = BPF_CORE_READ(tp, rcv_nxt) - 1;
+		c->peer_isn = READ(tp, rcv_nxt) - 1;
 	if (!c->isn)
-		c->isn = BPF_CORE_READ(tp, snd_una) - 1;
+		c->isn = READ(tp, snd_una) - 1;
 	if (c->role == ROLE_SERVER) {
 		index_connection(c, sk);
 		c->handshake_ttl = ttl_of_final_ack(c, sk);
+	} else if (c->role == ROLE_CLIENT) {
+		settle_isn(c->isn);
 	}
 	note_winner(c, sk);
 	emit_established(c, sk, old_state, now_ns);
@@ -86,7 +89,7 @@ static void note_time_wait(struct connection *c, struct sock *sk, u8 old_state, 
 
 	if (old_state != TCP_FIN_WAIT2 && old_state != TCP_CLOSING)
 		return;
-	if (BPF_CORE_READ(sk, sk_err))
+	if (READ(sk, sk_err))
 		return;
 	if (sock_flag(sk, bpf_core_enum_value(enum sock_flags, SOCK_DONE)))
 		stand_in = TCP_TIME_WAIT;
@@ -110,14 +113,14 @@ static void emit_end(struct connection *c, struct sock *sk, u8 old_state, u32 er
 	emit_close(c, sk, old_state, error, now_ns);
 }
 
-static void record_close(struct sock *sk, u8 old_state)
+static __noinline void record_close(struct sock *sk, u8 old_state)
 {
 	struct connection *c = old_state == TCP_SYN_SENT ? connection_of(sk) : known_or_discovered(sk);
 	u32 error;
 
 	if (!c)
 		return;
-	error = BPF_CORE_READ(sk, sk_err);
+	error = READ(sk, sk_err);
 	/* connect() is about to fail with an errno that the socket never had: wait for it. */
 	if (modes.errors_follow && !error && c->flags & CONNECTING && old_state == TCP_SYN_SENT)
 		return;

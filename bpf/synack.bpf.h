@@ -53,18 +53,18 @@ static void record_request_timer_start(struct timer_list *timer)
 {
 	struct request_sock *req = request_of_timer(timer);
 	struct running_request *running = this_cpus_request();
-	struct sock *listener = BPF_CORE_READ(req, __req_common.skc_listener);
+	struct sock *listener = READ(req, __req_common.skc_listener);
 
 	if (!running)
 		return;
 	running->timer = 0;
-	if (!listener || BPF_CORE_READ(listener, __sk_common.skc_state) != TCP_LISTEN)
+	if (!listener || READ(listener, __sk_common.skc_state) != TCP_LISTEN)
 		return;
 	running->timer = (u64)timer;
 	running->listener = (u64)listener;
 	running->pair = pair_of_request(req);
 	running->timeouts = timeouts_of_request(req);
-	running->retrans = BPF_CORE_READ(req, num_retrans);
+	running->retrans = READ(req, num_retrans);
 	running->acked = BPF_CORE_READ_BITFIELD_PROBED((struct inet_request_sock *)req, acked);
 }
 
@@ -76,7 +76,7 @@ static bool has_expired(const struct running_request *was, struct request_sock *
 {
 	if (pair_of_request(req) != was->pair)
 		return true;
-	return !BPF_CORE_READ(req, rsk_timer.entry.pprev) && timeouts_of_request(req) == was->timeouts;
+	return !READ(req, rsk_timer.entry.pprev) && timeouts_of_request(req) == was->timeouts;
 }
 
 /* acked: the final ACK had come, but found no room in the accept queue, or was put off by TCP_DEFER_ACCEPT. */
@@ -95,8 +95,8 @@ static void emit_synack_timeout(struct connection *c, const struct running_reque
 	__builtin_memset(&e->queue, 0, sizeof(e->queue));
 	if (was->acked) {
 		e->queue.stage = STAGE_ACK;
-		e->queue.len = BPF_CORE_READ(listener, sk_ack_backlog);
-		e->queue.max = BPF_CORE_READ(listener, sk_max_ack_backlog);
+		e->queue.len = READ(listener, sk_ack_backlog);
+		e->queue.max = READ(listener, sk_max_ack_backlog);
 	}
 	submit(e);
 }
@@ -113,11 +113,11 @@ static void record_request_timer_end(struct timer_list *timer)
 	running->timer = 0;
 	if (!has_expired(running, request_of_timer(timer)))
 		return;
-	c = bpf_map_lookup_elem(&requests, &running->pair);
+	c = find_request(running->pair);
 	if (!c)
 		return;
 	emit_synack_timeout(c, running);
-	bpf_map_delete_elem(&requests, &running->pair);
+	forget_request(running->pair);
 }
 
 /* Any timer starts: is it a request's? */
@@ -135,7 +135,7 @@ static bool is_first_of_crossing(struct connection *c, struct sock *sk)
 {
 	bool first = c->crossing == CROSSING_AWAITS_SYNACK;
 
-	if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_SYN_RECV)
+	if (READ(sk, __sk_common.skc_state) == TCP_SYN_RECV)
 		first = true;
 	if (first)
 		c->crossing = CROSSING_DONE;
@@ -154,12 +154,12 @@ static void record_synack_duplicate(struct sock *sk, struct sk_buff *skb)
 	struct event_with_details *e;
 	u32 seq;
 
-	if ((BPF_CORE_READ(cb, tcp_flags) & flags) != flags)
+	if ((READ(cb, tcp_flags) & flags) != flags)
 		return;
 	c = connection_of(sk);
-	if (!c || c->role != ROLE_CLIENT || BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_SYN_SENT)
+	if (!c || c->role != ROLE_CLIENT || READ(sk, __sk_common.skc_state) == TCP_SYN_SENT)
 		return;
-	seq = BPF_CORE_READ(cb, seq);
+	seq = READ(cb, seq);
 	if (c->peer_isn && seq != c->peer_isn)
 		return;
 	if (is_first_of_crossing(c, sk))
@@ -170,10 +170,10 @@ static void record_synack_duplicate(struct sock *sk, struct sk_buff *skb)
 	e = begin_with_details(c, EVENT_SYNACK_DUPLICATE, bpf_ktime_get_ns());
 	if (!e)
 		return;
-	e->event.state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	e->event.state = READ(sk, __sk_common.skc_state);
 	e->event.attempt = c->synack_duplicates;
 	e->details.tcp_seq = seq;
-	e->details.tcp_ack = BPF_CORE_READ((struct tcp_sock *)sk, rcv_nxt);
+	e->details.tcp_ack = READ((struct tcp_sock *)sk, rcv_nxt);
 	e->event.cookie = cookie_of(sk);
 	submit(e);
 }

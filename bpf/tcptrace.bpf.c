@@ -12,11 +12,14 @@
 #include <bpf/bpf_tracing.h>
 
 #include "event.h"
+#include "read.bpf.h"
 #include "compat.bpf.h"
 #include "socket.bpf.h"
+#include "request.bpf.h"
 #include "filter.bpf.h"
 #include "emit.bpf.h"
 #include "trouble.bpf.h"
+#include "index.bpf.h"
 #include "packet.bpf.h"
 #include "options.bpf.h"
 #include "mib.bpf.h"
@@ -101,8 +104,8 @@ int handshake_sockops(struct bpf_sock_ops *ops)
 	/* tcp_conn_request asks for the SYN-ACK's timeout, just before it keeps the request. */
 	if (ops->op == BPF_SOCK_OPS_TCP_CONNECT_CB)
 		record_connect(sk);
-	else if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_NEW_SYN_RECV)
-		record_syn_received(BPF_CORE_READ(sk, __sk_common.skc_listener), (struct request_sock *)sk);
+	else if (READ(sk, __sk_common.skc_state) == TCP_NEW_SYN_RECV)
+		record_syn_received(READ(sk, __sk_common.skc_listener), (struct request_sock *)sk);
 	return 1;
 }
 
@@ -654,14 +657,14 @@ int BPF_PROG(state_tracepoint, struct sock *sk, int old_state, int state)
 SEC("fentry/tcp_set_state")
 int BPF_PROG(state_fentry, struct sock *sk, int state)
 {
-	record_state(sk, BPF_CORE_READ(sk, __sk_common.skc_state), state);
+	record_state(sk, READ(sk, __sk_common.skc_state), state);
 	return 0;
 }
 
 SEC("kprobe/tcp_set_state")
 int BPF_KPROBE(state_kprobe, struct sock *sk, int state)
 {
-	record_state(sk, BPF_CORE_READ(sk, __sk_common.skc_state), state);
+	record_state(sk, READ(sk, __sk_common.skc_state), state);
 	return 0;
 }
 
@@ -919,14 +922,14 @@ int BPF_PROG(handshakes_tracepoint, struct sock *sk, int old_state, int state)
 SEC("fentry/tcp_set_state")
 int BPF_PROG(handshakes_fentry, struct sock *sk, int state)
 {
-	record_handshake(sk, BPF_CORE_READ(sk, __sk_common.skc_state), state);
+	record_handshake(sk, READ(sk, __sk_common.skc_state), state);
 	return 0;
 }
 
 SEC("kprobe/tcp_set_state")
 int BPF_KPROBE(handshakes_kprobe, struct sock *sk, int state)
 {
-	record_handshake(sk, BPF_CORE_READ(sk, __sk_common.skc_state), state);
+	record_handshake(sk, READ(sk, __sk_common.skc_state), state);
 	return 0;
 }
 

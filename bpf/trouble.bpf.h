@@ -16,8 +16,8 @@ static void retell_connect(struct connection *c, struct sock *sk)
 		return;
 	e->event.state = TCP_SYN_SENT;
 	e->event.old_state = TCP_CLOSE;
-	if (!c->established_ns && !BPF_CORE_READ(icsk, icsk_backoff))
-		e->event.rto_jiffies = BPF_CORE_READ(icsk, icsk_rto); /* still the first one */
+	if (!c->established_ns && !READ(icsk, icsk_backoff))
+		e->event.rto_jiffies = READ(icsk, icsk_rto); /* still the first one */
 	submit(e);
 }
 
@@ -56,22 +56,43 @@ static void retell_established(struct connection *c, struct sock *sk)
 }
 
 /*
- * There is trouble with c: its records are delivered from here on, after those of its beginning, which have the times
- * of then but the options of now. sk is NULL when c is a request.
+ * What the connection of sk, or of a request where that is 0, would have told so far. A function of its own to the verifier,
+ * which has a dozen places in one program where trouble begins, each with ways of its own to get there.
  */
-static void note_trouble(struct connection *c, struct sock *sk)
+__noinline int retell(u64 socket, u64 pair)
 {
-	if (!is_untroubled(c) || !(c->flags & FOLLOWED))
-		return;
-	c->troubled = 1;
-	if (c->flags & PRE_EXISTING)
-		return;
+	struct sock *sk = (struct sock *)socket;
+	struct connection *c;
+
+	if (!only_troubled)
+		return 0;
+	c = sk ? last_connection_of(sk) : find_request(pair);
+	if (!c)
+		return 0;
 	if (c->role == ROLE_SERVER && !(c->flags & (COOKIE_SENT | CLAIMED)))
 		retell_syn_received(c);
 	else if (c->role == ROLE_CLIENT && sk)
 		retell_connect(c, sk);
 	if (sk && c->established_ns)
 		retell_established(c, sk);
+	return 0;
+}
+
+/*
+ * There is trouble with c: its records are delivered from here on, after those of its beginning, which have the times
+ * of then but the options of now. sk is NULL when c is a request.
+ */
+static void note_trouble(struct connection *c, struct sock *sk)
+{
+	u64 socket = (u64)sk;
+
+	if (!is_untroubled(c) || !(c->flags & FOLLOWED))
+		return;
+	c->troubled = 1;
+	if (c->flags & PRE_EXISTING)
+		return;
+	BLUR(socket); /* a number from here on, as such functions take no pointer to the kernel's */
+	retell(socket, isn_pair(c->peer_isn, c->isn));
 }
 
 /*
@@ -126,11 +147,11 @@ static void tell_winner(struct connection *c, u64 now_ns)
 static bool awaits_reply(struct sock *sk)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	u32 said = BPF_CORE_READ(tp, lsndtime);
+	u32 said = READ(tp, lsndtime);
 
-	if (!BPF_CORE_READ(tp, bytes_sent) || !ticks_per_second)
+	if (!READ(tp, bytes_sent) || !ticks_per_second)
 		return false;
-	if ((s32)(said - BPF_CORE_READ(tp, inet_conn.icsk_ack.lrcvtime)) < 0)
+	if ((s32)(said - READ(tp, inet_conn.icsk_ack.lrcvtime)) < 0)
 		return false;
 	return jiffies_now() - said >= ticks_per_second;
 }
@@ -144,7 +165,7 @@ static bool is_bad_end(struct sock *sk, u8 old_state, u32 error)
 	case TCP_CLOSE_WAIT:
 		return true;
 	}
-	return error || BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_retransmits);
+	return error || READ((struct inet_connection_sock *)sk, icsk_retransmits);
 }
 
 /* Before c is closed. */

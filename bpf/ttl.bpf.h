@@ -22,7 +22,7 @@ static void note_ttl(struct sock *sk, u8 flags, u8 ttl)
 /* 0: skb holds none. */
 static u8 ttl_of(struct sk_buff *skb)
 {
-	return ip_start_at(head_of(skb) + BPF_CORE_READ(skb, network_header)).ttl;
+	return ip_start_at(head_of(skb) + READ(skb, network_header)).ttl;
 }
 
 /* skb is NULL when a socket is restored without a handshake (TCP_REPAIR). */
@@ -61,7 +61,7 @@ static void record_arrival(struct __sk_buff *skb)
 	if (protocol != IPPROTO_TCP || (void *)(tcp + 1) > end)
 		return;
 	if (tcp->flags & TCP_FLAG_RST || (tcp->flags & (TCP_FLAG_SYN | TCP_FLAG_ACK)) == (TCP_FLAG_SYN | TCP_FLAG_ACK))
-		note_ttl(BPF_CORE_READ((struct sk_buff *)skb, sk), tcp->flags, ttl);
+		note_ttl(READ((struct sk_buff *)skb, sk), tcp->flags, ttl);
 }
 
 static bool is_mapped(const struct connection *c)
@@ -81,8 +81,8 @@ static u8 ttl_of_final_ack(const struct connection *c, struct sock *sk)
 	struct ipv6_pinfo *ip6;
 
 	if (c->family == AF_INET || is_mapped(c))
-		return BPF_CORE_READ(inet, mc_ttl);
-	ip6 = BPF_CORE_READ(inet, pinet6);
+		return READ(inet, mc_ttl);
+	ip6 = READ(inet, pinet6);
 	return ip6 ? BPF_CORE_READ_BITFIELD_PROBED(ip6, mcast_hops) : 0;
 }
 

@@ -45,15 +45,6 @@ type attacher struct {
 	denied map[Mechanism]error
 }
 
-// readPrograms gives the embedded programs and maps.
-func readPrograms() (*ebpf.CollectionSpec, error) {
-	spec, err := loadBpf()
-	if err != nil {
-		return nil, fmt.Errorf("read the embedded programs: %w", err)
-	}
-	return spec, nil
-}
-
 // newAttacher makes the maps, which are all that its programs share, but for the constants: they are what has to be known of
 // the kernel. The error is [ErrPrivilege] where that is the reason.
 func newAttacher(spec *ebpf.CollectionSpec, allowed []Mechanism) (*attacher, error) {
@@ -278,13 +269,30 @@ func attachProgram(program *ebpf.Program, spec *ebpf.ProgramSpec) (io.Closer, er
 		group, name, _ := strings.Cut(spec.AttachTo, "/")
 		return link.Tracepoint(group, name, program, nil)
 	case ebpf.SockOps, ebpf.CGroupSKB:
-		root, err := host.CgroupRoot()
+		root, err := cgroupFor(spec.Type)
 		if err != nil {
 			return nil, err
 		}
-		return link.AttachCgroup(link.CgroupOptions{Path: root, Attach: spec.AttachType, Program: program})
+		defer root.Close()
+		path := fmt.Sprintf("/proc/self/fd/%d", root.Fd())
+		return link.AttachCgroup(link.CgroupOptions{Path: path, Attach: spec.AttachType, Program: program})
 	}
 	return nil, fmt.Errorf("no way to attach a program of type %s", spec.Type)
+}
+
+// cgroupFor opens the cgroup to whose sockets a program is attached: the root of all, for what sockops do not see would be
+// taken for what did not happen. A TTL that is not seen is not known, and no more; so those of the part that a cgroup
+// namespace shows are better than none.
+func cgroupFor(program ebpf.ProgramType) (*os.File, error) {
+	root, err := host.OpenRootCgroup()
+	if err == nil || program == ebpf.SockOps {
+		return root, err
+	}
+	part, partErr := host.CgroupRoot()
+	if partErr != nil {
+		return nil, partErr
+	}
+	return os.Open(part)
 }
 
 // runIterator lets an iterator go over everything once.

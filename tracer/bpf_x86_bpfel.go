@@ -33,17 +33,11 @@ type bpfCommKey struct {
 }
 
 type bpfConnectCall struct {
-	_           structs.HostLayout
-	Sk          uint64
-	Destination struct {
-		_      structs.HostLayout
-		Family uint16
-		Port   uint16
-		V4     [4]uint8
-		V6     [16]uint8
-	}
-	Fd uint32
-	_  [4]byte
+	_       structs.HostLayout
+	Sk      uint64
+	Address uint64
+	Fd      uint32
+	Unused  uint32
 }
 
 type bpfConnection struct {
@@ -323,12 +317,19 @@ type bpfHookModes struct {
 	ErrorsFollow    uint8
 }
 
-type bpfIsnSet struct {
+type bpfIndexSet struct {
 	_      structs.HostLayout
-	Isn    [4]uint32
-	Next   uint32
-	Unused uint32
-	Sk     [4]uint64
+	Hash   [3]uint64
+	Sk     [3]uint64
+	Takers uint64
+}
+
+type bpfIsnSet struct {
+	_       structs.HostLayout
+	Sk      [4]uint64
+	Isn     [4]uint32
+	Next    uint32
+	Settled [4]uint8
 }
 
 type bpfListener struct {
@@ -347,6 +348,13 @@ type bpfListener struct {
 	Slot   uint16
 	Passes uint8
 	Unused [3]uint8
+}
+
+type bpfNearRequest struct {
+	_      structs.HostLayout
+	Pair   uint64
+	Takers uint64
+	C      bpfConnection
 }
 
 type bpfNetworkKey struct {
@@ -697,6 +705,7 @@ const (
 	bpfTriggerTRIGGER_RTO  bpfTrigger = 1
 	bpfTriggerTRIGGER_FAST bpfTrigger = 2
 	bpfTriggerTRIGGER_TLP  bpfTrigger = 3
+	bpfTriggerTRIGGER_SYN  bpfTrigger = 4
 )
 
 // Names of all BPF objects in the ELF.
@@ -718,6 +727,9 @@ const (
 	bpfMapListenersByPort                = "listeners_by_port"
 	bpfMapLost                           = "lost"
 	bpfMapNamespaces                     = "namespaces"
+	bpfMapNearInitialSequences           = "near_initial_sequences"
+	bpfMapNearRequests                   = "near_requests"
+	bpfMapNearSocketsByEnds              = "near_sockets_by_ends"
 	bpfMapNetworks                       = "networks"
 	bpfMapOptionCalls                    = "option_calls"
 	bpfMapPassedOver                     = "passed_over"
@@ -855,6 +867,7 @@ const (
 	bpfVarHandshakesOf                   = "handshakes_of"
 	bpfVarIcmpv6Function                 = "icmpv6_function"
 	bpfVarJiffiesAheadNs                 = "jiffies_ahead_ns"
+	bpfVarListenersAreKnown              = "listeners_are_known"
 	bpfVarMibCookiesReceived             = "mib_cookies_received"
 	bpfVarMibListenOverflows             = "mib_listen_overflows"
 	bpfVarMibQueueFullCookies            = "mib_queue_full_cookies"
@@ -1032,39 +1045,42 @@ type bpfProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfMapSpecs struct {
-	Cgroups           *ebpf.MapSpec `ebpf:"cgroups"`
-	Comms             *ebpf.MapSpec `ebpf:"comms"`
-	ConnectCalls      *ebpf.MapSpec `ebpf:"connect_calls"`
-	Connections       *ebpf.MapSpec `ebpf:"connections"`
-	Counted           *ebpf.MapSpec `ebpf:"counted"`
-	Departed          *ebpf.MapSpec `ebpf:"departed"`
-	Events            *ebpf.MapSpec `ebpf:"events"`
-	Frames            *ebpf.MapSpec `ebpf:"frames"`
-	Handshakes        *ebpf.MapSpec `ebpf:"handshakes"`
-	InitialSequences  *ebpf.MapSpec `ebpf:"initial_sequences"`
-	LatestEstablished *ebpf.MapSpec `ebpf:"latest_established"`
-	Listeners         *ebpf.MapSpec `ebpf:"listeners"`
-	ListenersByPort   *ebpf.MapSpec `ebpf:"listeners_by_port"`
-	Lost              *ebpf.MapSpec `ebpf:"lost"`
-	Namespaces        *ebpf.MapSpec `ebpf:"namespaces"`
-	Networks          *ebpf.MapSpec `ebpf:"networks"`
-	OptionCalls       *ebpf.MapSpec `ebpf:"option_calls"`
-	PassedOver        *ebpf.MapSpec `ebpf:"passed_over"`
-	Ports             *ebpf.MapSpec `ebpf:"ports"`
-	Refusals          *ebpf.MapSpec `ebpf:"refusals"`
-	Refused           *ebpf.MapSpec `ebpf:"refused"`
-	RefusedAcks       *ebpf.MapSpec `ebpf:"refused_acks"`
-	Refusers          *ebpf.MapSpec `ebpf:"refusers"`
-	RefusingHere      *ebpf.MapSpec `ebpf:"refusing_here"`
-	Requests          *ebpf.MapSpec `ebpf:"requests"`
-	RunningRequests   *ebpf.MapSpec `ebpf:"running_requests"`
-	RunningTimers     *ebpf.MapSpec `ebpf:"running_timers"`
-	Searches          *ebpf.MapSpec `ebpf:"searches"`
-	SocketScratch     *ebpf.MapSpec `ebpf:"socket_scratch"`
-	SocketsByEnds     *ebpf.MapSpec `ebpf:"sockets_by_ends"`
-	Tasks             *ebpf.MapSpec `ebpf:"tasks"`
-	ThisCpu           *ebpf.MapSpec `ebpf:"this_cpu"`
-	Uids              *ebpf.MapSpec `ebpf:"uids"`
+	Cgroups              *ebpf.MapSpec `ebpf:"cgroups"`
+	Comms                *ebpf.MapSpec `ebpf:"comms"`
+	ConnectCalls         *ebpf.MapSpec `ebpf:"connect_calls"`
+	Connections          *ebpf.MapSpec `ebpf:"connections"`
+	Counted              *ebpf.MapSpec `ebpf:"counted"`
+	Departed             *ebpf.MapSpec `ebpf:"departed"`
+	Events               *ebpf.MapSpec `ebpf:"events"`
+	Frames               *ebpf.MapSpec `ebpf:"frames"`
+	Handshakes           *ebpf.MapSpec `ebpf:"handshakes"`
+	InitialSequences     *ebpf.MapSpec `ebpf:"initial_sequences"`
+	LatestEstablished    *ebpf.MapSpec `ebpf:"latest_established"`
+	Listeners            *ebpf.MapSpec `ebpf:"listeners"`
+	ListenersByPort      *ebpf.MapSpec `ebpf:"listeners_by_port"`
+	Lost                 *ebpf.MapSpec `ebpf:"lost"`
+	Namespaces           *ebpf.MapSpec `ebpf:"namespaces"`
+	NearInitialSequences *ebpf.MapSpec `ebpf:"near_initial_sequences"`
+	NearRequests         *ebpf.MapSpec `ebpf:"near_requests"`
+	NearSocketsByEnds    *ebpf.MapSpec `ebpf:"near_sockets_by_ends"`
+	Networks             *ebpf.MapSpec `ebpf:"networks"`
+	OptionCalls          *ebpf.MapSpec `ebpf:"option_calls"`
+	PassedOver           *ebpf.MapSpec `ebpf:"passed_over"`
+	Ports                *ebpf.MapSpec `ebpf:"ports"`
+	Refusals             *ebpf.MapSpec `ebpf:"refusals"`
+	Refused              *ebpf.MapSpec `ebpf:"refused"`
+	RefusedAcks          *ebpf.MapSpec `ebpf:"refused_acks"`
+	Refusers             *ebpf.MapSpec `ebpf:"refusers"`
+	RefusingHere         *ebpf.MapSpec `ebpf:"refusing_here"`
+	Requests             *ebpf.MapSpec `ebpf:"requests"`
+	RunningRequests      *ebpf.MapSpec `ebpf:"running_requests"`
+	RunningTimers        *ebpf.MapSpec `ebpf:"running_timers"`
+	Searches             *ebpf.MapSpec `ebpf:"searches"`
+	SocketScratch        *ebpf.MapSpec `ebpf:"socket_scratch"`
+	SocketsByEnds        *ebpf.MapSpec `ebpf:"sockets_by_ends"`
+	Tasks                *ebpf.MapSpec `ebpf:"tasks"`
+	ThisCpu              *ebpf.MapSpec `ebpf:"this_cpu"`
+	Uids                 *ebpf.MapSpec `ebpf:"uids"`
 }
 
 // bpfVariableSpecs contains global variables before they are loaded into the kernel.
@@ -1080,6 +1096,7 @@ type bpfVariableSpecs struct {
 	HandshakesOf        *ebpf.VariableSpec `ebpf:"handshakes_of"`
 	Icmpv6Function      *ebpf.VariableSpec `ebpf:"icmpv6_function"`
 	JiffiesAheadNs      *ebpf.VariableSpec `ebpf:"jiffies_ahead_ns"`
+	ListenersAreKnown   *ebpf.VariableSpec `ebpf:"listeners_are_known"`
 	MibCookiesReceived  *ebpf.VariableSpec `ebpf:"mib_cookies_received"`
 	MibListenOverflows  *ebpf.VariableSpec `ebpf:"mib_listen_overflows"`
 	MibQueueFullCookies *ebpf.VariableSpec `ebpf:"mib_queue_full_cookies"`
@@ -1119,39 +1136,42 @@ func (o *bpfObjects) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfMaps struct {
-	Cgroups           *ebpf.Map `ebpf:"cgroups"`
-	Comms             *ebpf.Map `ebpf:"comms"`
-	ConnectCalls      *ebpf.Map `ebpf:"connect_calls"`
-	Connections       *ebpf.Map `ebpf:"connections"`
-	Counted           *ebpf.Map `ebpf:"counted"`
-	Departed          *ebpf.Map `ebpf:"departed"`
-	Events            *ebpf.Map `ebpf:"events"`
-	Frames            *ebpf.Map `ebpf:"frames"`
-	Handshakes        *ebpf.Map `ebpf:"handshakes"`
-	InitialSequences  *ebpf.Map `ebpf:"initial_sequences"`
-	LatestEstablished *ebpf.Map `ebpf:"latest_established"`
-	Listeners         *ebpf.Map `ebpf:"listeners"`
-	ListenersByPort   *ebpf.Map `ebpf:"listeners_by_port"`
-	Lost              *ebpf.Map `ebpf:"lost"`
-	Namespaces        *ebpf.Map `ebpf:"namespaces"`
-	Networks          *ebpf.Map `ebpf:"networks"`
-	OptionCalls       *ebpf.Map `ebpf:"option_calls"`
-	PassedOver        *ebpf.Map `ebpf:"passed_over"`
-	Ports             *ebpf.Map `ebpf:"ports"`
-	Refusals          *ebpf.Map `ebpf:"refusals"`
-	Refused           *ebpf.Map `ebpf:"refused"`
-	RefusedAcks       *ebpf.Map `ebpf:"refused_acks"`
-	Refusers          *ebpf.Map `ebpf:"refusers"`
-	RefusingHere      *ebpf.Map `ebpf:"refusing_here"`
-	Requests          *ebpf.Map `ebpf:"requests"`
-	RunningRequests   *ebpf.Map `ebpf:"running_requests"`
-	RunningTimers     *ebpf.Map `ebpf:"running_timers"`
-	Searches          *ebpf.Map `ebpf:"searches"`
-	SocketScratch     *ebpf.Map `ebpf:"socket_scratch"`
-	SocketsByEnds     *ebpf.Map `ebpf:"sockets_by_ends"`
-	Tasks             *ebpf.Map `ebpf:"tasks"`
-	ThisCpu           *ebpf.Map `ebpf:"this_cpu"`
-	Uids              *ebpf.Map `ebpf:"uids"`
+	Cgroups              *ebpf.Map `ebpf:"cgroups"`
+	Comms                *ebpf.Map `ebpf:"comms"`
+	ConnectCalls         *ebpf.Map `ebpf:"connect_calls"`
+	Connections          *ebpf.Map `ebpf:"connections"`
+	Counted              *ebpf.Map `ebpf:"counted"`
+	Departed             *ebpf.Map `ebpf:"departed"`
+	Events               *ebpf.Map `ebpf:"events"`
+	Frames               *ebpf.Map `ebpf:"frames"`
+	Handshakes           *ebpf.Map `ebpf:"handshakes"`
+	InitialSequences     *ebpf.Map `ebpf:"initial_sequences"`
+	LatestEstablished    *ebpf.Map `ebpf:"latest_established"`
+	Listeners            *ebpf.Map `ebpf:"listeners"`
+	ListenersByPort      *ebpf.Map `ebpf:"listeners_by_port"`
+	Lost                 *ebpf.Map `ebpf:"lost"`
+	Namespaces           *ebpf.Map `ebpf:"namespaces"`
+	NearInitialSequences *ebpf.Map `ebpf:"near_initial_sequences"`
+	NearRequests         *ebpf.Map `ebpf:"near_requests"`
+	NearSocketsByEnds    *ebpf.Map `ebpf:"near_sockets_by_ends"`
+	Networks             *ebpf.Map `ebpf:"networks"`
+	OptionCalls          *ebpf.Map `ebpf:"option_calls"`
+	PassedOver           *ebpf.Map `ebpf:"passed_over"`
+	Ports                *ebpf.Map `ebpf:"ports"`
+	Refusals             *ebpf.Map `ebpf:"refusals"`
+	Refused              *ebpf.Map `ebpf:"refused"`
+	RefusedAcks          *ebpf.Map `ebpf:"refused_acks"`
+	Refusers             *ebpf.Map `ebpf:"refusers"`
+	RefusingHere         *ebpf.Map `ebpf:"refusing_here"`
+	Requests             *ebpf.Map `ebpf:"requests"`
+	RunningRequests      *ebpf.Map `ebpf:"running_requests"`
+	RunningTimers        *ebpf.Map `ebpf:"running_timers"`
+	Searches             *ebpf.Map `ebpf:"searches"`
+	SocketScratch        *ebpf.Map `ebpf:"socket_scratch"`
+	SocketsByEnds        *ebpf.Map `ebpf:"sockets_by_ends"`
+	Tasks                *ebpf.Map `ebpf:"tasks"`
+	ThisCpu              *ebpf.Map `ebpf:"this_cpu"`
+	Uids                 *ebpf.Map `ebpf:"uids"`
 }
 
 func (m *bpfMaps) Close() error {
@@ -1171,6 +1191,9 @@ func (m *bpfMaps) Close() error {
 		m.ListenersByPort,
 		m.Lost,
 		m.Namespaces,
+		m.NearInitialSequences,
+		m.NearRequests,
+		m.NearSocketsByEnds,
 		m.Networks,
 		m.OptionCalls,
 		m.PassedOver,
@@ -1205,6 +1228,7 @@ type bpfVariables struct {
 	HandshakesOf        *ebpf.Variable `ebpf:"handshakes_of"`
 	Icmpv6Function      *ebpf.Variable `ebpf:"icmpv6_function"`
 	JiffiesAheadNs      *ebpf.Variable `ebpf:"jiffies_ahead_ns"`
+	ListenersAreKnown   *ebpf.Variable `ebpf:"listeners_are_known"`
 	MibCookiesReceived  *ebpf.Variable `ebpf:"mib_cookies_received"`
 	MibListenOverflows  *ebpf.Variable `ebpf:"mib_listen_overflows"`
 	MibQueueFullCookies *ebpf.Variable `ebpf:"mib_queue_full_cookies"`

@@ -38,7 +38,9 @@ func withoutTypes(fn func() error) error {
 func openWithoutTypes(t *testing.T, file string) (tr *tracer.Tracer, err error) {
 	t.Helper()
 	err = withoutTypes(func() (err error) {
-		tr, err = tracer.Open(tracer.Options{BTF: file, NewOnly: true, Mechanisms: mechanisms(t), RingBytes: 1 << 20})
+		tr, err = tracer.Open(tracer.Options{
+			BTF: file, NewOnly: true, Mechanisms: mechanisms(t), RingBytes: 1 << 20, MaxConnections: 4096,
+		})
 		return err
 	})
 	if (errors.Is(err, tracer.ErrPrivilege) || errors.Is(err, unix.EPERM)) && os.Getenv("TCPTRACE_KERNEL_TESTS") != "1" {

@@ -60,14 +60,35 @@ type claimed struct {
 	acceptor             int
 }
 
-// claim makes one. It is not complete where the first trace missed something.
-func claim(t *testing.T, h *lab.Host, address string) (c claimed, complete bool) {
+// A claimant is about to accept what another process listens for.
+type claimant struct {
+	*stranger
+	host     *lab.Host
+	listener net.Listener
+}
+
+func newClaimant(t *testing.T, address string) claimant {
 	t.Helper()
-	everything := watch(t)
+	h := newHost(t)
 	l := listen(t, h, address+":0")
-	s := newAcceptor(t, l)
-	tr := open(t, tracer.Options{Kinds: ends, Filter: tracer.Filter{PIDs: []int{s.Process.Pid}}, NewOnly: true})
-	client, err := dial(h, l.Addr().String())
+	return claimant{newAcceptor(t, l), h, l}
+}
+
+// follow traces them only.
+func follow(t *testing.T, claimants ...claimant) *tracer.Tracer {
+	t.Helper()
+	var filter tracer.Filter
+	for _, s := range claimants {
+		filter.PIDs = append(filter.PIDs, s.Process.Pid)
+	}
+	return open(t, tracer.Options{Kinds: ends, Filter: filter, NewOnly: true})
+}
+
+// claim makes one, with tr to follow its acceptor. It is not complete where the first trace missed something.
+func (s claimant) claim(t *testing.T, tr *tracer.Tracer) (c claimed, complete bool) {
+	t.Helper()
+	everything, h := watch(t), s.host
+	client, err := dial(h, s.listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,11 +115,15 @@ func claim(t *testing.T, h *lab.Host, address string) (c claimed, complete bool)
 }
 
 func TestConnectionIsClaimedByWhoAcceptsIt(t *testing.T) {
-	for name, address := range map[string]string{"IPv4": "127.0.0.1", "IPv6": "[::1]"} {
+	addresses := []string{"127.0.0.1", "[::1]"}
+	claimants := []claimant{newClaimant(t, addresses[0]), newClaimant(t, addresses[1])}
+	tr := follow(t, claimants...)
+	for i, name := range []string{"IPv4", "IPv6"} {
 		t.Run(name, func(t *testing.T) {
-			c, complete := claim(t, newHost(t), address)
+			c, complete := claimants[i].claim(t, tr)
 			if !complete { // a softirq may have been hidden
-				c, complete = claim(t, newHost(t), address)
+				again := newClaimant(t, addresses[i])
+				c, complete = again.claim(t, follow(t, again))
 			}
 			if !complete || len(c.events) == 0 {
 				t.Fatalf("the connection is not seen twice:\n%s", describe(c.events))

@@ -178,6 +178,7 @@ var triggers = map[bpfTrigger]string{
 	bpfTriggerTRIGGER_RTO:  "rto",
 	bpfTriggerTRIGGER_FAST: "fast",
 	bpfTriggerTRIGGER_TLP:  "tlp",
+	bpfTriggerTRIGGER_SYN:  "syn",
 }
 
 // stages and actions are the contract's names of them.

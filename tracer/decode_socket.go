@@ -28,6 +28,7 @@ func (d *decoder) socket(r *bpfSocketRecord) (*sockets.Socket, error) {
 		Held:        flags&bpfSocketFlagsSOCKET_HELD != 0,
 		Orphan:      flags&bpfSocketFlagsSOCKET_ORPHAN != 0,
 		Retransmits: int(r.Retransmits),
+		Backoff:     int(r.Backoff),
 	}
 	if r.Owner.Pid != 0 {
 		s.FD = int(r.Fd)
@@ -74,7 +75,7 @@ func (d *decoder) timers(r *bpfSocketRecord, s *sockets.Socket) {
 	}
 	s.RTO = d.jiffies(r.RtoJiffies)
 	s.RTT = time.Duration(r.SrttUs) * time.Microsecond
-	s.Probes, s.Backoff = int(r.ProbesOut), int(r.Backoff)
+	s.Probes = int(r.ProbesOut)
 	s.Retransmitted = flags&bpfSocketFlagsSOCKET_RETRANSMITTED != 0
 	s.Retransmitting = time.Duration(r.RetransmittingMs) * time.Millisecond
 	s.Probed = flags&bpfSocketFlagsSOCKET_PROBED != 0

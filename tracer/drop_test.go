@@ -3,6 +3,7 @@ package tracer_test
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net/netip"
@@ -698,9 +699,12 @@ func TestDroppedSYNOfAStrangerIsToldWhereItsPortIsAskedFor(t *testing.T) {
 	}
 }
 
+// Nothing else that is trouble is seen, so it is the drop that has the connection told.
 func TestDropsAreTrouble(t *testing.T) {
 	h := newHost(t)
-	w := newWatcher(open(t, tracer.Options{Kinds: append([]event.Kind{event.Drop}, troubles...), Filter: onlyIn(h), OnlyTroubled: true, NewOnly: true}))
+	w := newWatcher(open(t, tracer.Options{
+		Kinds: []event.Kind{event.Connect, event.Drop, event.Close}, Filter: onlyIn(h), OnlyTroubled: true, NewOnly: true,
+	}))
 	to := netip.MustParseAddrPort("127.0.0.1:80")
 	if err := h.Listen(to); err != nil {
 		t.Fatal(err)
@@ -714,4 +718,44 @@ func TestDropsAreTrouble(t *testing.T) {
 	if own[0].Kind != event.Connect || own[0].Nth != 1 {
 		t.Errorf("it should begin with its connect:\n%s", describe(own))
 	}
+}
+
+// So many connects fail meanwhile that the number of the one that nobody answers has to be looked for further away.
+func TestForwardedSYNIsRecognisedAfterManyConnects(t *testing.T) {
+	const meanwhile = 4000
+	w, chain := watch(t), newChain(t)
+	to := netip.AddrPortFrom(chain.ServerV4, 80)
+	router := chain.Routers[0]
+	firewall{nftables.ChainHookForward, nftables.ChainPriorityFilter, toPort, nil}.add(t, router, to.Port())
+	begin(t, chain.Client, to)
+	connect := w.ofKind(t, chain.Client.Inode(), event.Connect)
+	if err := chain.Client.Do(func() error { return beRefused(meanwhile) }); err != nil {
+		t.Fatal(err)
+	}
+	events := w.until(t, chain.Client.Inode(), "refused connects", func(events []event.Event) bool {
+		return len(events) > meanwhile
+	})
+	then := events[len(events)-1].Mono
+	w.until(t, router.Inode(), "a later copy of the SYN", func(events []event.Event) bool {
+		return slices.ContainsFunc(events, func(ev event.Event) bool {
+			return ev.Kind == event.Drop && ev.Conn == connect.Conn && ev.Mono > then
+		})
+	})
+}
+
+// beRefused has n connects refused, in the namespace of this thread.
+func beRefused(n int) error {
+	nobody := sockaddr(netip.MustParseAddrPort("127.0.0.1:1"))
+	for range n {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		err = unix.Connect(fd, nobody)
+		unix.Close(fd)
+		if !errors.Is(err, unix.ECONNREFUSED) {
+			return fmt.Errorf("connect: %v, want ECONNREFUSED", err)
+		}
+	}
+	return nil
 }

@@ -235,20 +235,14 @@ func (f fallback) choose(t *testing.T) Hook {
 // kernel describes these signatures in BTF, as a kernel does.
 func (s signatures) kernel(t *testing.T) *kernel {
 	t.Helper()
-	builder, err := btf.NewBuilder([]btf.Type{
+	k := newKernel(specOf(t, []btf.Type{
 		tracepointType("tcp_retransmit_skb", s.tcpRetransmitSKB),
 		tracepointType("tcp_send_reset", s.tcpSendReset),
 		tracepointType("kfree_skb", s.kfreeSKB),
 		&btf.Func{Name: "inet_csk_accept", Type: functionType(s.inetCSKAccept), Linkage: btf.GlobalFunc},
-	}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	types, err := builder.Spec()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &kernel{types: types, describesItself: true, code: code{quietCount: 1}}
+	}), nil)
+	k.describesItself, k.code.quietCount = true, 1
+	return k
 }
 
 func tracepointType(name string, arguments int) btf.Type {

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -26,7 +27,9 @@ const dialVariable = "TRACER_TEST_DIAL"
 func TestMain(m *testing.M) {
 	address := os.Getenv(dialVariable)
 	if address == "" {
-		os.Exit(m.Run())
+		status := m.Run()
+		os.RemoveAll(strangers.dir)
+		os.Exit(status)
 	}
 	io.Copy(io.Discard, os.Stdin)
 	if address == acceptInherited {
@@ -75,21 +78,11 @@ type stranger struct {
 // newStranger starts one in h; it waits until connect is called.
 func newStranger(t *testing.T, h *lab.Host, address, cgroup string) *stranger {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
+	strangers.once.Do(func() { strangers.err = strangers.copySelf() })
+	if strangers.err != nil {
+		t.Fatal(strangers.err)
 	}
-	dir, err := os.MkdirTemp("", "tcptrace")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	os.Chmod(dir, 0o755)
-	program := filepath.Join(dir, dialerComm)
-	if err := copyFile(self, program); err != nil {
-		t.Fatal(err)
-	}
-	s := &stranger{Cmd: exec.Command(program)}
+	s := &stranger{Cmd: exec.Command(filepath.Join(strangers.dir, dialerComm))}
 	s.Env = append(os.Environ(), dialVariable+"="+address)
 	s.Stderr = os.Stderr
 	s.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: dialerUID, Gid: dialerUID}}
@@ -101,8 +94,8 @@ func newStranger(t *testing.T, h *lab.Host, address, cgroup string) *stranger {
 		defer f.Close()
 		s.SysProcAttr.UseCgroupFD, s.SysProcAttr.CgroupFD = true, int(f.Fd())
 	}
-	s.start, err = s.StdinPipe()
-	if err != nil {
+	var err error
+	if s.start, err = s.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
 	// A child is born into the namespace of the thread that starts it.
@@ -111,6 +104,26 @@ func newStranger(t *testing.T, h *lab.Host, address, cgroup string) *stranger {
 	}
 	t.Cleanup(func() { s.Process.Kill(); s.Wait() })
 	return s
+}
+
+// strangers is where their program is: this one, by their name, where another user finds it.
+var strangers theirProgram
+
+type theirProgram struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+func (p *theirProgram) copySelf() error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	if p.dir, err = os.MkdirTemp("", "tcptrace"); err != nil {
+		return err
+	}
+	return errors.Join(os.Chmod(p.dir, 0o755), copyFile(self, filepath.Join(p.dir, dialerComm)))
 }
 
 func copyFile(from, to string) error {

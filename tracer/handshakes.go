@@ -62,12 +62,13 @@ func OpenHandshakes(opts HandshakeOptions) (*Handshakes, error) {
 	if err := checkPrivilege(); err != nil {
 		return nil, err
 	}
-	object := begin(readPrograms)
-	kernel, err := loadKernel(opts.BTF)
+	basis := NewBasis(opts.BTF)
+	begin(basis.programs)
+	kernel, err := basis.kernel()
 	if err != nil {
 		return nil, err
 	}
-	spec, err := object()
+	spec, err := basis.spec()
 	if err != nil {
 		return nil, err
 	}

@@ -51,9 +51,26 @@ func answerOf(t *testing.T, h *tracer.Handshakes, remote netip.AddrPort) (found 
 // attemptsAtAnAnswer is how often a test tries to see one: a softirq that sees it may be hidden from programs.
 const attemptsAtAnAnswer = 5
 
-func TestAnAnswerIsRecordedBeforeItsSocketKnows(t *testing.T) {
+// One timer of handshakes does for all that ask the same of it: to attach its programs takes an emulated machine half a second.
+func TestHandshakes(t *testing.T) {
+	h := openHandshakes(t)
+	for _, test := range []struct {
+		name   string
+		expect func(*testing.T, *tracer.Handshakes)
+	}{
+		{"an answer is recorded before its socket knows", expectAnAnswerBeforeItsSocketKnows},
+		{"a refusal is an answer", expectARefusalToBeAnAnswer},
+		{"an answer tells how many SYNs it took", expectAnAnswerToTellItsSYNs},
+		{"silence has no record", expectNoRecordOfSilence},
+	} {
+		t.Run(test.name, func(t *testing.T) { test.expect(t, h) })
+	}
+}
+
+func expectAnAnswerBeforeItsSocketKnows(t *testing.T, h *tracer.Handshakes) {
+	t.Helper()
 	loopbacks(t, func(t *testing.T, address string) {
-		h, on := openHandshakes(t), newHost(t)
+		on := newHost(t)
 		l := listen(t, on, netip.AddrPortFrom(netip.MustParseAddr(address), 0).String())
 		remote := netip.MustParseAddrPort(l.Addr().String())
 		for range attemptsAtAnAnswer {
@@ -77,9 +94,10 @@ func TestAnAnswerIsRecordedBeforeItsSocketKnows(t *testing.T) {
 	})
 }
 
-func TestARefusalIsAnAnswer(t *testing.T) {
+func expectARefusalToBeAnAnswer(t *testing.T, h *tracer.Handshakes) {
+	t.Helper()
 	loopbacks(t, func(t *testing.T, address string) {
-		h, on := openHandshakes(t), newHost(t)
+		on := newHost(t)
 		l := listen(t, on, netip.AddrPortFrom(netip.MustParseAddr(address), 0).String())
 		remote := netip.MustParseAddrPort(l.Addr().String())
 		l.Close()
@@ -99,8 +117,9 @@ func TestARefusalIsAnAnswer(t *testing.T) {
 	})
 }
 
-func TestAnAnswerTellsHowManySYNsItTook(t *testing.T) {
-	h, on := openHandshakes(t), newHost(t)
+func expectAnAnswerToTellItsSYNs(t *testing.T, h *tracer.Handshakes) {
+	t.Helper()
+	on := newHost(t)
 	l := listen(t, on, "127.0.0.1:0")
 	remote := netip.MustParseAddrPort(l.Addr().String())
 	for range attemptsAtAnAnswer {
@@ -122,8 +141,9 @@ func TestAnAnswerTellsHowManySYNsItTook(t *testing.T) {
 	t.Errorf("none of %d connects to %v has a record", attemptsAtAnAnswer, remote)
 }
 
-func TestSilenceHasNoRecord(t *testing.T) {
-	h, on := openHandshakes(t), newHost(t)
+func expectNoRecordOfSilence(t *testing.T, h *tracer.Handshakes) {
+	t.Helper()
+	on := newHost(t)
 	remote := netip.MustParseAddrPort("127.0.0.1:4567")
 	if _, err := on.DropInput(lab.Drop{Port: remote.Port()}); err != nil {
 		t.Fatal(err)

@@ -12,7 +12,12 @@ import (
 
 func embedded(t *testing.T) *ebpf.CollectionSpec {
 	t.Helper()
-	spec, err := loadBpf()
+	return programsOf(t, loadBpf)
+}
+
+func programsOf(t *testing.T, load func() (*ebpf.CollectionSpec, error)) *ebpf.CollectionSpec {
+	t.Helper()
+	spec, err := load()
 	if err != nil {
 		t.Fatal(err)
 	}

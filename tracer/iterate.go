@@ -27,6 +27,8 @@ type SocketOptions struct {
 	Listening bool
 	// BTF is a file with the kernel's types, for kernels that do not have them themselves.
 	BTF string
+	// Basis is shared with other tracers, and has its own BTF; nil means none.
+	Basis *Basis
 }
 
 // SocketLister reads the sockets that exist, by iterators that run in the kernel. It belongs to one goroutine at a time.
@@ -45,13 +47,14 @@ func OpenSockets(opts SocketOptions) (*SocketLister, error) {
 	if err := checkPrivilege(); err != nil {
 		return nil, err
 	}
-	kernel, err := loadKernel(opts.BTF)
+	basis := basisOf(opts.Basis, opts.BTF)
+	kernel, err := basis.kernel()
 	if err != nil {
 		return nil, err
 	}
 	// Kernels before 5.11 count maps against it; a failure shows when the maps are made.
 	_ = rlimit.RemoveMemlock()
-	spec, err := socketSpec(&opts)
+	spec, err := socketSpec(&opts, basis)
 	if err != nil {
 		return nil, err
 	}
@@ -71,8 +74,8 @@ func OpenSockets(opts SocketOptions) (*SocketLister, error) {
 }
 
 // socketSpec is what of the embedded object the iterators need.
-func socketSpec(opts *SocketOptions) (*ebpf.CollectionSpec, error) {
-	all, err := readPrograms()
+func socketSpec(opts *SocketOptions, basis *Basis) (*ebpf.CollectionSpec, error) {
+	all, err := basis.spec()
 	if err != nil {
 		return nil, err
 	}

@@ -3,9 +3,11 @@ package tracer
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -31,45 +33,42 @@ type kernel struct {
 	describesItself bool
 	// code is where some of its functions are; the zero value where that is hidden.
 	code code
+	// symbols names its functions.
+	symbols *symbols
+	// listenCounters looks for them once: see findListenCounters.
+	listenCounters func() (listenCounters, error)
+}
+
+// newKernel is one of which the types are known.
+func newKernel(types *btf.Spec, cache *btf.Cache) *kernel {
+	k := &kernel{types: types, cache: cache, describesItself: describesItself()}
+	k.listenCounters = sync.OnceValues(func() (listenCounters, error) { return findListenCounters(types) })
+	return k
 }
 
 // loadKernel reads the kernel's BTF, from file where that is not empty.
 func loadKernel(file string) (*kernel, error) {
-	k := &kernel{cache: btf.NewCache(), describesItself: describesItself()}
-	var err error
+	cache := btf.NewCache()
 	if file != "" {
-		if k.types, err = btf.LoadSpec(file); err != nil {
+		types, err := btf.LoadSpec(file)
+		if err != nil {
 			return nil, fmt.Errorf("read BTF from %s: %w", file, err)
 		}
-		return k, nil
+		return newKernel(types, cache), nil
 	}
-	k.types, err = k.cache.Kernel()
+	types, err := cache.Kernel()
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, btf.ErrNotSupported) {
 		return nil, ErrNoBTF
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the kernel's BTF: %w", err)
 	}
-	return k, nil
+	return newKernel(types, cache), nil
 }
 
 func describesItself() bool {
 	_, err := os.Stat(ownTypes)
 	return err == nil
-}
-
-// DescribeBTF says in a clause where the kernel's types come from; file is that of [Options].BTF.
-func DescribeBTF(file string) string {
-	k, err := loadKernel(file)
-	switch {
-	case err != nil:
-		return err.Error()
-	case file != "" && !k.describesItself:
-		return "from " + file + "; the kernel has none of its own (BTF)"
-	case file != "":
-		return "from " + file
-	}
-	return "the kernel describes its own (BTF)"
 }
 
 // SYNACKsHeedRTOMax says whether the running kernel limits the waits between SYN-ACKs by tcp_rto_max_ms: see
@@ -101,14 +100,16 @@ func hasMember(members []btf.Member, name string) bool {
 
 // adapt makes programs of what this kernel can attach. A program for a tracepoint gets the same arguments whether it
 // is attached by the tracepoint's type or, as kernels without BTF of their own need it, by its name: only the verifier
-// knows less of them then, and ours read the kernel's memory by helpers that do not need more.
+// knows less of them then, and those for such kernels read the kernel's memory by helpers that do not need more.
 func (k *kernel) adapt(programs map[string]*ebpf.ProgramSpec) {
 	if k.describesItself {
 		return
 	}
-	for _, program := range programs {
+	for name, program := range programs {
 		if program.Type == ebpf.Tracing && program.AttachType == ebpf.AttachTraceRawTp {
-			program.Type, program.AttachType = ebpf.RawTracepoint, ebpf.AttachNone
+			own := *program // others may share it
+			own.Type, own.AttachType = ebpf.RawTracepoint, ebpf.AttachNone
+			programs[name] = &own
 		}
 	}
 }
@@ -160,34 +161,50 @@ func countersKnown(k *kernel) error {
 	return err
 }
 
-// listenCounters looks for the enum that numbers struct linux_mib's counters. It has no name to be found by, but both come
-// from the same header, so that one is described close to the other.
-func (k *kernel) listenCounters() (listenCounters, error) {
+// findListenCounters looks for the enum that numbers struct linux_mib's counters. It has no name to be found by, but both come
+// from the same header, so that one is described close to the other; or else, where a kernel sorts its types by name so as to find
+// them sooner, those without one come first.
+func findListenCounters(types *btf.Spec) (listenCounters, error) {
 	var mib *btf.Struct
-	if err := k.types.TypeByName("linux_mib", &mib); err != nil {
+	if err := types.TypeByName("linux_mib", &mib); err != nil {
 		return listenCounters{}, errors.New("the kernel has no struct linux_mib")
 	}
-	id, err := k.types.TypeID(mib)
+	id, err := types.TypeID(mib)
 	if err != nil {
 		return listenCounters{}, fmt.Errorf("find struct linux_mib: %w", err)
 	}
-	for distance := btf.TypeID(1); ; distance++ {
-		before, errBefore := k.types.TypeByID(id - distance)
-		after, errAfter := k.types.TypeByID(id + distance)
-		if errBefore != nil && errAfter != nil {
-			return listenCounters{}, errors.New("the kernel's types do not tell the numbers of its TCP counters")
+	for t := range nearestFirst(types, id) {
+		if counters, ok := listenCountersOf(t); ok {
+			return counters, nil
 		}
-		for _, t := range []btf.Type{before, after} {
-			if enum, ok := t.(*btf.Enum); ok && enum.Name == "" {
-				if counters, ok := listenCountersOf(enum); ok {
-					return counters, nil
+	}
+	return listenCounters{}, errors.New("the kernel's types do not tell the numbers of its TCP counters")
+}
+
+// nearestFirst gives some types about this one, then all.
+func nearestFirst(types *btf.Spec, id btf.TypeID) iter.Seq[btf.Type] {
+	const near = 250
+	return func(yield func(btf.Type) bool) {
+		for distance := range min(id, near) {
+			for _, at := range []btf.TypeID{id - distance, id + distance} {
+				if t, err := types.TypeByID(at); err == nil && !yield(t) {
+					return
 				}
+			}
+		}
+		for at := btf.TypeID(1); ; at++ {
+			if t, err := types.TypeByID(at); err != nil || !yield(t) {
+				return
 			}
 		}
 	}
 }
 
-func listenCountersOf(enum *btf.Enum) (c listenCounters, ok bool) {
+func listenCountersOf(t btf.Type) (c listenCounters, ok bool) {
+	enum, ok := t.(*btf.Enum)
+	if !ok || enum.Name != "" {
+		return c, false
+	}
 	wanted := map[string]*uint32{
 		"LINUX_MIB_LISTENOVERFLOWS":      &c.overflows,
 		"LINUX_MIB_TCPREQQFULLDROP":      &c.queueFullDrop,

@@ -28,11 +28,18 @@ const patience = 20 * time.Second
 // aSecond is the least that a timer of one second takes: it counts jiffies, of which the first has begun already.
 const aSecond = time.Second - 10*time.Millisecond
 
+// basis is what traces share, of tests that are not about it.
+var basis = tracer.NewBasis("")
+
 // open starts a trace of its own for a test that needs other options than the shared one.
 func open(t *testing.T, opts tracer.Options) *tracer.Tracer {
 	t.Helper()
 	opts.Mechanisms = mechanisms(t)
-	opts.RingBytes = cmp.Or(opts.RingBytes, 4<<20) // an emulated machine takes its time to clear more
+	if opts.Basis == nil {
+		opts.Basis = basis
+	}
+	// An emulated machine takes its time to clear more than this.
+	opts.RingBytes, opts.MaxConnections = cmp.Or(opts.RingBytes, 4<<20), cmp.Or(opts.MaxConnections, 4096)
 	tr, err := tracer.Open(opts)
 	if errors.Is(err, tracer.ErrPrivilege) && os.Getenv("TCPTRACE_KERNEL_TESTS") != "1" {
 		t.Skip(err)
@@ -100,10 +107,11 @@ func insert(events []event.Event, ev event.Event) []event.Event {
 	return slices.Insert(events, i, ev)
 }
 
-// until gives a namespace's events in the order of their times, once enough says so.
+// until gives a namespace's events in the order of their times, once enough says so. What makes them may take a while itself,
+// on an emulated CPU that others share: 500 connections took 20 s.
 func (w *watcher) until(t *testing.T, namespace uint32, what string, enough func([]event.Event) bool) []event.Event {
 	t.Helper()
-	seen, ok := w.await(namespace, patience, enough)
+	seen, ok := w.await(namespace, 3*patience, enough)
 	if !ok {
 		t.Fatalf("waited in vain for %s; saw:\n%s", what, describe(seen))
 	}
@@ -174,7 +182,7 @@ func watch(t *testing.T) *watcher {
 	t.Helper()
 	shared := &sharedWatcher
 	shared.once.Do(func() {
-		tr, err := tracer.Open(tracer.Options{Packets: true, Mechanisms: mechanisms(t)})
+		tr, err := tracer.Open(tracer.Options{Packets: true, Mechanisms: mechanisms(t), Basis: basis})
 		if err != nil {
 			shared.err = err
 			return
@@ -237,13 +245,18 @@ func dropAllFor(t *testing.T, h *lab.Host, end netip.AddrPort) {
 // dial connects in h, by plain TCP.
 func dial(h *lab.Host, address string) (c net.Conn, err error) {
 	err = h.Do(func() error {
-		var dialer net.Dialer
-		dialer.SetMultipathTCP(false)
-		dialer.KeepAlive = -1
-		c, err = dialer.Dial("tcp", address)
+		c, err = dialHere(address)
 		return err
 	})
 	return c, err
+}
+
+// dialHere is dial for a thread that is in its host already.
+func dialHere(address string) (net.Conn, error) {
+	var dialer net.Dialer
+	dialer.SetMultipathTCP(false)
+	dialer.KeepAlive = -1
+	return dialer.Dial("tcp", address)
 }
 
 func accept(t *testing.T, l net.Listener) net.Conn {

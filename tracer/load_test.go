@@ -28,11 +28,12 @@ func TestWhatIsLoadedForNothingIsGivenBack(t *testing.T) {
 
 func newTestAttacher(t *testing.T) *attacher {
 	t.Helper()
-	kernel, err := loadKernel("")
+	basis := NewBasis("")
+	kernel, err := basis.kernel()
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := prepare(&Options{RingBytes: 1})
+	a, err := prepare(&Options{RingBytes: 1}, basis)
 	if errors.Is(err, ErrPrivilege) && os.Getenv("TCPTRACE_KERNEL_TESTS") != "1" {
 		t.Skip(err)
 	}

@@ -103,7 +103,10 @@ func observe(t *testing.T) []observer {
 	mustHaveAll := os.Getenv("TCPTRACE_KERNEL_TESTS") == "1"
 	var all []observer
 	for _, mechanism := range candidates {
-		tr, err := tracer.Open(tracer.Options{Mechanisms: []tracer.Mechanism{mechanism}, Packets: true, NewOnly: true, RingBytes: 1 << 20})
+		tr, err := tracer.Open(tracer.Options{
+			Mechanisms: []tracer.Mechanism{mechanism}, Packets: true, NewOnly: true,
+			RingBytes: 1 << 20, MaxConnections: 4096, Basis: basis,
+		})
 		var nothing *tracer.NothingError
 		switch {
 		case errors.Is(err, tracer.ErrPrivilege) && !mustHaveAll:

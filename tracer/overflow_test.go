@@ -3,6 +3,7 @@ package tracer_test
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"slices"
@@ -57,20 +58,11 @@ func (b backlogged) open(t *testing.T, h *lab.Host) (listener int) {
 	return listener
 }
 
-// connectMany begins n connects within h, half of them on each of two CPUs if there are so many, and gives a function that
-// ends them.
+// connectMany begins n connects within h, and gives a function that ends them.
 func connectMany(t *testing.T, h *lab.Host, to netip.AddrPort, n int) (end func()) {
 	t.Helper()
-	var all sync.WaitGroup
-	fds := make([]int, n)
-	errs := make([]error, 2)
-	for half := range 2 {
-		all.Go(func() {
-			errs[half] = h.Do(func() error { return connectAll(fds[half*n/2:(half+1)*n/2], half, to) })
-		})
-	}
-	all.Wait()
-	if err := errors.Join(errs...); err != nil {
+	fds, err := beginConnects(h, to, n)
+	if err != nil {
 		t.Fatal(err)
 	}
 	end = sync.OnceFunc(func() {
@@ -80,6 +72,33 @@ func connectMany(t *testing.T, h *lab.Host, to netip.AddrPort, n int) (end func(
 	})
 	t.Cleanup(end)
 	return end
+}
+
+// overflowOnce has n clients come of whom nothing is heard later: they end by resets. A FIN would be sent again until the
+// listener has room for who sends it, and refused each time.
+func overflowOnce(h *lab.Host, to netip.AddrPort, n int) error {
+	fds, err := beginConnects(h, to, n)
+	for _, fd := range fds {
+		err = errors.Join(err, unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}), unix.Close(fd))
+	}
+	return err
+}
+
+// beginConnects begins n connects within h, half of them on each of two CPUs if there are so many.
+func beginConnects(h *lab.Host, to netip.AddrPort, n int) (fds []int, err error) {
+	var all sync.WaitGroup
+	fds = make([]int, n)
+	errs := make([]error, 2)
+	for half := range 2 {
+		all.Go(func() {
+			errs[half] = h.Do(func() error { return connectAll(fds[half*n/2:(half+1)*n/2], half, to) })
+		})
+	}
+	all.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return fds, nil
 }
 
 // connectAll begins a connect for each of fds, on one CPU.
@@ -208,29 +227,45 @@ func TestOverflowsAreCountedExactly(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			w, h := watch(t), newHost(t)
-			earlier := refusalsIn(t, w.tracer, h, nil)
-			room := 0
-			for _, l := range test.listeners {
-				l.listen(t, h)
-				room += l.backlog + 1
+			problem := overflowsUnlike(t, test.listeners, test.to, test.owned)
+			if problem != "" && watch(t).tracer.Mechanism(event.AcceptQueueFull) == tracer.Kprobe {
+				// What a skipped kprobe did not see is known by the counter only, which is of a port.
+				t.Logf("once more: %s", problem)
+				problem = overflowsUnlike(t, test.listeners, test.to, test.owned)
 			}
-			end := connectMany(t, h, test.to, crowd)
-			awaitCount(t, h, "ListenOverflows", uint64(crowd-2*room)) // two CPUs may fill it at once
-			end()
-			want := expectOverflowsCounted(t, w, h, earlier)
-			for _, r := range refusalsIn(t, w.tracer, h, earlier) {
-				switch {
-				case !r.Local.IsValid():
-					t.Errorf("%d overflows are nobody's", r.Overflows())
-				case r.Owner.PID != os.Getpid():
-					t.Errorf("%s belongs to %+v", r.Local, r.Owner)
-				case test.owned && (r.Overflows() != want || r.Local != test.listeners[0].bind || r.Max != test.listeners[0].backlog):
-					t.Errorf("%d overflows of %d are those of %s, with room for %d", r.Overflows(), want, r.Local, r.Max)
-				}
+			if problem != "" {
+				t.Error(problem)
 			}
 		})
 	}
+}
+
+// overflowsUnlike has a crowd come to listeners on a host of its own, and says in what the refusals are otherwise than they
+// should be. owned: all of them are the first one's.
+func overflowsUnlike(t *testing.T, listeners []backlogged, to netip.AddrPort, owned bool) string {
+	t.Helper()
+	w, h := watch(t), newHost(t)
+	earlier := refusalsIn(t, w.tracer, h, nil)
+	room := 0
+	for _, l := range listeners {
+		l.listen(t, h)
+		room += l.backlog + 1
+	}
+	end := connectMany(t, h, to, crowd)
+	awaitCount(t, h, "ListenOverflows", uint64(crowd-2*room)) // two CPUs may fill it at once
+	end()
+	want := expectOverflowsCounted(t, w, h, earlier)
+	for _, r := range refusalsIn(t, w.tracer, h, earlier) {
+		switch {
+		case !r.Local.IsValid():
+			return fmt.Sprintf("%d overflows are nobody's", r.Overflows())
+		case r.Owner.PID != os.Getpid():
+			return fmt.Sprintf("%s belongs to %+v", r.Local, r.Owner)
+		case owned && (r.Overflows() != want || r.Local != listeners[0].bind || r.Max != listeners[0].backlog):
+			return fmt.Sprintf("%d overflows of %d are those of %s, with room for %d", r.Overflows(), want, r.Local, r.Max)
+		}
+	}
+	return ""
 }
 
 // expectOverflowsCounted compares events and totals with ListenOverflows, once there is nobody left to be refused.
@@ -268,42 +303,69 @@ func expectRefusalsCounted(t *testing.T, w *watcher, h *lab.Host, earlier []trac
 // refusals are the kinds that a listener's refusals are known by.
 var refusals = append([]event.Kind{event.AcceptQueueFull, event.SYNQueueFull}, ends...)
 
-// An older listener's earlier drops are not the trace's, whatever CPU counted them.
-func TestOverflowsOfOlderListenersAreCountedFromTheStart(t *testing.T) {
-	h := newHost(t)
+// Listeners that are older than the trace: one for them all, as an emulated machine takes a second to attach its hooks.
+func TestRefusalsOfOlderListenersAreCounted(t *testing.T) {
 	to := netip.MustParseAddrPort("127.0.0.1:80")
-	backlogged{to, 2, nil}.listen(t, h)
+	tests := []struct {
+		name    string
+		backlog int
+		before  func(*testing.T, *lab.Host, netip.AddrPort) // the trace
+		expect  func(*testing.T, *watcher, *lab.Host, netip.AddrPort)
+	}{
+		{"from the start of the trace", 2, overflowEarly, expectOverflowsFromTheStart},
+		{"in a flood of connects, as samples", 0, nil, expectFloodToBeSampled},
+		{"in a flood of SYNs, exactly", 8, fillQueue, expectSYNsToBeCounted},
+	}
+	hosts := make([]*lab.Host, len(tests))
+	var all tracer.Filter
+	for i, test := range tests {
+		h := newHost(t)
+		backlogged{to, test.backlog, nil}.listen(t, h)
+		if test.before != nil {
+			test.before(t, h, to)
+		}
+		hosts[i], all.NetNS = h, append(all.NetNS, h.Inode())
+	}
+	w := newWatcher(open(t, tracer.Options{Kinds: refusals, Filter: all}))
+	for i, test := range tests {
+		t.Run(test.name, func(t *testing.T) { test.expect(t, w, hosts[i], to) })
+	}
+}
+
+// overflowEarly has drops that are not the trace's, whatever CPU counted them.
+func overflowEarly(t *testing.T, h *lab.Host, to netip.AddrPort) {
+	t.Helper()
 	const early = 40
-	connectMany(t, h, to, early)()
+	if err := overflowOnce(h, to, early); err != nil {
+		t.Fatal(err)
+	}
 	awaitCount(t, h, "ListenOverflows", early/2)
-	tr := open(t, tracer.Options{Kinds: refusals, Filter: onlyIn(h)})
+}
+
+func expectOverflowsFromTheStart(t *testing.T, w *watcher, h *lab.Host, to netip.AddrPort) {
+	t.Helper()
 	before := tcpExt(t, h)["ListenOverflows"]
 	connectMany(t, h, to, crowd)()
-	w := newWatcher(tr)
 	awaitCount(t, h, "ListenOverflows", before+crowd)
 	expectRefusalsCounted(t, w, h, nil, "ListenOverflows", before, event.AcceptQueueFull, overflows)
-	if all := refusalsIn(t, tr, h, nil); len(all) != 1 || all[0].Owner.PID != os.Getpid() || all[0].Local != to {
+	if all := refusalsIn(t, w.tracer, h, nil); len(all) != 1 || all[0].Owner.PID != os.Getpid() || all[0].Local != to {
 		t.Errorf("the listener is not known: %+v", all)
 	}
 }
 
 // A flood is counted, and not told one by one.
-func TestFloodOfRefusalsIsSampled(t *testing.T) {
+func expectFloodToBeSampled(t *testing.T, w *watcher, h *lab.Host, to netip.AddrPort) {
+	t.Helper()
 	const flood = 3000
-	h := newHost(t)
-	to := netip.MustParseAddrPort("127.0.0.1:80")
-	backlogged{to, 0, nil}.listen(t, h)
-	tr := open(t, tracer.Options{Kinds: refusals, Filter: onlyIn(h)})
 	start := time.Now()
 	for range flood / 500 {
 		connectMany(t, h, to, 500)()
 	}
 	seconds := int(time.Since(start)/time.Second) + 2 // of the clock, begun or ended within
-	w := newWatcher(tr)
-	awaitCount(t, h, "ListenOverflows", flood-10) // a few found room
+	awaitCount(t, h, "ListenOverflows", flood-10)     // a few found room
 	expectOverflowsCounted(t, w, h, nil)
 	// A kprobe may miss some, which are nobody's then.
-	if all := refusalsIn(t, tr, h, nil); len(all) == 0 || all[0].Local != to {
+	if all := refusalsIn(t, w.tracer, h, nil); len(all) == 0 || all[0].Local != to {
 		t.Errorf("it was no flood of that listener: %+v", all)
 	}
 	w.until(t, h.Inode(), "events", func(events []event.Event) bool {
@@ -315,20 +377,67 @@ func TestFloodOfRefusalsIsSampled(t *testing.T) {
 	})
 }
 
-// SYNs that come faster than anybody connects, from a client that is none.
-func TestFloodOfSYNsIsCountedExactly(t *testing.T) {
-	const syns, rate = 20000, 20000
-	h := newHost(t)
-	to := netip.MustParseAddrPort("127.0.0.1:80")
-	backlogged{to, 8, nil}.listen(t, h)
+func fillQueue(t *testing.T, h *lab.Host, to netip.AddrPort) {
+	t.Helper()
 	connectFew(t, h, to.String(), 9)
-	tr := open(t, tracer.Options{Kinds: refusals, Filter: onlyIn(h)})
+}
+
+// SYNs that come faster than anybody connects, from a client that is none.
+func expectSYNsToBeCounted(t *testing.T, w *watcher, h *lab.Host, to netip.AddrPort) {
+	t.Helper()
+	const syns, rate = 20000, 20000
 	before := tcpExt(t, h)["ListenOverflows"]
 	sent, err := h.Flood(t.Context(), lab.Flood{From: to.Addr(), To: to, Rate: rate, SYNs: syns})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := newWatcher(tr)
 	awaitCount(t, h, "ListenOverflows", before+uint64(sent)/2) // a busy host drops what its queue of packets has no room for
 	expectRefusalsCounted(t, w, h, nil, "ListenOverflows", before, event.AcceptQueueFull, overflows)
+}
+
+// A listener that refuses while the trace begins, as one does that somebody wonders about, is its owner's all the same, and a
+// filter by owner counts it.
+func TestWhoRefusesWhileTheTraceBeginsIsKnown(t *testing.T) {
+	h := newHost(t)
+	to := netip.MustParseAddrPort("127.0.0.1:80")
+	backlogged{to, 2, nil}.listen(t, h)
+	begun := make(chan struct{})
+	var coming sync.WaitGroup
+	coming.Go(func() {
+		// As often as that is many times while the hooks are attached, and leaves who attaches them the CPU.
+		pace := time.NewTicker(10 * time.Millisecond)
+		defer pace.Stop()
+		for {
+			select {
+			case <-begun:
+				return
+			case <-pace.C:
+			}
+			if err := overflowOnce(h, to, 10); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	end := sync.OnceFunc(func() { close(begun); coming.Wait() })
+	t.Cleanup(end)
+	mine := onlyIn(h)
+	mine.PIDs = []int{os.Getpid()}
+	tr := open(t, tracer.Options{Kinds: refusals, Filter: mine})
+	end()
+	before := tcpExt(t, h)["ListenOverflows"]
+	if err := overflowOnce(h, to, crowd); err != nil {
+		t.Fatal(err)
+	}
+	awaitCount(t, h, "ListenOverflows", before+crowd)
+	const seen = crowd - crowd/10 // a kprobe may miss some
+	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		all := refusalsIn(t, tr, h, nil)
+		if len(all) == 1 && all[0].Owner.PID == os.Getpid() && all[0].Local == to && all[0].Overflows() >= seen {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d refusals since the trace began are those of %+v", crowd, all)
+		}
+	}
 }

@@ -368,42 +368,43 @@ func TestEachKeepaliveProbeAndItsAnswerIsSeen(t *testing.T) {
 	t.Parallel()
 	loopbacks(t, func(t *testing.T, address string) {
 		t.Parallel()
-		client := played(t, keptAlive(net.JoinHostPort(address, "0")), func(client []event.Event, captured []segment) string {
-			return compareSegments(only(client, event.KeepaliveProbe), probes(captured))
+		played(t, keptAlive(net.JoinHostPort(address, "0")), func(client []event.Event, captured []segment) string {
+			if problem := compareSegments(only(client, event.KeepaliveProbe), probes(captured)); problem != "" {
+				return problem
+			}
+			return keptAliveUnlike(client)
 		})
-		story := only(client, event.KeepaliveProbe, event.KeepaliveAnswer, event.Close)
-		answered := story[:max(0, len(story)-4)] // two or more: the peer is silenced as soon as this test comes to it
-		for i := 0; i+1 < len(answered); i += 2 {
-			probe, answer := answered[i], answered[i+1]
-			if probe.Kind != event.KeepaliveProbe || probe.Attempt != 1 || answer.Kind != event.KeepaliveAnswer || answer.Attempt != 0 {
-				t.Errorf("%s, attempt %d, and then %s, %d", probe.Kind, probe.Attempt, answer.Kind, answer.Attempt)
-			}
-		}
-		want := []event.Kind{event.KeepaliveProbe, event.KeepaliveProbe, event.KeepaliveProbe, event.Close}
-		rest := story[len(answered):]
-		if diff := cmp.Diff(want, kinds(rest)); len(answered) < 4 || len(answered)%2 != 0 || diff != "" {
-			t.Fatalf("%d probes and answers, and then (-want +got):\n%s%s", len(answered), diff, describe(client))
-		}
-		for i, probe := range rest[:3] {
-			if probe.Attempt != i+1 {
-				t.Errorf("unanswered probe %d has attempt %d", i+1, probe.Attempt)
-			}
-		}
-		last := rest[3]
-		if last.Errno != event.ETIMEDOUT || last.ProbesOut != 3 || last.Idle < 4*time.Second {
-			t.Errorf("closed with %s, %d probes unanswered, idle for %s", last.Errno, last.ProbesOut, last.Idle)
-		}
-		heard := answered[len(answered)-1]
-		for _, probe := range rest[:3] {
-			// The kernel counts whole jiffies, of which one at each end has only begun or is not over.
-			if since := probe.Mono - heard.Mono; (probe.Idle - since).Abs() > 20*time.Millisecond {
-				t.Errorf("idle for %s, %s after the last answer", probe.Idle, since)
-			}
-			if probe.Idle < time.Duration(probe.Attempt)*aSecond {
-				t.Errorf("probe %d after %s", probe.Attempt, probe.Idle)
-			}
-		}
 	})
+}
+
+// keptAliveUnlike says in what a connection's story is not that of one whose peer was silenced after some answers.
+func keptAliveUnlike(client []event.Event) string {
+	story := only(client, event.KeepaliveProbe, event.KeepaliveAnswer, event.Close)
+	answered := story[:max(0, len(story)-4)] // two or more: the peer is silenced as soon as this test comes to it
+	for i := 0; i+1 < len(answered); i += 2 {
+		probe, answer := answered[i], answered[i+1]
+		if probe.Kind != event.KeepaliveProbe || probe.Attempt != 1 || answer.Kind != event.KeepaliveAnswer || answer.Attempt != 0 {
+			return fmt.Sprintf("%s, attempt %d, and then %s, %d", probe.Kind, probe.Attempt, answer.Kind, answer.Attempt)
+		}
+	}
+	want := []event.Kind{event.KeepaliveProbe, event.KeepaliveProbe, event.KeepaliveProbe, event.Close}
+	rest := story[len(answered):]
+	if diff := cmp.Diff(want, kinds(rest)); len(answered) < 4 || len(answered)%2 != 0 || diff != "" {
+		return fmt.Sprintf("%d probes and answers, and then (-want +got):\n%s", len(answered), diff)
+	}
+	last := rest[3]
+	if last.Errno != event.ETIMEDOUT || last.ProbesOut != 3 || last.Idle < 4*time.Second {
+		return fmt.Sprintf("closed with %s, %d probes unanswered, idle for %s", last.Errno, last.ProbesOut, last.Idle)
+	}
+	heard := answered[len(answered)-1]
+	for i, probe := range rest[:3] {
+		// The kernel counts whole jiffies, of which one at each end has only begun or is not over.
+		since := probe.Mono - heard.Mono
+		if probe.Attempt != i+1 || (probe.Idle-since).Abs() > 20*time.Millisecond || probe.Idle < time.Duration(probe.Attempt)*aSecond {
+			return fmt.Sprintf("unanswered probe %d has attempt %d, idle for %s, %s after the last answer", i+1, probe.Attempt, probe.Idle, since)
+		}
+	}
+	return ""
 }
 
 // Answers come in CLOSE_WAIT too, where the tracepoint does not see them: at the next probe, at the latest.
@@ -526,17 +527,17 @@ func TestEachRetransmissionIsSeenUntilTheConnectionDies(t *testing.T) {
 func TestRetransmissionsThatThisHostRefusesSayWhy(t *testing.T) {
 	t.Parallel()
 	hidden := !watch(t).seesRefusedRetransmissions()
-	client := played(t, retransmissionsRefusedHere, func(client []event.Event, _ []segment) string {
+	played(t, retransmissionsRefusedHere, func(client []event.Event, _ []segment) string {
 		if seen := len(only(client, event.Retransmit)); hidden != (seen == 0) {
 			return fmt.Sprintf("%d retransmissions seen; that none can be: %t", seen, hidden)
 		}
+		for _, ev := range only(client, event.Retransmit) {
+			if ev.Errno != event.EPERM || ev.Len != longSegment+1 {
+				return fmt.Sprintf("%d bytes sent again by %s: %s, want EPERM", ev.Len, ev.Trigger, ev.Errno)
+			}
+		}
 		return ""
 	})
-	for _, ev := range only(client, event.Retransmit) {
-		if ev.Errno != event.EPERM || ev.Len != longSegment+1 {
-			t.Errorf("%d bytes sent again by %s: %s, want EPERM", ev.Len, ev.Trigger, ev.Errno)
-		}
-	}
 }
 
 // seesRefusedRetransmissions says whether timeouts are seen whose retransmission this host refused to send.

@@ -21,6 +21,7 @@ import (
 // openSockets prepares a listing, or skips where this process may not.
 func openSockets(t *testing.T, opts tracer.SocketOptions) *tracer.SocketLister {
 	t.Helper()
+	opts.Basis = basis
 	l, err := tracer.OpenSockets(opts)
 	if errors.Is(err, tracer.ErrPrivilege) && os.Getenv("TCPTRACE_KERNEL_TESTS") != "1" {
 		t.Skip(err)

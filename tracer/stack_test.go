@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 )
 
@@ -13,17 +14,15 @@ const stackLimit = 512
 // TestStacksFitIntoWhatOldKernelsAllow reckons as check_max_stack_depth does: each function of a chain takes what it uses
 // at most, in steps of 32 bytes. The verifier leaves out what it finds dead, so this is an upper bound.
 func TestStacksFitIntoWhatOldKernelsAllow(t *testing.T) {
-	spec, err := loadBpf()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, program := range spec.Programs {
-		functions := framesOf(program.Instructions)
-		if len(functions) == 0 {
-			t.Fatalf("%s has no functions", name)
-		}
-		if size, chain := deepest(functions, program.Instructions[0].Symbol()); size > stackLimit {
-			t.Errorf("%s needs %d bytes of stack: %s", name, size, strings.Join(chain, " > "))
+	for _, load := range []func() (*ebpf.CollectionSpec, error){loadBpf, loadBpfLoads} {
+		for name, program := range programsOf(t, load).Programs {
+			functions := framesOf(program.Instructions)
+			if len(functions) == 0 {
+				t.Fatalf("%s has no functions", name)
+			}
+			if size, chain := deepest(functions, program.Instructions[0].Symbol()); size > stackLimit {
+				t.Errorf("%s needs %d bytes of stack: %s", name, size, strings.Join(chain, " > "))
+			}
 		}
 	}
 }

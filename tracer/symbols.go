@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // symbolsFile is where the kernel lists its functions, those of its modules after its own.
@@ -20,22 +21,23 @@ var errHiddenSymbols = errors.New("the kernel hides its symbols (sysctl kernel.k
 // A symbol is a piece of the kernel's machine code.
 type symbol struct {
 	address uint64
-	name    string
+	name    []byte // of the line it was read from
 }
 
 // function is the name of the function that the symbol is a part of: compilers split functions, and mark the parts.
-func (s symbol) function() string {
-	name, _, _ := strings.Cut(s.name, ".")
+func (s symbol) function() []byte {
+	name, _, _ := bytes.Cut(s.name, []byte("."))
 	return name
 }
 
-// eachSymbol calls yield for the functions of a list like /proc/kallsyms, in its order.
+// eachSymbol calls yield for the functions of a list like /proc/kallsyms, in its order; a symbol is good for that call only.
+// There are more than 100,000, so that nothing is allocated for one.
 func eachSymbol(r io.Reader, yield func(symbol)) error {
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
 		// Two of three lines are about data: they are passed by before anything is made of them.
 		address, rest, _ := bytes.Cut(lines.Bytes(), []byte(" "))
-		if len(rest) < 3 || rest[1] != ' ' || !strings.ContainsRune(textSymbols, rune(rest[0])) {
+		if len(rest) < 3 || rest[1] != ' ' || strings.IndexByte(textSymbols, rest[0]) < 0 {
 			continue
 		}
 		at, err := strconv.ParseUint(string(address), 16, 64)
@@ -46,7 +48,7 @@ func eachSymbol(r io.Reader, yield func(symbol)) error {
 			return errHiddenSymbols
 		}
 		name, _, _ := bytes.Cut(rest[2:], []byte("\t")) // a module's name follows
-		yield(symbol{at, string(name)})
+		yield(symbol{at, name})
 	}
 	return lines.Err()
 }
@@ -55,16 +57,19 @@ func eachSymbol(r io.Reader, yield func(symbol)) error {
 const textSymbols = "tTwW"
 
 // symbols names addresses within the kernel. It looks at the list only for an address that it has not seen yet, of which
-// there are few: modules may come meanwhile.
+// there are few: modules may come meanwhile. Several goroutines may use it at a time.
 type symbols struct {
 	file  string
+	mu    sync.Mutex
 	known map[uint64]string
 }
 
-func newSymbols() *symbols { return &symbols{symbolsFile, make(map[uint64]string)} }
+func newSymbols(file string) *symbols { return &symbols{file: file, known: make(map[uint64]string)} }
 
 // name is the function that address lies in, and empty where that is hidden.
 func (s *symbols) name(address uint64) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	name, ok := s.known[address]
 	if !ok && address != 0 {
 		name = s.look(address)
@@ -79,16 +84,17 @@ func (s *symbols) look(address uint64) string {
 		return ""
 	}
 	defer f.Close()
-	var nearest symbol
+	var at uint64
+	var nearest []byte
 	err = eachSymbol(f, func(s symbol) {
-		if s.address <= address && s.address > nearest.address {
-			nearest = s
+		if s.address <= address && s.address > at {
+			at, nearest = s.address, append(nearest[:0], s.function()...)
 		}
 	})
 	if err != nil {
 		return ""
 	}
-	return nearest.function()
+	return string(nearest)
 }
 
 // code is where the functions are that free packets without a word.
@@ -144,8 +150,8 @@ func findCode(r io.Reader, names []string) ([]namedCode, error) {
 			}
 			open = len(found)
 		}
-		if wanted[s.function()] {
-			found = append(found, namedCode{s.function(), bpfCode{Start: s.address}})
+		if wanted[string(s.function())] {
+			found = append(found, namedCode{string(s.function()), bpfCode{Start: s.address}})
 		}
 	})
 	return found[:open], err

@@ -23,7 +23,7 @@ ffffffffbf000000 t other	[module]
 `
 
 func TestSymbolsNameTheFunctionThatAnAddressLiesIn(t *testing.T) {
-	s := &symbols{symbolsIn(t, someSymbols), make(map[uint64]string)}
+	s := newSymbols(symbolsIn(t, someSymbols))
 	for address, want := range map[uint64]string{
 		0:                  "",
 		0x1000:             "",
@@ -41,7 +41,7 @@ func TestSymbolsNameTheFunctionThatAnAddressLiesIn(t *testing.T) {
 
 func TestSymbolsThatAreHiddenNameNothing(t *testing.T) {
 	file := symbolsIn(t, "0000000000000000 T _text\n0000000000000000 T tcp_v4_rcv\n")
-	if got := (&symbols{file, make(map[uint64]string)}).name(0xffffffff81000000); got != "" {
+	if got := newSymbols(file).name(0xffffffff81000000); got != "" {
 		t.Errorf("a name from nowhere: %q", got)
 	}
 	if c, err := readCode(file); !errors.Is(err, errHiddenSymbols) || c != (code{}) {

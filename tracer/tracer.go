@@ -1,7 +1,6 @@
 package tracer
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -16,11 +15,6 @@ import (
 	"tcptrace/tracer/event"
 	"tcptrace/tracer/host"
 )
-
-// ObjectHash is the SHA-256 of the embedded BPF object, in hexadecimal: it tells builds apart whose Go is the same.
-func ObjectHash() string {
-	return fmt.Sprintf("%x", sha256.Sum256(_BpfBytes))
-}
 
 // Options says what to trace. The zero value traces every connection of the host, by the best mechanisms there are.
 type Options struct {
@@ -52,6 +46,8 @@ type Options struct {
 	Mechanisms []Mechanism
 	// BTF is a file with the kernel's types, for kernels that do not have them themselves.
 	BTF string
+	// Basis is shared with other tracers, and has its own BTF; nil means none.
+	Basis *Basis
 }
 
 func (o *Options) followsForks() bool      { return o.FollowForks }
@@ -78,7 +74,7 @@ func (e *NothingError) Error() string {
 	return "this kernel lets no program see its TCP connections: `tcptrace doctor` says what it refuses"
 }
 
-// Tracer is a running trace. [Tracer.Read], [Tracer.Pending] and [Tracer.SetDeadline] belong to one goroutine; the other
+// Tracer is a running trace. [Tracer.Read], [Tracer.ReadPending] and [Tracer.SetDeadline] belong to one goroutine; the other
 // methods may be called meanwhile by another.
 type Tracer struct {
 	attacher  *attacher
@@ -104,26 +100,27 @@ func Open(opts Options) (*Tracer, error) {
 	if err := checkPrivilege(); err != nil {
 		return nil, err
 	}
+	basis := basisOf(opts.Basis, opts.BTF)
 	functions := begin(func() (code, error) {
 		if !opts.wants(event.Drop) && !opts.wants(event.ICMPError) {
 			return code{}, nil // nothing else asks where a packet was freed
 		}
-		return readCode(symbolsFile)
+		return basis.code()
 	})
-	programs := begin(func() (*attacher, error) { return prepare(&opts) })
-	kernel, kernelErr := loadKernel(opts.BTF)
+	programs := begin(func() (*attacher, error) { return prepare(&opts, basis) })
+	_, kernelErr := basis.kernel()
 	a, err := programs()
 	if err != nil {
 		return nil, errors.Join(kernelErr, err)
 	}
 	t := &Tracer{attacher: a, shared: a.shared}
-	if kernelErr != nil {
-		t.Close()
-		return nil, kernelErr
-	}
-	var hidden error
-	kernel.code, hidden = functions()
+	where, hidden := functions()
 	t.trouble = troubleWithCode(hidden)
+	kernel, err := basis.kernelWith(where)
+	if err != nil {
+		t.Close()
+		return nil, err
+	}
 	if err := t.start(&opts, kernel); err != nil {
 		t.Close()
 		return nil, err
@@ -132,8 +129,8 @@ func Open(opts Options) (*Tracer, error) {
 }
 
 // prepare does what needs no knowledge of the kernel.
-func prepare(opts *Options) (*attacher, error) {
-	spec, err := readPrograms()
+func prepare(opts *Options, basis *Basis) (*attacher, error) {
+	spec, err := basis.spec()
 	if err != nil {
 		return nil, err
 	}
@@ -223,6 +220,9 @@ func (t *Tracer) start(opts *Options, kernel *kernel) error {
 		return err
 	}
 	t.keepHouse(opts)
+	if err := t.shared.Variables[bpfVarListenersAreKnown].Set(flag(true)); err != nil {
+		return fmt.Errorf("have refusals counted: %w", err)
+	}
 	t.decoder = t.newDecoder()
 	t.attacher.finish()
 	return nil
@@ -317,7 +317,7 @@ func (t *Tracer) newDecoder() decoder {
 		wall:    clock.at,
 		reasons: t.attacher.kernel.enumNames("sk_rst_reason", "SK_RST_REASON_"),
 		drops:   t.attacher.kernel.dropReasons(),
-		symbol:  newSymbols().name,
+		symbol:  t.attacher.kernel.symbols.name,
 		comms:   make(map[[16]int8]string),
 		cgroups: cgroups.Lookup,
 	}
@@ -383,21 +383,44 @@ func (t *Tracer) Pending() bool {
 // tracer is closed.
 func (t *Tracer) Read(ev *event.Event) error {
 	for {
-		if err := t.next(); err != nil {
+		if read, err := t.read(ev, false); err != nil || read {
 			return err
 		}
-		if err := t.decoder.decode(t.record.RawSample, ev); err == nil {
-			return nil
-		}
-		// Only a kernel side of another build could write such a record; it counts as lost.
-		t.malformed.Add(1)
 	}
 }
 
-// next reads a record.
-func (t *Tracer) next() error {
-	for {
-		if !t.Pending() {
+// ReadPending fills events with what there is to read at once, as far as they go. The error is one of [Tracer.Read]'s; the
+// first n events are filled then too.
+func (t *Tracer) ReadPending(events []*event.Event) (n int, err error) {
+	for n < len(events) && t.Pending() {
+		read, err := t.read(events[n], true)
+		if err != nil {
+			return n, err
+		}
+		if read {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// read fills ev with the next record, if that is an event: only a kernel side of another build could write one that is not,
+// and it counts as lost. Where there is known to be a record, nobody asks again.
+func (t *Tracer) read(ev *event.Event, pending bool) (isEvent bool, err error) {
+	if err := t.next(pending); err != nil {
+		return false, err
+	}
+	if err := t.decoder.decode(t.record.RawSample, ev); err != nil {
+		t.malformed.Add(1)
+		return false, nil
+	}
+	return true, nil
+}
+
+// next reads a record, and waits for one unless there is known to be one.
+func (t *Tracer) next(pending bool) error {
+	for ; ; pending = false {
+		if !pending && !t.Pending() {
 			t.reader.SetDeadline(t.wait.next(time.Now()))
 		}
 		err := t.reader.ReadInto(&t.record)

@@ -20,8 +20,15 @@ var troubles = []event.Kind{
 }
 
 func TestOnlyTroubleIsTold(t *testing.T) {
-	h := newHost(t)
-	tr := open(t, tracer.Options{Kinds: troubles, Filter: onlyIn(h), OnlyTroubled: true, NewOnly: true})
+	several, silent := newHost(t), newHost(t)
+	both := tracer.Filter{NetNS: []uint32{several.Inode(), silent.Inode()}}
+	tr := open(t, tracer.Options{Kinds: troubles, Filter: both, OnlyTroubled: true, NewOnly: true})
+	t.Run("and nothing of the healthy", func(t *testing.T) { expectTheTroubledOnly(t, tr, several) })
+	t.Run("from its beginning", func(t *testing.T) { expectTroubleFromItsBeginning(t, tr, silent) })
+}
+
+func expectTheTroubledOnly(t *testing.T, tr *tracer.Tracer, h *lab.Host) {
+	t.Helper()
 	for _, test := range []struct {
 		name           string
 		make           func(*testing.T, *lab.Host)
@@ -90,9 +97,8 @@ func wonBySibling(t *testing.T, h *lab.Host) {
 }
 
 // What is told late has the times of when it happened.
-func TestTroubleIsToldFromItsBeginning(t *testing.T) {
-	h := newHost(t)
-	tr := open(t, tracer.Options{Kinds: troubles, Filter: onlyIn(h), OnlyTroubled: true, NewOnly: true})
+func expectTroubleFromItsBeginning(t *testing.T, tr *tracer.Tracer, h *lab.Host) {
+	t.Helper()
 	drop(t, h)
 	var own []event.Event
 	for range 3 { // a softirq may go unseen

@@ -34,11 +34,22 @@ type painter struct{ colour bool }
 
 // paint shows s, which must have been escaped, in its tone.
 func (p painter) paint(t tone, s string) string {
+	if !p.colour || s == "" {
+		return s
+	}
 	style, ok := toneStyles[t]
-	if !p.colour || !ok || s == "" {
+	if !ok {
 		return s
 	}
 	return style.Render(s)
+}
+
+// repaint is paint of what a row has from start on.
+func (p painter) repaint(row []byte, start int, t tone) []byte {
+	if !p.colour {
+		return row
+	}
+	return append(row[:start], p.paint(t, string(row[start:]))...)
 }
 
 // colorMode is the value of --color.

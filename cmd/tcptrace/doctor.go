@@ -43,10 +43,11 @@ type finding struct {
 
 func (c *doctorCommand) run(a *app) error {
 	d := diagnosis{app: a, paint: c.output.painter(a.stdout), format: c.output.Format}
-	for _, f := range findings(c.kernel.BTF) {
+	basis := tracer.NewBasis(c.kernel.BTF)
+	for _, f := range findings(basis) {
 		d.finding(f)
 	}
-	tr, err := openTracer(&c.kernel, tracer.Options{Packets: true, FollowForks: true})
+	tr, err := openTracer(&c.kernel, tracer.Options{Packets: true, FollowForks: true, Basis: basis})
 	if nothing, ok := errors.AsType[*tracer.NothingError](err); ok {
 		d.hooks(encodeHooks(nothing.Hooks))
 		return noTraceErrorf("this kernel lets no program see its TCP connections")
@@ -62,8 +63,8 @@ func (c *doctorCommand) run(a *app) error {
 	return nil
 }
 
-// findings are facts that need no privilege. btf is the file that kernelFlags name.
-func findings(btf string) []finding {
+// findings are facts that need no privilege.
+func findings(basis *tracer.Basis) []finding {
 	release, err := host.Release()
 	if err != nil {
 		release = err.Error()
@@ -73,10 +74,12 @@ func findings(btf string) []finding {
 		cgroups = err.Error() + ": --cgroup and --container cannot be used"
 	} else if err != nil {
 		cgroups = err.Error()
+	} else {
+		cgroups = host.DescribeCgroupRoot(cgroups)
 	}
 	return []finding{
 		{"kernel", release + " " + runtime.GOARCH},
-		{"types", tracer.DescribeBTF(btf)},
+		{"types", basis.DescribeTypes()},
 		{"privilege", tracer.DescribePrivilege()},
 		{"cgroups", cgroups},
 	}

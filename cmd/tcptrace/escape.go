@@ -44,6 +44,9 @@ func isHarmless[T string | []byte](s T) bool {
 // isPrintable says that there is nothing to escape in text that is more than ASCII, such as every line with an arrow.
 func isPrintable(s string) bool {
 	for i, r := range s {
+		if r >= ' ' && r <= '~' {
+			continue
+		}
 		if !strconv.IsPrint(r) || r == utf8.RuneError && !strings.HasPrefix(s[i:], string(utf8.RuneError)) {
 			return false
 		}

@@ -35,11 +35,14 @@ func unknownFlagError(cmd *cobra.Command, unknown *pflag.NotExistError) error {
 	return usageErrorf("%s is no flag of %s; `%s --help` lists them", name, path, path)
 }
 
-// nearestFlag is the flag of cmd whose name is nearest to name, and empty when none is near.
+// nearestFlag is the flag of cmd whose name is nearest to name, and empty when none is near. Nobody who misspells means --help.
 func nearestFlag(cmd *cobra.Command, name string) string {
 	const far = 3
 	best, distance := "", far
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if f.Name == "help" {
+			return
+		}
 		d := levenshtein.ComputeDistance(name, f.Name)
 		if strings.HasPrefix(f.Name, name) {
 			d = 1

@@ -87,6 +87,8 @@ type labLine struct {
 	Said     []string `json:"said,omitempty"`  // when that was wrong: the verdicts with their doubts
 	Error    string   `json:"error,omitempty"` // why it came to no end
 	Of       int      `json:"of,omitempty"`    // labs that were to be run together
+
+	Hooks []hookLine `json:"hooks,omitempty"` // of the trace that watched them all; the first line has them
 }
 
 const typeLab = "lab"

@@ -257,7 +257,7 @@ func encodeWarnings(warnings []lint.Warning) []warningLine {
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // formatOffset writes a time from the beginning of a connection, as +1.021s.
-func formatOffset(d time.Duration) string { return fmt.Sprintf("%+.3fs", d.Seconds()) }
+func formatOffset(d time.Duration) string { return string(timeline.AppendOffset(nil, d)) }
 
 // orNone is a time that may not be set.
 func orNone(d time.Duration) string {

@@ -51,7 +51,8 @@ type trial struct {
 	err     error
 	took    time.Duration
 	ended   bool
-	try     int // from 1
+	try     int        // from 1
+	hooks   []hookLine // of the trace that watched it
 }
 
 func (c *selftestCommand) run(ctx context.Context, a *app) error {
@@ -77,7 +78,12 @@ func (c *selftestCommand) try(ctx context.Context, a *app, labs []lab.Lab, try i
 	}
 	m := a.describeRun()
 	describeTrace(&m, tr)
-	return runTrials(ctx, tr, m, labs, try)
+	trials, err := runTrials(ctx, tr, m, labs, try)
+	hooks := encodeHooks(tr.Hooks())
+	for _, t := range trials {
+		t.hooks = hooks
+	}
+	return trials, err
 }
 
 // tryAgain gives the labs that were not judged as expected a second try, without all the others: some are about who is
@@ -222,9 +228,12 @@ func (r *router) advance(now time.Duration) {
 // report prints a table, and decides the exit status.
 func (c *selftestCommand) report(a *app, trials []*trial) error {
 	table := trialTable{app: a, paint: c.output.painter(a.stdout), format: c.output.Format}
-	for _, t := range trials {
+	for i, t := range trials {
 		line := t.line()
 		line.Of = len(trials)
+		if i == 0 {
+			line.Hooks = t.hooks
+		}
 		table.add(&line)
 	}
 	if table.wrong > 0 {

@@ -71,6 +71,7 @@ func exampleLabs(wrong bool) []labLine {
 	for i := range labs {
 		labs[i].Type, labs[i].Of = typeLab, len(labs)
 	}
+	labs[0].Hooks = []hookLine{{Type: typeHook, Kind: "retransmit", Mechanism: "fentry", Partial: "loss probes are not seen"}}
 	return labs
 }
 

@@ -72,7 +72,7 @@ func exampleSockets() []*sockets.Socket {
 		},
 		make(443, event.StateNewSYNRecv, func(x *sockets.Socket) {
 			x.Remote, x.Owner.Via = netip.MustParseAddrPort("203.0.113.9:5555"), "listener"
-			x.Retransmits, x.Lifetime = 1, sockets.Timer{Name: sockets.TimerRetransmit, Left: 1500 * ms}
+			x.Retransmits, x.Backoff, x.Lifetime = 1, 1, sockets.Timer{Name: sockets.TimerRetransmit, Left: 1500 * ms}
 			x.Owner.Comm = "evil\x1b[31m"
 		}),
 	}

@@ -58,7 +58,7 @@ const maxGroups = 1000
 // tally counts what a session says. Its size is bounded, however long the trace.
 type tally struct {
 	began     time.Duration // CLOCK_MONOTONIC of the first event or probe
-	kinds     map[event.Kind]uint64
+	kinds     [256]uint64   // by event.Kind
 	causes    map[verdict.Cause]uint64
 	lost      map[event.Kind]uint64
 	failed    bool
@@ -74,7 +74,8 @@ type tally struct {
 type groupKey struct {
 	cause  verdict.Cause
 	comm   string
-	remote string
+	remote netip.AddrPort
+	any    bool // whatever the remote port, which is 0 here
 	netns  uint32
 }
 
@@ -86,7 +87,6 @@ type groupTally struct {
 
 func newTally() *tally {
 	return &tally{
-		kinds:     make(map[event.Kind]uint64),
 		causes:    make(map[verdict.Cause]uint64),
 		lost:      make(map[event.Kind]uint64),
 		groups:    make(map[groupKey]*groupTally),
@@ -99,6 +99,17 @@ func newTally() *tally {
 func (t *tally) addEvent(ev *event.Event) {
 	t.begin(ev.Mono)
 	t.kinds[ev.Kind] += uint64(max(ev.Count, 1))
+}
+
+// countedKinds are the kinds that there were events of.
+func (t *tally) countedKinds() map[event.Kind]uint64 {
+	counted := make(map[event.Kind]uint64)
+	for kind, n := range t.kinds {
+		if n > 0 {
+			counted[event.Kind(kind)] = n
+		}
+	}
+	return counted
 }
 
 func (t *tally) addLost(l lost) { t.lost[l.Kind] += l.Count }
@@ -126,9 +137,12 @@ func (t *tally) addGroup(v verdict.Verdict, about told) {
 	if about.connection == nil && about.probe == nil {
 		return // about a name: its addresses have been counted
 	}
-	key := groupKey{cause: v.Cause, comm: v.Owner.Comm, remote: groupRemote(v, about)}
-	if about.connection != nil {
-		key.netns = about.connection.NetNS
+	key := groupKey{cause: v.Cause, comm: v.Owner.Comm, remote: v.Remote}
+	if c := about.connection; c != nil {
+		key.netns = c.NetNS
+		if c.Role == event.RoleServer { // the ports of its clients are all different and say nothing
+			key.remote, key.any = netip.AddrPortFrom(v.Remote.Addr(), 0), true
+		}
 	}
 	g := t.groups[key]
 	if g == nil {
@@ -150,15 +164,15 @@ func (t *tally) addGroup(v verdict.Verdict, about told) {
 	}
 }
 
-// groupRemote leaves out the ports of a server's clients: they are all different and say nothing.
-func groupRemote(v verdict.Verdict, about told) string {
-	if !v.Remote.IsValid() {
+// remoteText is the remote end as the summary says it, empty where it is not known.
+func (k groupKey) remoteText() string {
+	switch {
+	case !k.remote.IsValid():
 		return ""
+	case k.any:
+		return k.remote.Addr().String()
 	}
-	if about.connection != nil && about.connection.Role == event.RoleServer {
-		return v.Remote.Addr().String()
-	}
-	return v.Remote.String()
+	return k.remote.String()
 }
 
 func beganAt(about told) time.Time {
@@ -197,7 +211,7 @@ func addShare[K comparable](shares map[K]*share, key K, connected bool) {
 
 func (t *tally) summary(now time.Duration, interrupted bool) *summary {
 	s := &summary{
-		Kinds:        t.kinds,
+		Kinds:        t.countedKinds(),
 		Causes:       t.causes,
 		LostByKind:   t.lost,
 		Interrupted:  interrupted,
@@ -224,7 +238,7 @@ func (t *tally) summary(now time.Duration, interrupted bool) *summary {
 func (t *tally) sortedGroups() []group {
 	groups := make([]group, 0, len(t.groups))
 	for key, g := range t.groups {
-		groups = append(groups, group{key.cause, key.comm, key.remote, key.netns, g.count, g.first, g.last, g.times.value()})
+		groups = append(groups, group{key.cause, key.comm, key.remoteText(), key.netns, g.count, g.first, g.last, g.times.value()})
 	}
 	slices.SortFunc(groups, func(a, b group) int {
 		return cmp.Or(-cmp.Compare(a.Count, b.Count), a.First.Compare(b.First), cmp.Compare(a.Cause, b.Cause),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -29,8 +30,9 @@ type textRenderer struct {
 	out     flusher
 	meta    meta
 	ifnames map[event.ConnID]string // where SYNs left
-	widths  [labels]int             // of the label columns so far
-	change  *change                 // one that may not be the last of several
+	labels  labelWriter
+	change  *change // one that may not be the last of several
+	row     []byte  // memory for the next
 }
 
 // A change of options waits for those that follow it at once: applications set one after the other.
@@ -39,13 +41,6 @@ type change struct {
 	event      event.Event
 	offset     time.Duration // as it was when the event came: the far end may become known meanwhile
 }
-
-// The label columns, which stand before what happened where there are several connections.
-const (
-	ownerLabel = iota
-	tupleLabel
-	labels
-)
 
 // wordsWidth is that of the longest words in forms, and farEndMark what precedes those of a probe's far end.
 const (
@@ -61,7 +56,7 @@ func newTextRenderer(out flusher, config textConfig) *textRenderer {
 		config:  config,
 		out:     out,
 		ifnames: make(map[event.ConnID]string),
-		widths:  [labels]int{ownerLabel: 18, tupleLabel: 42},
+		labels:  newLabelWriter(config.Location),
 	}
 }
 
@@ -139,9 +134,13 @@ func (t *textRenderer) event(c *timeline.Connection, ev *event.Event, offset tim
 	if t.meta.Subject == aboutProbes {
 		width += len(farEndMark)
 	}
-	cells := append(t.label(c, ev, offset), t.painted(form.tone, words)+pad("", width-utf8.RuneCountInString(words)))
-	cells = append(cells, t.details(form, c, ev)...)
-	t.line("  " + strings.TrimRight(strings.Join(cells, "  "), " "))
+	row := t.appendLabel(append(t.row[:0], "  "...), ev, offset)
+	row = appendBlanks(append(row, t.painted(form.tone, words)...), width-utf8.RuneCountInString(words))
+	for _, detail := range t.details(form, c, ev) {
+		row = append(append(row, "  "...), detail...)
+	}
+	t.row = append(bytes.TrimRight(row, " "), '\n')
+	t.out.Write(t.row)
 	if t.config.Verbose {
 		t.verbose(ev)
 	}
@@ -166,24 +165,22 @@ func (t *textRenderer) offset(c *timeline.Connection, ev *event.Event) time.Dura
 	return ev.Offset
 }
 
-// label says when, and which connection a line is about where that is not clear.
-func (t *textRenderer) label(c *timeline.Connection, ev *event.Event, since time.Duration) []string {
-	offset := t.painted(faint, fmt.Sprintf("%9s", formatOffset(since)))
-	switch {
-	case t.meta.Subject == aboutConnections, t.meta.Subject == aboutListeners:
-		clock := ev.Time.In(t.config.Location).Format("15:04:05.000000")
-		return []string{t.painted(faint, clock), offset, t.column(ownerLabel, owner(ev.Owner)), t.column(tupleLabel, tuple(ev))}
-	case !t.meta.Single:
-		return []string{offset, t.column(tupleLabel, tuple(ev))}
+// appendLabel says when, and which connection a line is about where that is not clear.
+func (t *textRenderer) appendLabel(row []byte, ev *event.Event, since time.Duration) []byte {
+	several := t.meta.Subject == aboutConnections || t.meta.Subject == aboutListeners
+	if several {
+		start := len(row)
+		row = append(t.config.Painter.repaint(t.labels.appendClock(row, ev.Time), start, faint), "  "...)
 	}
-	return []string{offset}
-}
-
-// column pads to the widest that this column has been, so that columns only ever move once.
-func (t *textRenderer) column(label int, s string) string {
-	s = escape(s)
-	t.widths[label] = max(t.widths[label], utf8.RuneCountInString(s))
-	return pad(s, t.widths[label])
+	start := len(row)
+	row = append(t.config.Painter.repaint(appendOffsetColumn(row, since), start, faint), "  "...)
+	switch {
+	case several:
+		row = append(t.labels.appendConnection(row, ev), "  "...)
+	case !t.meta.Single:
+		row = append(t.labels.appendColumn(row, tupleLabel, tuple(ev)), "  "...)
+	}
+	return row
 }
 
 func (t *textRenderer) details(form form, c *timeline.Connection, ev *event.Event) []string {
@@ -200,7 +197,7 @@ func (t *textRenderer) details(form form, c *timeline.Connection, ev *event.Even
 	if ev.Kind == event.Connect && t.meta.Subject == aboutProbes {
 		var who []string
 		if t.meta.Single {
-			who = append(who, pad(escape(tuple(ev)), t.widths[tupleLabel]))
+			who = append(who, pad(escape(tuple(ev)), t.labels.widths[tupleLabel]))
 		}
 		details = append(append(who, owner(ev.Owner)), details...)
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -27,7 +28,7 @@ var forms = map[event.Kind]form{
 	event.SYNSent:          {words: "SYN leaves", details: packetDetails},
 	event.SYNReceived:      {words: "SYN received", details: queueDetails},
 	event.SYNRetransmit:    {words: "SYN again", tone: warning, details: synRetransmitDetails},
-	event.SYNACKRetransmit: {words: "SYN-ACK again", tone: warning, details: attemptDetails},
+	event.SYNACKRetransmit: {words: "SYN-ACK again", tone: warning, details: synackRetransmitDetails},
 	event.SYNACKDuplicate:  {words: "SYN-ACK repeated", tone: warning, details: fixed("the server did not take our final ACK")},
 	event.Established:      {words: "established", tone: good, details: timerDetails},
 	event.Accept:           {words: "accepted", tone: good, details: acceptDetails},
@@ -85,6 +86,15 @@ func synRetransmitDetails(ev *event.Event) []string {
 		return append(details, stated(notSent(ev), nextDue(ev))...)
 	}
 	return append(details, stated(next(ev))...)
+}
+
+// synackRetransmitDetails leave out the rule, which is that the timer ran out.
+func synackRetransmitDetails(ev *event.Event) []string {
+	details := attemptDetails(ev)
+	if ev.Trigger == "syn" {
+		details = append(details, "its SYN came again")
+	}
+	return details
 }
 
 func notSent(ev *event.Event) string { return prefixed("could not be sent: ", ev.Errno.String()) }
@@ -341,7 +351,7 @@ func owner(o event.Owner) string {
 	if !o.Known() {
 		return "-"
 	}
-	s := fmt.Sprintf("%s[%d]", cmp.Or(o.Comm, "?"), o.PID)
+	s := cmp.Or(o.Comm, "?") + "[" + strconv.Itoa(o.PID) + "]"
 	if o.Via != "" {
 		s += " (" + o.Via + ")"
 	}
@@ -362,7 +372,11 @@ func addrPort(ap netip.AddrPort) string {
 
 // pad fills s with spaces to width, counted in runes.
 func pad(s string, width int) string {
-	return s + strings.Repeat(" ", max(0, width-utf8.RuneCountInString(s)))
+	missing := width - utf8.RuneCountInString(s)
+	if missing <= 0 {
+		return s
+	}
+	return s + strings.Repeat(" ", missing)
 }
 
 // textWidth is where paragraphs are broken.

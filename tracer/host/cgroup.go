@@ -1,8 +1,6 @@
 package host
 
 import (
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,29 +10,6 @@ import (
 
 	"golang.org/x/sys/unix"
 )
-
-// ErrNoCgroup2 says that no cgroup v2 hierarchy is mounted.
-var ErrNoCgroup2 = errors.New("no cgroup v2 hierarchy is mounted")
-
-// CgroupRoot is where the cgroup v2 hierarchy is mounted: /sys/fs/cgroup, or /sys/fs/cgroup/unified on hosts that
-// also have version 1. The error is [ErrNoCgroup2] where there is none.
-func CgroupRoot() (string, error) {
-	mounts, err := os.ReadFile("/proc/self/mounts")
-	if err != nil {
-		return "", fmt.Errorf("look for a cgroup v2 hierarchy: %w", err)
-	}
-	return findCgroupRoot(string(mounts))
-}
-
-func findCgroupRoot(mounts string) (string, error) {
-	for line := range strings.Lines(mounts) {
-		fields := strings.Fields(line)
-		if len(fields) > 2 && fields[2] == "cgroup2" {
-			return fields[1], nil
-		}
-	}
-	return "", ErrNoCgroup2
-}
 
 // Cgroups turns the ids that the kernel has for cgroups into paths. Each is looked up once: a cgroup cannot be
 // renamed, and one that was removed keeps its last known path.
@@ -74,19 +49,15 @@ func (c *Cgroups) Lookup(id uint64) (path, container string) {
 	return found.path, found.container
 }
 
-// fileHandleKernfs is FILEID_KERNFS of include/linux/exportfs.h: a handle that holds just a kernfs node's id.
-const fileHandleKernfs = 0xfe
-
 func pathOfCgroup(root string, id uint64) (string, error) {
 	mount, err := os.Open(root)
 	if err != nil {
 		return "", err
 	}
 	defer mount.Close()
-	handle := unix.NewFileHandle(fileHandleKernfs, binary.NativeEndian.AppendUint64(nil, id))
-	fd, err := unix.OpenByHandleAt(int(mount.Fd()), handle, unix.O_PATH)
+	fd, err := openCgroup(mount, id)
 	if err != nil {
-		return "", fmt.Errorf("open cgroup %d: %w", id, err)
+		return "", err
 	}
 	defer unix.Close(fd)
 	path, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
@@ -113,10 +84,10 @@ func CgroupID(path string) (uint64, error) {
 	}
 	var fs unix.Statfs_t
 	if err := unix.Statfs(full, &fs); err != nil {
-		return 0, fmt.Errorf("no cgroup %s below %s", path, root)
+		return 0, fmt.Errorf("no cgroup %s below %s", path, DescribeCgroupRoot(root))
 	}
 	if fs.Type != unix.CGROUP2_SUPER_MAGIC {
-		return 0, fmt.Errorf("%s is not a cgroup v2 path: give one below %s", path, root)
+		return 0, fmt.Errorf("%s is not a cgroup v2 path: give one below %s", path, DescribeCgroupRoot(root))
 	}
 	var stat unix.Stat_t
 	if err := unix.Stat(full, &stat); err != nil {

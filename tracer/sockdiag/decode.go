@@ -95,6 +95,7 @@ func arm(s *sockets.Socket, timer uint8, retries int, left time.Duration) {
 		t := sockets.Timer{Name: sockets.TimerRetransmit, Left: left}
 		if s.State == event.StateNewSYNRecv {
 			s.Lifetime = t
+			s.Backoff = retries // it does not tell the timer's own from those that answer SYNs which come again
 		} else {
 			s.Retransmit = t
 		}

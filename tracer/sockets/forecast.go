@@ -333,7 +333,8 @@ func (s *Socket) halfOpen(hz int) Forecast {
 	if s.Sysctls.SYNACKRTOMax {
 		synack.RTOMax = s.rtoMax()
 	}
-	f := synack.After(s.Retransmits, 0)
+	f := synack.After(s.Backoff, 0)
+	f.Total += s.Retransmits - s.Backoff // those that answered SYNs which came again
 	return from(f, f.Due-s.Lifetime.Left, SYNACKRetransmit, s.Retransmits+1)
 }
 

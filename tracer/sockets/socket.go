@@ -41,7 +41,7 @@ type Socket struct {
 	RTT         time.Duration // smoothed
 	Retransmits int           // icsk_retransmits: of the same data, or SYN; of a request, of its SYN-ACK
 	Probes      int           // icsk_probes_out: probes that nothing has answered
-	Backoff     int
+	Backoff     int           // icsk_backoff: how often a timer was doubled; of a request, how often it ran out
 	// Retransmitting is how long ago the first retransmission was, and of a SYN the first of all; see Retransmitted.
 	Retransmitting time.Duration
 	Retransmitted  bool

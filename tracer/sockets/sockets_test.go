@@ -140,8 +140,13 @@ func TestForecastOfEachTimer(t *testing.T) {
 			*x = Socket{State: event.StateTimeWait, Substate: event.StateTimeWait, Lifetime: Timer{TimerTimeWait, 42 * s}}
 		}, Forecast{Next: Next{What: Release, In: 42 * s}, Ends: true, GivesUp: 42 * s, Rule: RuleTimeWait}},
 		{"a half-open request", func(x *Socket) {
-			x.State, x.Sysctls.SYNACKRetries, x.Retransmits, x.Lifetime = event.StateNewSYNRecv, 2, 1, Timer{TimerRetransmit, 500 * ms}
+			x.State, x.Sysctls.SYNACKRetries, x.Lifetime = event.StateNewSYNRecv, 2, Timer{TimerRetransmit, 500 * ms}
+			x.Retransmits, x.Backoff = 1, 1
 		}, Forecast{Next: Next{What: SYNACKRetransmit, In: 500 * ms, Attempt: 2, Of: 2}, Ends: true, GivesUp: 4500 * ms, Rule: "count"}},
+		{"a half-open request whose SYN came again, twice", func(x *Socket) {
+			x.State, x.Sysctls.SYNACKRetries, x.Lifetime = event.StateNewSYNRecv, 2, Timer{TimerRetransmit, 500 * ms}
+			x.Retransmits, x.Backoff = 3, 1
+		}, Forecast{Next: Next{What: SYNACKRetransmit, In: 500 * ms, Attempt: 4, Of: 4}, Ends: true, GivesUp: 4500 * ms, Rule: "count"}},
 		{"a half-open request of a kernel that limits its waits", func(x *Socket) {
 			x.State, x.Sysctls.SYNACKRetries, x.Lifetime = event.StateNewSYNRecv, 4, Timer{TimerRetransmit, 500 * ms}
 			x.Sysctls.SYNACKRTOMax, x.Sysctls.RTOMax = true, 2*s

@@ -46,7 +46,7 @@ func (t *Tracker) annotate(c *Connection, ev *event.Event) {
 		c.synack.annotate(ev, c.started)
 	case event.SYNACKRetransmit:
 		c.halfOpen = c.halfOpen || len(c.Events) == 0
-		c.synack.repeated(ev.Attempt, ev.Mono)
+		c.synack.repeated(ev)
 		c.synack.annotate(ev, c.started)
 	case event.Established:
 		c.halfOpen = false

@@ -393,10 +393,29 @@ func TestARepeatedSYNIsNoTimeout(t *testing.T) {
 	tracker.Add(synack(1020*ms, 1))
 	asked := synack(2000*ms, 2)
 	tracker.Add(asked)
-	check(t, "asked for", asked, forecastOf{2, 5, 0, 0, 4 * time.Second, 64 * time.Second})
+	check(t, "asked for", asked, forecastOf{2, 6, 0, 0, 4 * time.Second, 64 * time.Second})
 	third := synack(4030*ms, 3)
 	tracker.Add(third)
-	check(t, "on the timer", third, forecastOf{3, 5, 4 * time.Second, 4*time.Second + in250(2*time.Second), 8030 * ms, 64030 * ms})
+	check(t, "on the timer", third, forecastOf{3, 6, 4 * time.Second, 4*time.Second + in250(2*time.Second), 8030 * ms, 64030 * ms})
+}
+
+// What made the kernel send it again is known; the time only hints at it: as a rule client and server send again at the
+// same time, and a kernel that hears of its ticks late sends early by the clock.
+func TestWhatSendsASYNACKAgainIsNotATimeoutByItsTime(t *testing.T) {
+	tracker := New(Config{HZ: 250})
+	tracker.Add(received(established()))
+	asked := synack(1010*ms, 1)
+	asked.Trigger = "syn"
+	tracker.Add(asked)
+	check(t, "asked for", asked, forecastOf{1, 6, 0, 0, 2010 * ms, 64010 * ms})
+	early := synack(1990*ms, 2)
+	early.Trigger = "rto"
+	tracker.Add(early)
+	check(t, "on the timer", early, forecastOf{2, 6, 0, 0, 3990 * ms, 63990 * ms})
+	third := synack(4*time.Second, 3)
+	third.Trigger = "rto"
+	tracker.Add(third)
+	check(t, "on the timer once more", third, forecastOf{3, 6, 3990 * ms, 3990*ms + in250(2*time.Second), 8 * time.Second, 64 * time.Second})
 }
 
 func TestSYNACKRetriesAreNotForetoldAfterAGap(t *testing.T) {

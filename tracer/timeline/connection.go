@@ -60,12 +60,11 @@ type Connection struct {
 	race     *race
 	ports    portsKey // the zero value: not known yet
 	started  time.Duration
-	arrived  int           // numbered records that came
-	highest  uint32        // of their numbers
-	total    uint32        // what close says was numbered
-	halfOpen bool          // a server's request without its final ACK
-	deadline time.Duration // when its story may be told; 0 is not known
-	slot     int           // 1 + its place among the deadlines; 0: not there
+	arrived  int    // numbered records that came
+	highest  uint32 // of their numbers
+	total    uint32 // what close says was numbered
+	halfOpen bool   // a server's request without its final ACK
+	slot     int    // 1 + its place among the deadlines; 0: not there
 	settled  bool
 	foldAt   int    // how long Events may get
 	left     bool   // the tracker has forgotten it

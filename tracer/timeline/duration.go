@@ -1,6 +1,7 @@
 package timeline
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -55,4 +56,18 @@ func twoUnits(d, large time.Duration, largeName string, small time.Duration, sma
 		s += strconv.FormatInt(int64(rest), 10) + smallName
 	}
 	return s
+}
+
+// AppendOffset adds an offset in seconds with its sign, rounded to the millisecond: +0.000s, +131.022s.
+func AppendOffset(dst []byte, d time.Duration) []byte {
+	const plain = 24 * time.Hour // where a float64 errs by less than a nanosecond
+	if d%time.Millisecond == time.Millisecond/2 || d < 0 || d > plain {
+		return fmt.Appendf(dst, "%+.3fs", d.Seconds()) // which way a tie goes is for floating point to say
+	}
+	ms := int64(d.Round(time.Millisecond) / time.Millisecond)
+	dst = strconv.AppendInt(append(dst, '+'), ms/1000, 10)
+	point := len(dst)
+	dst = strconv.AppendInt(dst, 1000+ms%1000, 10) // the 1 ahead keeps leading zeros
+	dst[point] = '.'
+	return append(dst, 's')
 }

@@ -1,6 +1,8 @@
 package timeline
 
 import (
+	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -46,6 +48,20 @@ func TestFormatDurationIsNearTheTruth(t *testing.T) {
 		}
 		if off := (back - d).Abs(); off > d/100 {
 			t.Fatalf("%v is written %q, off by %v", d, FormatDuration(d), off)
+		}
+	})
+}
+
+func TestAppendOffsetRoundsAsFloatingPointDoes(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		most := rapid.SampledFrom([]int64{int64(time.Millisecond), int64(time.Minute), math.MaxInt64}).Draw(t, "most")
+		offset := time.Duration(rapid.Int64Range(-most, most).Draw(t, "ns"))
+		if rapid.Bool().Draw(t, "between two milliseconds") {
+			offset = offset.Truncate(time.Millisecond) + time.Millisecond/2
+		}
+		want := fmt.Sprintf("%+.3fs", offset.Seconds())
+		if got := string(AppendOffset(nil, offset)); got != want {
+			t.Fatalf("%d ns: got %s, want %s", offset, got, want)
 		}
 	})
 }

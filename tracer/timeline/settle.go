@@ -1,64 +1,80 @@
 package timeline
 
 import (
-	"container/heap"
 	"time"
 
 	"tcptrace/tracer/event"
 )
 
-// deadlines are the connections whose stories may be told at a known time, the earliest first. Each is in at most
-// once, so that none outlives its end here.
-type deadlines []*Connection
+// deadlines are the connections whose stories may be told at a known time, the earliest first: a heap. Each is in at most
+// once, so that none outlives its end here. The times stand in it, so that to compare two looks at neither connection.
+type deadlines []deadline
+
+type deadline struct {
+	at time.Duration
+	c  *Connection
+}
 
 // set moves a connection to the time at, 0 being never.
 func (d *deadlines) set(c *Connection, at time.Duration) {
-	c.deadline = at
 	switch {
 	case at == 0:
 		d.remove(c)
+		return
 	case c.slot == 0:
-		heap.Push(d, c)
-	default:
-		heap.Fix(d, c.slot-1)
+		*d = append(*d, deadline{})
+		c.slot = len(*d)
 	}
+	d.place(c.slot-1, deadline{at, c})
 }
 
 func (d *deadlines) remove(c *Connection) {
-	if c.slot != 0 {
-		heap.Remove(d, c.slot-1)
+	if c.slot == 0 {
+		return
 	}
+	hole, end := c.slot-1, len(*d)-1
+	last := (*d)[end]
+	(*d)[end] = deadline{} // do not keep the connection alive
+	*d = (*d)[:end]
+	if hole < end {
+		d.place(hole, last)
+	}
+	c.slot = 0
 }
 
 // until takes out the next connection whose time has come.
 func (d *deadlines) until(now time.Duration) (*Connection, bool) {
-	if len(*d) == 0 || (*d)[0].deadline > now {
+	if len(*d) == 0 || (*d)[0].at > now {
 		return nil, false
 	}
-	return heap.Pop(d).(*Connection), true
+	c := (*d)[0].c
+	d.remove(c)
+	return c, true
 }
 
-func (d deadlines) Len() int           { return len(d) }
-func (d deadlines) Less(i, j int) bool { return d[i].deadline < d[j].deadline }
-
-func (d deadlines) Swap(i, j int) {
-	d[i], d[j] = d[j], d[i]
-	d[i].slot, d[j].slot = i+1, j+1
+// place puts a deadline where it belongs, the place at being free.
+func (d deadlines) place(at int, what deadline) {
+	for at > 0 && what.at < d[(at-1)/2].at {
+		d.hold(at, d[(at-1)/2])
+		at = (at - 1) / 2
+	}
+	for {
+		child := 2*at + 1
+		if child+1 < len(d) && d[child+1].at < d[child].at {
+			child++
+		}
+		if child >= len(d) || what.at <= d[child].at {
+			break
+		}
+		d.hold(at, d[child])
+		at = child
+	}
+	d.hold(at, what)
 }
 
-func (d *deadlines) Push(x any) {
-	c := x.(*Connection)
-	*d = append(*d, c)
-	c.slot = len(*d)
-}
-
-func (d *deadlines) Pop() any {
-	last := len(*d) - 1
-	c := (*d)[last]
-	(*d)[last] = nil // do not keep the connection alive
-	*d = (*d)[:last]
-	c.slot = 0
-	return c
+func (d deadlines) hold(at int, what deadline) {
+	d[at] = what
+	what.c.slot = at + 1
 }
 
 // past remembers the latest forgotten connections by name, without their stories.

@@ -51,18 +51,26 @@ func (k *synackClock) sent(now time.Duration) {
 	k.forecast(now)
 }
 
-// repeated is another one at the time now, the attempt-th (0: not reported). One before the timer's time answers a SYN
-// that came again: it counts as no timeout and arms the timer anew (inet_rtx_syn_ack in tcp_check_req).
-func (k *synackClock) repeated(attempt int, now time.Duration) {
+// repeated is another one. One that answers a SYN that came again counts as no timeout and arms the timer anew
+// (inet_rtx_syn_ack in tcp_check_req).
+func (k *synackClock) repeated(ev *event.Event) {
 	before := k.repeats
-	k.repeats = max(before+1, attempt)
+	k.repeats = max(before+1, ev.Attempt)
 	k.running = k.running && k.repeats == before+1
-	k.foretold = k.known && k.running && now-k.first+tick(k.rules.HZ) >= k.next.Due
+	k.foretold = k.known && k.running && k.isTimeout(ev)
 	if k.foretold {
 		k.due, k.latest = k.next.Due, k.next.Latest
 		k.timeouts++
 	}
-	k.forecast(now)
+	k.forecast(ev.Mono)
+}
+
+// isTimeout goes by the time where the kernel side does not tell, as with TCP Fast Open.
+func (k *synackClock) isTimeout(ev *event.Event) bool {
+	if ev.Trigger != "" {
+		return ev.Trigger == "rto"
+	}
+	return ev.Mono-k.first+tick(k.rules.HZ) >= k.next.Due
 }
 
 func (k *synackClock) forecast(now time.Duration) {
@@ -83,6 +91,8 @@ func (k *synackClock) annotate(ev *event.Event, started time.Duration) {
 	}
 	base := k.first - started
 	write(ev, base, k.next)
+	// The timer counts its own; those that answer SYNs which come again are on top of them.
+	ev.AttemptsExpected += k.repeats - k.timeouts
 	if k.foretold {
 		dueUnlessEarly(ev, base+k.due, base+k.latest, k.rules.HZ)
 	}

@@ -136,6 +136,9 @@ func (s *story) conntrackAct() string {
 
 // contributing is the story before its last act, whose cause is told already.
 func (s *story) contributing(told Cause) []Contribution {
+	if s.orderly {
+		return nil
+	}
 	var list []Contribution
 	for i := range acts {
 		if a := &acts[i]; a.cause != told && !explains(told, a.cause) && a.match(s) {

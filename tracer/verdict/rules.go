@@ -29,9 +29,19 @@ var rules = slices.Concat(finalACKRules, oldConnectionRules, answeredRules, sync
 // connection may be nil: then there is only what the probe saw.
 func Of(c *timeline.Connection, f Facts) Verdict {
 	s := tell(c, f)
-	for i := range rules {
-		if r := &rules[i]; r.match(s) {
-			return s.judge(r)
+	return s.judge(s.explanation())
+}
+
+// explanation is the first row that matches. Of an orderly story, as nearly all are, the rows before the last part need not be
+// asked.
+func (s *story) explanation() *rule {
+	rows := rules
+	if s.orderly {
+		rows = endRules
+	}
+	for i := range rows {
+		if r := &rows[i]; r.match(s) {
+			return r
 		}
 	}
 	panic("the last rule matches every story")

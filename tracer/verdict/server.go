@@ -64,10 +64,20 @@ var serverRules = []rule{
 				s.remote(), count(1+s.synACKs(), "time"), duration(s.end), answer, s.requestEnd())
 		},
 		advice: func(s *story) []string {
-			return []string{fmt.Sprintf("the SYN-ACK or the final ACK is lost on the way: an asymmetric route, a firewall in one direction, or a forged source; ip route get %s",
-				address(s.remote()))}
+			what := "the SYN-ACK or the final ACK is lost on the way: an asymmetric route, a firewall in one direction, or a forged source"
+			if asked := s.askedAgain(); asked > 0 && !s.putOff() {
+				what = fmt.Sprintf("the client hears no SYN-ACK: its SYN came again, %s. The way back to it is at fault: an asymmetric route, or a firewall in one direction",
+					count(asked, "time"))
+			}
+			return []string{what + "; ip route get " + address(s.remote())}
 		},
 	},
+}
+
+// askedAgain is how often a SYN-ACK went again because its SYN came again. The kernel answers the first such SYN, and from
+// then on one in net.ipv4.tcp_invalid_ratelimit.
+func (s *story) askedAgain() int {
+	return packets(s.serverEventsOf(event.SYNACKRetransmit, func(ev *event.Event) bool { return ev.Trigger == "syn" }))
 }
 
 // requestDoubts are about how a request ended of which that was not seen.

@@ -83,8 +83,8 @@ var silenceRules = []rule{
 		rests:   (*story).silenceRests,
 		doubts:  (*story).silenceDoubts,
 		summary: func(s *story) string {
-			return fmt.Sprintf("no answer: %s in %s%s, nothing came back%s; %s",
-				count(s.syns(), "SYN"), duration(s.end), s.leaving(), s.droppedBeyond(), s.silenceEnd())
+			return fmt.Sprintf("no answer: %s in %s%s, nothing came back%s%s; %s",
+				count(s.syns(), "SYN"), duration(s.end), s.leaving(), s.answeredInVain(), s.droppedBeyond(), s.silenceEnd())
 		},
 		advice: silenceAdvice,
 	},
@@ -97,8 +97,8 @@ var silenceRules = []rule{
 		rests:   (*story).silenceRests,
 		doubts:  (*story).silenceDoubts,
 		summary: func(s *story) string {
-			return fmt.Sprintf("no answer so far: %s in %s%s, nothing has come back%s",
-				count(s.syns(), "SYN"), duration(s.end), s.leaving(), s.wouldGiveUp())
+			return fmt.Sprintf("no answer so far: %s in %s%s, nothing has come back%s%s",
+				count(s.syns(), "SYN"), duration(s.end), s.leaving(), s.answeredInVain(), s.wouldGiveUp())
 		},
 		advice: silenceAdvice,
 	},
@@ -337,9 +337,21 @@ func (s *story) lookBeyond() []string {
 	return []string{"look at what drops it, " + where + ": " + lookFor(drops[0])}
 }
 
+// answeredInVain tells of a server on this host that took the SYN: what it answered was lost on the way back.
+func (s *story) answeredInVain() string {
+	if s.peerLast(event.SYNReceived) == nil {
+		return ""
+	}
+	return fmt.Sprintf(": the server, on this host, took the SYN and sent its SYN-ACK %s, and none arrived", count(1+s.synACKs(), "time"))
+}
+
 func silenceAdvice(s *story) []string {
 	if look := s.lookBeyond(); look != nil {
 		return look
+	}
+	if s.answeredInVain() != "" {
+		return []string{fmt.Sprintf("the way back is at fault: tcpdump on the client's side; and at the server, in the network namespace with the inode %d (lsns -t net): "+
+			"nft list ruleset, ip neigh, ip route get %s", s.conn.Peer.NetNS, address(s.conn.Peer.Remote))}
 	}
 	return []string{
 		"something beyond this host discards them silently: a firewall, no such host, or a full accept queue there",

@@ -29,6 +29,7 @@ type story struct {
 	failed   int         // of these
 	end      time.Duration
 	pending  pending
+	orderly  bool // no row explains it but those about an orderly end, and no act went before
 
 	around       []*timeline.Connection // what others gives, once it has
 	lookedAround bool
@@ -48,7 +49,29 @@ func tell(c *timeline.Connection, f Facts) *story {
 		s.guessPending()
 	}
 	s.inProgress = !s.established && !s.syncError && (!s.closed || s.interrupted())
+	s.orderly = s.isOrderly()
 	return s
+}
+
+// isOrderly finds out whether a connection was closed as nearly all of a busy host are: by a FIN, with nothing seen at either
+// end that does not belong to a story without trouble, and nothing left that a timer waited for.
+func (s *story) isOrderly() bool {
+	return s.conn != nil && s.probe == nil && s.conn.Uneventful() && s.conn.Closed && s.conn.Sibling == nil &&
+		s.established && s.errno == 0 && s.attempts == 0 && s.pending.timer == noTimer && !s.closedWithoutFIN() &&
+		!hasCookie(s.conn) && !hasCookie(s.conn.Peer)
+}
+
+// hasCookie says that a SYN cookie completed the handshake at this end, which may be nil.
+func hasCookie(c *timeline.Connection) bool {
+	if c == nil {
+		return false
+	}
+	for i := range c.Events {
+		if c.Events[i].ByCookie {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *story) readEvents() {
@@ -214,6 +237,12 @@ func (s *story) others() []*timeline.Connection {
 }
 
 func othersOf(c *timeline.Connection) []*timeline.Connection {
+	if c.Uneventful() { // no third one knows of either end
+		if c.Peer == nil {
+			return nil
+		}
+		return []*timeline.Connection{c.Peer}
+	}
 	others := []*timeline.Connection{c.Peer, c.Refused, c.Before}
 	if c.Peer != nil {
 		others = append(others, c.Peer.Refused, c.Peer.Before)
@@ -245,10 +274,14 @@ func (s *story) numbers(kinds []event.Kind) []uint64 {
 	const usual = 16
 	var room [usual]uint64
 	numbers := room[:0]
+	wanted := uint64(0) // a bit for each kind
+	for _, kind := range kinds {
+		wanted |= 1 << kind
+	}
 	for _, c := range append(s.others(), s.conn) {
 		for i := range c.Events {
-			if slices.Contains(kinds, c.Events[i].Kind) {
-				numbers = append(numbers, c.Events[i].N)
+			if ev := &c.Events[i]; wanted&(1<<ev.Kind) != 0 {
+				numbers = append(numbers, ev.N)
 			}
 		}
 	}
