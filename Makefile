@@ -55,7 +55,7 @@ generate:
 
 # Fails when the committed objects are not what the committed sources give.
 check-generated: generate
-	git diff --exit-code --stat -- tracer/bpf_x86_bpfel.go tracer/bpf_x86_bpfel.o tracer/bpf_arm64_bpfel.go tracer/bpf_arm64_bpfel.o
+	git diff --exit-code --stat -- 'tracer/bpf_*_bpfel.*'
 
 lint:
 	test -z "$$(gofmt -l $$(git ls-files '*.go' | grep -v '^tracer/bpf_'))"

@@ -146,6 +146,12 @@ func (r *running) stop() (lost int64, err error) {
 	if err := r.cmd.Process.Signal(syscall.SIGINT); err != nil {
 		return 0, err
 	}
+	select {
+	case <-r.read:
+	case <-time.After(time.Second):
+		// bpftrace 0.17 may miss a signal that comes as it begins to wait, and sees that it had one at the next event.
+		pokeUntil(r.read)
+	}
 	<-r.read
 	err = r.cmd.Wait()
 	exit, failed := errors.AsType[*exec.ExitError](err)

@@ -57,7 +57,7 @@ func bootOf(t *testing.T, steps []step, tail string, messages ...message) boot {
 
 func TestResultOfAGuest(t *testing.T) {
 	tests := []step{{Name: "tracer", Mechanism: "fentry"}}
-	doctor := []step{{Name: doctorStep, Mechanism: "fentry"}}
+	selftest := []step{{Name: selftestStep, Mechanism: "fentry"}}
 	ended, done := message{Ended: true, Took: time.Second}, message{AllDone: true}
 	said := func(text string) message { return message{Text: text} }
 	for name, test := range map[string]struct {
@@ -72,10 +72,14 @@ func TestResultOfAGuest(t *testing.T) {
 		"it died":            {bootOf(t, tests, `{"Step":0,"Te`, said("=== RUN TestA\n")), "died", 1},
 		"it died at once":    {bootOf(t, tests, ""), "died", 1},
 		"it failed and died": {bootOf(t, tests, "", said("--- FAIL: TestA (0.1s)\n")), "fail", 1},
-		"a hook is missing": {bootOf(t, doctor, "",
-			said(`{"type":"hook","kind":"error","missing":"x"}`+"\n"), ended, done), "degraded", 0},
-		"every hook was had": {bootOf(t, doctor, "",
-			said(`{"type":"hook","kind":"error","mechanism":"fentry"}`+"\n"), ended, done), "pass", 0},
+		"a hook is missing": {bootOf(t, selftest, "",
+			said(`{"type":"lab","name":"refused","hooks":[{"type":"hook","kind":"error","missing":"x"}]}`+"\n"), ended, done), "degraded", 0},
+		"a verdict has doubts": {bootOf(t, selftest, "",
+			said(`{"type":"lab","name":"refused","degraded":true}`+"\n"), ended, done), "degraded", 0},
+		"another line with doubts": {bootOf(t, selftest, "",
+			said(`{"type":"notice","degraded":true,"hooks":[{"kind":"error"}]}`+"\n"), ended, done), "pass", 0},
+		"every hook was had": {bootOf(t, selftest, "",
+			said(`{"type":"lab","name":"refused","hooks":[{"type":"hook","kind":"error","mechanism":"fentry"}]}`+"\n"), ended, done), "pass", 0},
 	} {
 		if got := test.boot.result(); got != test.result {
 			t.Errorf("%s: %s, want %s", name, got, test.result)

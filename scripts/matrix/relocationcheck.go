@@ -11,15 +11,26 @@ import (
 	"github.com/cilium/ebpf/btf"
 )
 
-// objects are the committed ones, by architecture.
-var objects = map[string]string{
-	amd64: "tracer/bpf_x86_bpfel.o",
-	arm64: "tracer/bpf_arm64_bpfel.o",
+// objects are the committed ones.
+var objects = []object{
+	{amd64, "tracer/bpf_x86_bpfel.o", ""},
+	{amd64, "tracer/bpf_loads_x86_bpfel.o", "bpf_rdonly_cast"},
+	{arm64, "tracer/bpf_arm64_bpfel.o", ""},
+	{arm64, "tracer/bpf_loads_arm64_bpfel.o", "bpf_rdonly_cast"},
 }
 
-// A relocationCheck is how the object of an architecture fits a kernel of it.
+// An object is for kernels of an architecture that have a function, which is empty for all of them.
+type object struct{ architecture, path, needs string }
+
+func (o *object) isFor(architecture string, kernel *btf.Spec) bool {
+	var function *btf.Func
+	return o.architecture == architecture && (o.needs == "" || kernel.TypeByName(o.needs, &function) == nil)
+}
+
+// A relocationCheck is how an object fits a kernel.
 type relocationCheck struct {
 	types    typesFile
+	object   string
 	count    relocationCount
 	failures []error
 	took     time.Duration
@@ -29,24 +40,29 @@ type relocationCheck struct {
 // be done for any architecture.
 func checkRelocations(module string, kernels []typesFile) ([]relocationCheck, error) {
 	specs := make(map[string]*ebpf.CollectionSpec)
-	for architecture, object := range objects {
-		spec, err := ebpf.LoadCollectionSpec(filepath.Join(module, object))
+	for _, o := range objects {
+		spec, err := ebpf.LoadCollectionSpec(filepath.Join(module, o.path))
 		if err != nil {
 			return nil, err
 		}
-		specs[architecture] = spec
+		specs[o.path] = spec
 	}
 	var checks []relocationCheck
 	for _, types := range kernels {
-		start := time.Now()
 		kernel, err := btf.LoadSpec(types.path)
 		if err != nil {
 			return nil, fmt.Errorf("read the types of %s: %w", types.release, err)
 		}
-		c := relocationCheck{types: types}
-		c.count, c.failures = relocate(specs[types.architecture], kernel)
-		c.took = time.Since(start)
-		checks = append(checks, c)
+		for _, o := range objects {
+			if !o.isFor(types.architecture, kernel) {
+				continue
+			}
+			start := time.Now()
+			c := relocationCheck{types: types, object: o.path}
+			c.count, c.failures = relocate(specs[o.path], kernel)
+			c.took = time.Since(start)
+			checks = append(checks, c)
+		}
 	}
 	return checks, nil
 }
@@ -62,9 +78,9 @@ func (c *relocationCheck) passed() int { return c.count.found + c.count.dead }
 
 func (c *relocationCheck) remark() string {
 	if c.count.dead == 0 {
-		return ""
+		return c.object
 	}
-	return fmt.Sprintf("%d are of what this kernel has not got, and never reached", c.count.dead)
+	return fmt.Sprintf("%s: %d are of what this kernel has not got, and never reached", c.object, c.count.dead)
 }
 
 func (c *relocationCheck) describeFailures(out io.Writer) {
@@ -75,5 +91,5 @@ func (c *relocationCheck) describeFailures(out io.Writer) {
 	for _, failure := range c.failures {
 		lines = append(lines, failure.Error())
 	}
-	fmt.Fprintf(out, "\n%s: %s does not fit this kernel:\n%s\n", c.types.release, objects[c.types.architecture], strings.Join(lines, "\n"))
+	fmt.Fprintf(out, "\n%s: %s does not fit this kernel:\n%s\n", c.types.release, c.object, strings.Join(lines, "\n"))
 }

@@ -69,10 +69,10 @@ func TestReachableFollowsWhatIsKnown(t *testing.T) {
 	}
 }
 
-// committed is the object of an architecture.
-func committed(t *testing.T, architecture string) *ebpf.CollectionSpec {
+// committed is an object as it is in the repository.
+func committed(t *testing.T, o object) *ebpf.CollectionSpec {
 	t.Helper()
-	spec, err := ebpf.LoadCollectionSpec("../../" + objects[architecture])
+	spec, err := ebpf.LoadCollectionSpec("../../" + o.path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,10 +96,28 @@ func shapeOf(spec *ebpf.CollectionSpec) shape {
 	return s
 }
 
-// The generated Go is the same for both, and so are the tests that need a kernel, which run on one of them.
-func TestObjectsOfBothArchitecturesAreOfOneSource(t *testing.T) {
-	if diff := cmp.Diff(shapeOf(committed(t, amd64)), shapeOf(committed(t, arm64))); diff != "" {
-		t.Errorf("(-amd64 +arm64):\n%s", diff)
+// The tracer takes one for the other, and the tests that need a kernel run on some of them.
+func TestObjectsAreOfOneSource(t *testing.T) {
+	first := shapeOf(committed(t, objects[0]))
+	for _, o := range objects[1:] {
+		if diff := cmp.Diff(first, shapeOf(committed(t, o))); diff != "" {
+			t.Errorf("-%s +%s:\n%s", objects[0].path, o.path, diff)
+		}
+	}
+}
+
+func TestObjectsAreTriedOnKernelsThatHaveWhatTheyNeed(t *testing.T) {
+	without, with := committed(t, objects[0]).Types, committed(t, objects[1]).Types
+	for _, o := range objects {
+		if !o.isFor(o.architecture, with) {
+			t.Errorf("%s is not for a kernel that has all", o.path)
+		}
+		if o.isFor(o.architecture, without) != (o.needs == "") {
+			t.Errorf("%s, which needs %q: %t", o.path, o.needs, o.needs != "")
+		}
+		if o.isFor("riscv64", with) {
+			t.Errorf("%s is for another architecture", o.path)
+		}
 	}
 }
 
@@ -136,21 +154,21 @@ func kernelLike(t *testing.T, object *ebpf.CollectionSpec, structure, without st
 }
 
 func TestRelocationsAreFoundDeadOrFail(t *testing.T) {
-	for _, architecture := range []string{amd64, arm64} {
-		object := committed(t, architecture)
+	for _, o := range objects {
+		object := committed(t, o)
 		whole, failures := relocate(object, object.Types)
 		if whole.found == 0 || whole.dead != 0 || len(failures) > 0 {
-			t.Errorf("%s, with its own types: %+v, %v", architecture, whole, failures)
+			t.Errorf("%s, with its own types: %+v, %v", o.path, whole, failures)
 		}
 
 		guarded, failures := relocate(object, kernelLike(t, object, "netns_ipv4", "sysctl_tcp_syn_linear_timeouts"))
 		if guarded.dead == 0 || guarded.found+guarded.dead != whole.found || len(failures) > 0 {
-			t.Errorf("%s, without a field that is asked for: %+v, %v", architecture, guarded, failures)
+			t.Errorf("%s, without a field that is asked for: %+v, %v", o.path, guarded, failures)
 		}
 
 		_, failures = relocate(object, kernelLike(t, object, "sock_common", "skc_family"))
 		if !slices.ContainsFunc(failures, func(err error) bool { return strings.Contains(err.Error(), `Struct:"sock_common"`) }) {
-			t.Errorf("%s, without a field that is not asked for: %v", architecture, failures)
+			t.Errorf("%s, without a field that is not asked for: %v", o.path, failures)
 		}
 	}
 }
@@ -206,8 +224,8 @@ func TestPayloadOfAnImage(t *testing.T) {
 }
 
 func TestFailedRelocationFailsTheMatrix(t *testing.T) {
-	object := committed(t, arm64)
-	check := relocationCheck{types: typesFile{architecture: arm64, release: "6.1-arm64"}}
+	object := committed(t, objects[0])
+	check := relocationCheck{types: typesFile{architecture: objects[0].architecture, release: "6.1"}}
 	check.count, check.failures = relocate(object, kernelLike(t, object, "sock_common", "skc_family"))
 	var out strings.Builder
 	if status := conclude(&out, nil, []relocationCheck{check}); status != 1 || !strings.Contains(out.String(), "does not fit") {

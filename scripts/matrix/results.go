@@ -61,23 +61,25 @@ func (b *boot) passed() int {
 
 // A hookLine is a line of `tcptrace doctor -o json`.
 type hookLine struct {
-	Type, Kind, Mechanism, Partial, Missing string
-	Refused                                 []string
+	Kind, Mechanism, Partial, Missing string
+	Refused                           []string
 }
 
-// hooks are what the doctor said in the step of that mechanism; empty: left to itself.
+// A labLine is a line of `tcptrace selftest -o json`. The first has the hooks.
+type labLine struct {
+	Name     string
+	Degraded bool
+	Hooks    []hookLine
+}
+
+// hooks are those of a mechanism, as selftest had them; empty: as the doctor says that they are taken when left to themselves.
 func (b *boot) hooks(mechanism string) []hookLine {
+	if mechanism == "" {
+		return said[hookLine](b, "hook", doctorStep, mechanism)
+	}
 	var hooks []hookLine
-	for _, s := range b.steps {
-		if s.step.Name != doctorStep || s.step.Mechanism != mechanism {
-			continue
-		}
-		for line := range bytes.Lines(s.output) {
-			var h hookLine
-			if json.Unmarshal(line, &h) == nil && h.Type == "hook" {
-				hooks = append(hooks, h)
-			}
-		}
+	for _, l := range said[labLine](b, "lab", selftestStep, mechanism) {
+		hooks = append(hooks, l.Hooks...)
 	}
 	return hooks
 }
@@ -85,21 +87,30 @@ func (b *boot) hooks(mechanism string) []hookLine {
 // degradedLabs are those whose verdict, by that mechanism, was right and had doubts.
 func (b *boot) degradedLabs(mechanism string) []string {
 	var names []string
-	for _, s := range b.steps {
-		if s.step.Name != selftestStep || s.step.Mechanism != mechanism {
-			continue
-		}
-		for line := range bytes.Lines(s.output) {
-			var l struct {
-				Type, Name string
-				Degraded   bool
-			}
-			if json.Unmarshal(line, &l) == nil && l.Type == "lab" && l.Degraded {
-				names = append(names, l.Name)
-			}
+	for _, l := range said[labLine](b, "lab", selftestStep, mechanism) {
+		if l.Degraded {
+			names = append(names, l.Name)
 		}
 	}
 	return names
+}
+
+// said are the lines of JSON of a type that a command printed in its step with that mechanism.
+func said[line any](b *boot, typ, name, mechanism string) []line {
+	var all []line
+	for _, s := range b.steps {
+		if s.step.Name != name || s.step.Mechanism != mechanism {
+			continue
+		}
+		for text := range bytes.Lines(s.output) {
+			var is struct{ Type string }
+			var l line
+			if json.Unmarshal(text, &is) == nil && is.Type == typ && json.Unmarshal(text, &l) == nil {
+				all = append(all, l)
+			}
+		}
+	}
+	return all
 }
 
 // result is the word for the table.

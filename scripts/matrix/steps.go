@@ -2,6 +2,7 @@ package main
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -13,12 +14,12 @@ const (
 )
 
 // guests are all boots: each kernel with each mechanism. What does not depend on the mechanism is done in the first one
-// of each kernel; these come first, as they take the longest. A kernel of another architecture only shows that its
-// object works, by whichever mechanism is best.
+// of each kernel; these come first, as they take the longest, and the newest kernels first of all, whose verifiers do most. A
+// kernel of another architecture only shows that its object works, by whichever mechanism is best.
 func (s *settings) guests(images []kernelImage) []guest {
 	var all []guest
 	for i, mechanism := range s.mechanisms {
-		for _, image := range images {
+		for _, image := range slices.Backward(images) {
 			if image.architecture == amd64 {
 				all = append(all, guest{image, mechanism, s.cpusOf(image), s.steps(mechanism, i == 0)})
 			} else if i == 0 {
@@ -48,7 +49,7 @@ func (s *settings) steps(mechanism string, first bool) []step {
 		if first {
 			steps = append(steps, commandStep(doctorStep, "")) // what it takes when nothing is forced
 		}
-		steps = append(steps, commandStep(doctorStep, mechanism), commandStep(selftestStep, mechanism))
+		steps = append(steps, commandStep(selftestStep, mechanism)) // which says what hooks it has
 	}
 	for _, suite := range s.chosenSuites() {
 		if suite.byMechanism || first {
