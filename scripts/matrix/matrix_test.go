@@ -107,6 +107,20 @@ func TestConclusionEndsWithWhatFailedAndACount(t *testing.T) {
 	}
 }
 
+// What went wrong is said first, and what it is seen by may take many lines.
+func TestFailuresInShortSayWhatWentWrong(t *testing.T) {
+	events := slices.Repeat([]string{"          an event"}, 20)
+	first := append([]string{"    a_test.go:1: once more: it went wrong"}, events...)
+	second := append([]string{"    a_test.go:22: it went wrong again"}, events...)
+	want := slices.Concat(first[:6], second[:6])
+	if diff := cmp.Diff(want, inShort(slices.Concat(first, second, []string{"--- FAIL: TestA (0s)"}))); diff != "" {
+		t.Errorf("of two messages (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(events[:6], inShort(events)); diff != "" {
+		t.Errorf("of no message (-want +got):\n%s", diff)
+	}
+}
+
 func TestConclusionNamesAGuestThatDied(t *testing.T) {
 	var out strings.Builder
 	conclude(&out, []boot{bootOf(t, []step{{Name: "tracer"}}, "")}, nil)

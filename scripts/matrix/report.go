@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -75,12 +76,11 @@ func describeFailures(out io.Writer, b boot) {
 
 // printFailures says once more, in short, what failed: who keeps only the end of a long output has it there.
 func printFailures(out io.Writer, boots []boot) {
-	const lines, columns = 6, 240
+	const columns = 240
 	for _, b := range boots {
 		for _, f := range b.failures() {
 			fmt.Fprintf(out, "\n%s: %s %s\n", b.guest.name(), f.name(), f.why)
-			told := strings.Split(testOutput(f), "\n")
-			for _, line := range told[max(0, len(told)-lines):] {
+			for _, line := range inShort(strings.Split(testOutput(f), "\n")) {
 				fmt.Fprintln(out, "  "+strings.ToValidUTF8(line[:min(len(line), columns)], ""))
 			}
 		}
@@ -91,6 +91,28 @@ func printFailures(out io.Writer, boots []boot) {
 			fmt.Fprintf(out, "\n%s: the guest %s\n", b.guest.name(), b.death())
 		}
 	}
+}
+
+var beginsMessage = regexp.MustCompile(`^\s+\w+\.go:\d+: `)
+
+// inShort gives of each message of a test how it begins, which is what went wrong, and not the many lines that may follow; of
+// what has no messages, the end.
+func inShort(told []string) []string {
+	const ofEach, most = 6, 30
+	var short []string
+	last := 0 // the line before which the message is told
+	for i, line := range told {
+		if beginsMessage.MatchString(line) {
+			last = i + ofEach
+		}
+		if i < last {
+			short = append(short, line)
+		}
+	}
+	if len(short) == 0 {
+		return told[max(0, len(told)-ofEach):]
+	}
+	return short[:min(len(short), most)]
 }
 
 // death is how a guest ended that did not come to its end.
