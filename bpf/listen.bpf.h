@@ -313,15 +313,28 @@ static bool may_be_claimed(const struct connection *c)
 	return c->flags & COOKIE_SENT && filter_dimensions & FILTER_OWNER && tuple_passes(c);
 }
 
+/* The initial sequence numbers of a server. With Fast Open there may be data of both sides before its handshake is complete. */
+static u32 first_received(struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+
+	return READ(tp, rcv_nxt) - (u32)READ(tp, bytes_received) - 1;
+}
+
+static u32 first_sent(struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+
+	return READ(tp, snd_una) - (u32)READ(tp, bytes_acked) - 1;
+}
+
 /*
  * SYN_RECV -> ESTABLISHED: the child of a request. What was known of the request is the child's now. It is not inlined,
  * as its connection would then be on the stack beneath all that comes of other changes of state.
  */
 static __noinline struct connection *open_child(struct sock *sk)
 {
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	u32 peer_isn = READ(tp, rcv_nxt) - 1;
-	u32 isn = READ(tp, snd_una) - 1;
+	u32 peer_isn = first_received(sk), isn = first_sent(sk);
 	u64 pair = isn_pair(peer_isn, isn);
 	struct connection *request, *kept, c;
 
@@ -353,9 +366,10 @@ static __noinline struct connection *open_child(struct sock *sk)
 }
 
 /*
- * Somebody accepts sk who passes the filter, though its listener's owner did not. Until then nothing is kept of such
- * connections, which are all of the host's when one process is asked for: what they would have told is still in the socket.
- * tcp_init_buffer_space notes when it was established, and tcp_rcv_space_adjust changes that only when data is read.
+ * Somebody accepts sk who passes the filter, and nothing is kept of it: its listener's owner did not pass, and such connections
+ * are all of the host's when one process is asked for; or it came by Fast Open, and its handshake is not complete. What
+ * would have been told is still in the socket. tcp_init_buffer_space notes when it was established, and
+ * tcp_rcv_space_adjust changes that only when data is read.
  */
 static __noinline struct connection *claim(struct sock *sk)
 {
@@ -366,12 +380,22 @@ static __noinline struct connection *claim(struct sock *sk)
 	if (c.state == TCP_CLOSE || !tuple_passes(&c))
 		return NULL;
 	c.established_ns = READ(tp, rcvq_space.time) * 1000;
-	c.peer_isn = READ(tp, rcv_nxt) - (u32)READ(tp, bytes_received) - 1;
-	c.isn = READ(tp, snd_una) - (u32)READ(tp, bytes_acked) - 1;
+	c.peer_isn = first_received(sk);
+	c.isn = first_sent(sk);
 	c.options = options_of(sk);
 	c.flags = FOLLOWED | ANNOUNCED | CLAIMED;
 	index_connection(&c, sk);
 	return keep(sk, &c);
+}
+
+/* Whether sk, of which nothing is kept, is task's to claim. */
+static bool can_be_claimed(struct sock *sk, struct task_struct *task)
+{
+	if (!modes.armed)
+		return false;
+	if (filter_dimensions & FILTER_OWNER)
+		return owner_passes(task);
+	return READ(sk, __sk_common.skc_state) == TCP_SYN_RECV;
 }
 
 /* The connection of sk, which is being accepted. NULL: not followed. */
@@ -379,11 +403,8 @@ static struct connection *accepted_connection(struct sock *sk, struct task_struc
 {
 	struct connection *c = connection_of(sk);
 
-	if (!c) {
-		if (!modes.armed || !(filter_dimensions & FILTER_OWNER) || !owner_passes(task))
-			return NULL;
-		return claim(sk);
-	}
+	if (!c)
+		return can_be_claimed(sk, task) ? claim(sk) : NULL;
 	if (c->flags & FOLLOWED)
 		return c;
 	if (!owner_passes(task)) {
