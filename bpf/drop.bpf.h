@@ -300,15 +300,42 @@ static bool is_refused(struct lost_packet *p, u64 now_ns)
 	return belongs_to_request(p, pair) || (make_refused(s, pair, now_ns) && belongs_to_request(p, pair));
 }
 
+/*
+ * The socket that the packet brought along. It may be its sender's in another namespace, which devices between namespaces
+ * leave it with, until the host that it comes to takes it in: there it is a packet like any other.
+ */
+static struct sock *sock_of_packet(struct sk_buff *skb, u32 netns, struct sock **elsewhere)
+{
+	struct sock *sk = READ(skb, sk);
+
+	*elsewhere = NULL;
+	if (!sk || !netns || netns == netns_of(sk))
+		return sk;
+	*elsewhere = sk;
+	return NULL;
+}
+
+/* A packet that came in: to a socket here, to a listener, or to nobody here on its way to somebody else. */
+static bool locate_incoming(struct lost_packet *p, struct sock *receiver, struct sock *elsewhere, u64 now_ns)
+{
+	if (has_receiver(p, (u64)receiver) || (p->hook != HOOK_FORWARD && is_refused(p, now_ns)) || has_connect(p))
+		return true;
+	if (!elsewhere)
+		return false;
+	p->direction = DIRECTION_FORWARD;
+	return has_sender(p, (u64)elsewhere);
+}
+
 static bool locate(struct lost_packet *p, const struct freed *f, u64 now_ns)
 {
 	struct sk_buff *skb = f->skb;
-	struct sock *sk = READ(skb, sk);
+	struct sock *sk, *elsewhere;
 	struct segment *s = &p->segment;
 
 	if (!read_segment(s, skb))
 		return false;
 	s->ends.netns = netns_of_packet(skb);
+	sk = sock_of_packet(skb, s->ends.netns, &elsewhere);
 	if (is_leaving(skb, s, sk)) {
 		p->direction = DIRECTION_OUT;
 		p->hook = hook_on_the_way_out(skb);
@@ -316,8 +343,7 @@ static bool locate(struct lost_packet *p, const struct freed *f, u64 now_ns)
 	}
 	p->hook = hook_on_the_way_in(skb, s->family);
 	p->direction = p->hook == HOOK_FORWARD ? DIRECTION_FORWARD : DIRECTION_IN;
-	return has_receiver(p, (u64)(f->receiver ? f->receiver : sk)) || (p->hook != HOOK_FORWARD && is_refused(p, now_ns)) ||
-	       has_connect(p);
+	return locate_incoming(p, f->receiver ? f->receiver : sk, elsewhere, now_ns);
 }
 
 static struct connection *owner_of(const struct lost_packet *p)

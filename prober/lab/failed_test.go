@@ -52,6 +52,7 @@ var failures = map[string]failure{
 	"dropped-by-local-input":              {errno: event.ETIMEDOUT, min: 3 * time.Second, max: 3500 * time.Millisecond, counts: []count{allArrive, allAnswered, noAnswerSeen}},
 	"dropped-by-local-input-bad-checksum": {errno: event.ETIMEDOUT, min: 3 * time.Second, max: 3500 * time.Millisecond, counts: []count{{"client", "Tcp", "InCsumErrors", 2, 4}}},
 	"dropped-by-local-input-rp-filter":    {errno: event.ETIMEDOUT, min: 3 * time.Second, max: 3500 * time.Millisecond, counts: []count{allArrive, allAnswered, noAnswerSeen, {"client", "TcpExt", "IPReversePathFilter", 2, many}}},
+	"dropped-by-local-input-xdp":          {errno: event.ETIMEDOUT, min: 3 * time.Second, max: 3500 * time.Millisecond, counts: []count{allArrive, allAnswered, noAnswerSeen}},
 	"dropped-by-local-output":             {errno: event.ETIMEDOUT, min: 3 * time.Second, max: 3500 * time.Millisecond, counts: []count{nothingArrives, {"client", "Tcp", "OutSegs", 1, 1}, {"client", "TcpExt", "TCPRetransFail", 1, 3}}},
 	"dropped-by-local-output-legacy":      {errno: event.ETIMEDOUT, min: 3 * time.Second, max: 3500 * time.Millisecond, counts: []count{nothingArrives, {"client", "Tcp", "OutSegs", 1, 1}, {"client", "TcpExt", "TCPRetransFail", 1, 3}}},
 	"neighbour-unresolved":                {errno: event.EHOSTUNREACH, icmpFrom: "192.0.2.1", min: 3 * time.Second, max: 3500 * time.Millisecond, counts: []count{nothingArrives}},

@@ -52,6 +52,19 @@ var inputLabs = []Lab{
 		Build:  buildRPFilter,
 	},
 	{
+		Name:    "dropped-by-local-input-xdp",
+		Summary: "The server answers every SYN; an XDP program of the client's device discards the answers.",
+		Steps: []string{
+			"A client (192.0.2.1) and a server (192.0.2.10) are joined by one link.",
+			"On the client's end of it an XDP program discards TCP, as a load balancer or a filter against floods may.",
+			"The client connects, with TCP_SYNCNT 1 so that its kernel gives up after 3 seconds.",
+			"Look at the drops. No firewall rule shows them, no counter of TCP's, and not tcpdump either.",
+		},
+		Expect: "dropped_by_local_input",
+		Build:  builder(buildXDP).on(siteV4),
+		ipv6:   builder(buildXDP).on(siteV6),
+	},
+	{
 		Name:    "no-answer-way-back",
 		Summary: "The server answers every SYN; its answers are lost on the way back.",
 		Steps: []string{
@@ -104,6 +117,17 @@ func buildBadChecksum(ctx context.Context, n *Network, s site) (*Scene, error) {
 		return nil, err
 	}
 	return &Scene{Client: client, Targets: []string{s.farService().String()}, Options: prober.Options{SYNRetries: 1}}, nil
+}
+
+func buildXDP(ctx context.Context, n *Network, s site) (*Scene, error) {
+	client, _, err := s.serving(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	if err := n.dropByXDP(client, "eth0"); err != nil {
+		return nil, err
+	}
+	return &Scene{Client: client, Targets: []string{s.service().String()}, Options: prober.Options{SYNRetries: 1}}, nil
 }
 
 func buildRPFilter(ctx context.Context, n *Network) (*Scene, error) {
