@@ -129,6 +129,9 @@ func askHere(q verdict.Question) verdict.Host {
 	if q.Conntrack {
 		h.Conntrack = conntrackTable()
 	}
+	if q.XDP {
+		h.XDP, _ = host.XDPTowards(routeQuery(q))
+	}
 	return h
 }
 

@@ -22,6 +22,7 @@ func TestWhatTheHostSaidIsReadAsItWasWritten(t *testing.T) {
 		{about: answerKey{cookie: 7}, host: verdict.Host{Route: &verdict.Route{Device: "eth0", Gateway: server6.Addr()}}},
 		{about: answerKey{conn: 6}, host: verdict.Host{Ports: &verdict.Ports{First: 32768, Last: 60999, InUse: 3, TimeWait: 2}, Somaxconn: 4096}},
 		{about: answerKey{conn: 6}, host: verdict.Host{Conntrack: &verdict.Conntrack{Count: 0, Max: 8}}},
+		{about: answerKey{conn: 6}, host: verdict.Host{XDP: "eth0"}},
 	} {
 		text, err := json.Marshal(encodeHost(want))
 		if err != nil {

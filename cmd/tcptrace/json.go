@@ -193,6 +193,7 @@ type hostLine struct {
 	Ports     *portsLine     `json:"ports,omitempty"`
 	Conntrack *conntrackLine `json:"conntrack,omitempty"`
 	Somaxconn int            `json:"somaxconn,omitempty"`
+	XDP       string         `json:"xdp,omitempty"` // device
 }
 
 type routeLine struct {
@@ -214,7 +215,7 @@ type conntrackLine struct {
 }
 
 func encodeHost(a answer) hostLine {
-	line := hostLine{Type: typeHost, Cookie: a.about.cookie, Somaxconn: a.host.Somaxconn}
+	line := hostLine{Type: typeHost, Cookie: a.about.cookie, Somaxconn: a.host.Somaxconn, XDP: a.host.XDP}
 	if a.about.conn != 0 {
 		line.Conn = &a.about.conn
 	}

@@ -204,7 +204,7 @@ func parseHost(text []byte) (any, error) {
 	if err := json.Unmarshal(text, &line); err != nil {
 		return nil, err
 	}
-	a := answer{about: answerKey{cookie: line.Cookie}, host: verdict.Host{Somaxconn: line.Somaxconn}}
+	a := answer{about: answerKey{cookie: line.Cookie}, host: verdict.Host{Somaxconn: line.Somaxconn, XDP: line.XDP}}
 	if line.Conn != nil {
 		a.about.conn = *line.Conn
 	}

@@ -35,21 +35,30 @@ type Route struct {
 // RouteTo looks a route up in the network namespace of the calling thread, as ip route get does (RTM_GETROUTE). Its error
 // says that the kernel could not be asked; that there is no route is an answer.
 func RouteTo(q RouteQuery) (Route, error) {
+	found, errno, err := lookUp(q)
+	if err != nil || errno != 0 {
+		return Route{Errno: errno}, err
+	}
+	return describeRoute(found), nil
+}
+
+// lookUp gives the route, or the errno of what refuses.
+func lookUp(q RouteQuery) (*netlink.Route, event.Errno, error) {
 	options := &netlink.RouteGetOptions{Mark: q.Mark, OifIndex: q.Device, UID: q.UID}
 	if q.Source.IsValid() && !q.Source.IsUnspecified() {
 		options.SrcAddr = q.Source.Unmap().AsSlice()
 	}
 	routes, err := netlink.RouteGetWithOptions(q.Remote.Unmap().AsSlice(), options)
 	if errno, ok := errors.AsType[syscall.Errno](err); ok && refuses(errno) {
-		return Route{Errno: event.Errno(errno)}, nil
+		return nil, event.Errno(errno), nil
 	}
 	if err != nil {
-		return Route{}, fmt.Errorf("look up the route to %s: %w", q.Remote, err)
+		return nil, 0, fmt.Errorf("look up the route to %s: %w", q.Remote, err)
 	}
 	if len(routes) == 0 {
-		return Route{}, fmt.Errorf("look up the route to %s: the kernel gave none", q.Remote)
+		return nil, 0, fmt.Errorf("look up the route to %s: the kernel gave none", q.Remote)
 	}
-	return describeRoute(&routes[0]), nil
+	return &routes[0], 0, nil
 }
 
 // refuses says that an errno is a route's, as fib_props and the dst_error of IPv6 have it.

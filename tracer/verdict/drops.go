@@ -35,6 +35,9 @@ var keyReasons = map[string]string{
 	"TCP_AOFAILURE":     "its AO signature was made with another key",
 }
 
+// reasonXDP is what some kernels give where an XDP program discards a packet; of others only the function tells.
+const reasonXDP = "XDP"
+
 // dropReasons explain the kernel's other names for a drop, and say where to look.
 var dropReasons = map[string]struct{ why, look string }{
 	"NETFILTER_DROP":          {"its firewall", "nft list ruleset, and iptables-save -c where the legacy tables are in use (their counters tell the rule)"},
@@ -48,7 +51,7 @@ var dropReasons = map[string]struct{ why, look string }{
 	"QDISC_DROP":              {"the queueing discipline of the device", "tc -s qdisc (dropped)"},
 	"TC_EGRESS":               {"a filter of the device's egress", "tc filter show dev DEVICE egress, and bpftool net"},
 	"TC_INGRESS":              {"a filter of the device's ingress", "tc filter show dev DEVICE ingress, and bpftool net"},
-	"XDP":                     {"an XDP program of the device", "bpftool net"},
+	reasonXDP:                 {"an XDP program of the device, before any firewall", "bpftool net, and ip -d link (prog/xdp)"},
 	"CPU_BACKLOG":             {"a full backlog of the CPU", "net.core.netdev_max_backlog, and /proc/net/softnet_stat (second column)"},
 	"SOCKET_BACKLOG":          {"a full backlog of the socket", "sysctl net.ipv4.tcp_rmem: the application keeps the socket busy"},
 	"SOCKET_RCVBUFF":          {"a full receive buffer", "ss -tm: the application does not read, or SO_RCVBUF is small"},
@@ -121,6 +124,24 @@ func ruleSet(ev *event.Event) bool {
 	return strings.HasPrefix(ev.Location, "nft_") || strings.HasSuffix(ev.Location, "t_do_table")
 }
 
+// inXDP says that an XDP program discarded a packet, which no hook of netfilter has seen then.
+func inXDP(ev *event.Event) bool {
+	return ev.Reason == reasonXDP || strings.Contains(ev.Location, "xdp")
+}
+
+// reasonOf is the kernel's reason for a drop, or where it says none that is explained, that of the function.
+func reasonOf(ev *event.Event) string {
+	switch {
+	case dropReasons[ev.Reason].why != "":
+		return ev.Reason
+	case ruleSet(ev):
+		return "NETFILTER_DROP"
+	case inXDP(ev):
+		return reasonXDP
+	}
+	return ev.Reason
+}
+
 // has says that a packet had a TCP flag; one whose flags are not known may have.
 func has(ev *event.Event, flag string) bool {
 	return ev.TCPFlags == "" || slices.Contains(strings.Split(ev.TCPFlags, "+"), flag)
@@ -145,16 +166,14 @@ func describeDrop(ev *event.Event) string {
 		at = append(at, "in "+ev.Location)
 	}
 	text := strings.Join(at, " ")
-	if ev.Hook != "" {
+	if ev.Hook != "" && !inXDP(ev) {
 		text = strings.TrimPrefix(text+", hook "+ev.Hook, ", ")
 	}
 	if ev.IfName != "" {
 		text = strings.TrimPrefix(text+", "+ev.IfName, ", ")
 	}
-	why := dropReasons[ev.Reason].why
+	why := dropReasons[reasonOf(ev)].why
 	switch {
-	case why == "" && ruleSet(ev):
-		why = dropReasons["NETFILTER_DROP"].why
 	case why == "" && text == "":
 		return "the kernel does not say why"
 	case why == "":
@@ -165,11 +184,8 @@ func describeDrop(ev *event.Event) string {
 
 // lookFor says where to look for what dropped a packet.
 func lookFor(ev *event.Event) string {
-	if look := dropReasons[ev.Reason].look; look != "" {
+	if look := dropReasons[reasonOf(ev)].look; look != "" {
 		return look
-	}
-	if ruleSet(ev) {
-		return dropReasons["NETFILTER_DROP"].look
 	}
 	return "nft list ruleset, tc -s qdisc, and ip -s -s link"
 }

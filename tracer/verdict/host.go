@@ -14,6 +14,9 @@ type Host struct {
 	Conntrack *Conntrack
 	// Somaxconn is net.core.somaxconn of the namespace in which a listener's queue was full; 0 is not known.
 	Somaxconn int
+	// XDP is the device towards the remote end that an XDP program is attached to, or one that it rests on; empty: none, or it
+	// is not known.
+	XDP string
 }
 
 // Route is what the kernel's route lookup towards the remote end gave, with the socket's source, mark and user.
@@ -55,6 +58,14 @@ func (s *story) sourcePorts() *Ports {
 		return nil
 	}
 	return s.facts.Host.Ports
+}
+
+// xdp is a device on whose way in an XDP program may discard what nothing else sees.
+func (s *story) xdp() string {
+	if s.facts.Host == nil {
+		return ""
+	}
+	return s.facts.Host.XDP
 }
 
 func (s *story) conntrack() *Conntrack {

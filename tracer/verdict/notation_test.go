@@ -75,6 +75,7 @@ func hostKeys(h *Host) setters {
 		"ports":     parsed(&h.Ports, parsePorts),
 		"conntrack": parsed(&h.Conntrack, parseConntrack),
 		"somaxconn": number(&h.Somaxconn),
+		"xdp":       text(&h.XDP),
 	}
 }
 

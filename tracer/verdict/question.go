@@ -22,13 +22,14 @@ type Question struct {
 	Route     bool // which way leads to Remote
 	Ports     bool // how the source ports towards Remote are taken
 	Conntrack bool // how full connection tracking is
+	XDP       bool // whether an XDP program is attached to the device that leads to Remote
 
 	// Listener is the network namespace of a listener whose net.core.somaxconn is wanted; 0: it is not.
 	Listener uint32
 }
 
 // Asks says whether there is anything to ask.
-func (q Question) Asks() bool { return q.Route || q.Ports || q.Conntrack || q.Listener != 0 }
+func (q Question) Asks() bool { return q.Route || q.Ports || q.Conntrack || q.XDP || q.Listener != 0 }
 
 // Ask is what the verdict about a connection would have the host asked, soon after it failed: what is asked later may
 // have changed since. The facts need no [Host]; the connection may be nil, as for [Of].
@@ -45,6 +46,7 @@ func Ask(c *timeline.Connection, f Facts) Question {
 		Conntrack: s.gotNowhere() && slices.ContainsFunc(s.dropsWhere(mayBeConntrack), s.inOwnNamespace),
 		Listener:  s.fullListener(),
 	}
+	q.XDP = s.hearsNothing() && !s.saw(event.Drop) && q.Listener == 0 && q.Remote.IsValid()
 	q.Route = (q.Route || q.Ports) && q.Remote.IsValid()
 	q.Ports = q.Ports && q.Remote.IsValid()
 	if c != nil {

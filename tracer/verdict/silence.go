@@ -151,6 +151,11 @@ func (s *story) silent() bool {
 		(s.errno == 0 || s.errno == event.ETIMEDOUT) && (s.icmp == nil || s.errno == event.ETIMEDOUT)
 }
 
+// hearsNothing says that nothing has come back for SYNs that may have left, so far or for good.
+func (s *story) hearsNothing() bool {
+	return (s.silent() || s.client() && s.inProgress && s.attempts > 0) && !s.retriesFailed()
+}
+
 // retriesFailed says that every repeated SYN failed to be sent, with one of these errnos if any are given.
 func (s *story) retriesFailed(errnos ...event.Errno) bool {
 	if s.failed == 0 || s.failed < s.attempts {
@@ -296,6 +301,9 @@ func (s *story) silenceDoubts() []string {
 	}
 	if n := packets(s.droppedSYNs()); n > 0 {
 		doubts = append(doubts, fmt.Sprintf("this host dropped %s itself: whether another would have been answered is not known", count(n, "SYN")))
+	}
+	if device := s.xdp(); device != "" && len(s.beyond()) == 0 {
+		doubts = append(doubts, fmt.Sprintf("an XDP program is attached to %s: what that discards, nothing else sees (bpftool net)", device))
 	}
 	return doubts
 }
