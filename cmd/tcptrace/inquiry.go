@@ -129,6 +129,11 @@ func askHere(q verdict.Question) verdict.Host {
 	if q.Conntrack {
 		h.Conntrack = conntrackTable()
 	}
+	if q.Neighbour {
+		if next, err := host.NeighbourTowards(routeQuery(q)); err == nil && next.State != "" {
+			h.Neighbour = &verdict.Neighbour{Addr: next.Addr, State: next.State}
+		}
+	}
 	if q.XDP {
 		h.XDP, _ = host.XDPTowards(routeQuery(q))
 	}

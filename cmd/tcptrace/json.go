@@ -192,6 +192,7 @@ type hostLine struct {
 	Route     *routeLine     `json:"route,omitempty"`
 	Ports     *portsLine     `json:"ports,omitempty"`
 	Conntrack *conntrackLine `json:"conntrack,omitempty"`
+	Neighbour *neighbourLine `json:"neighbour,omitempty"`
 	Somaxconn int            `json:"somaxconn,omitempty"`
 	XDP       string         `json:"xdp,omitempty"` // device
 }
@@ -200,6 +201,11 @@ type routeLine struct {
 	Errno   *event.Errno `json:"errno,omitempty"` // there is no route, or one that refuses
 	Device  string       `json:"ifname,omitempty"`
 	Gateway netip.Addr   `json:"gateway,omitzero"`
+}
+
+type neighbourLine struct {
+	Addr  netip.Addr `json:"address"`
+	State string     `json:"state"`
 }
 
 type portsLine struct {
@@ -225,6 +231,7 @@ func encodeHost(a answer) hostLine {
 			line.Route.Errno = &r.Errno
 		}
 	}
+	line.Neighbour = (*neighbourLine)(a.host.Neighbour)
 	line.Ports = (*portsLine)(a.host.Ports)
 	line.Conntrack = (*conntrackLine)(a.host.Conntrack)
 	return line

@@ -214,6 +214,7 @@ func parseHost(text []byte) (any, error) {
 			a.host.Route.Errno = *r.Errno
 		}
 	}
+	a.host.Neighbour = (*verdict.Neighbour)(line.Neighbour)
 	a.host.Ports = (*verdict.Ports)(line.Ports)
 	a.host.Conntrack = (*verdict.Conntrack)(line.Conntrack)
 	return a, nil

@@ -56,6 +56,7 @@ var failures = map[string]failure{
 	"dropped-by-local-output":             {errno: event.ETIMEDOUT, min: 3 * time.Second, max: 3500 * time.Millisecond, counts: []count{nothingArrives, {"client", "Tcp", "OutSegs", 1, 1}, {"client", "TcpExt", "TCPRetransFail", 1, 3}}},
 	"dropped-by-local-output-legacy":      {errno: event.ETIMEDOUT, min: 3 * time.Second, max: 3500 * time.Millisecond, counts: []count{nothingArrives, {"client", "Tcp", "OutSegs", 1, 1}, {"client", "TcpExt", "TCPRetransFail", 1, 3}}},
 	"neighbour-unresolved":                {errno: event.EHOSTUNREACH, icmpFrom: "192.0.2.1", min: 3 * time.Second, max: 3500 * time.Millisecond, counts: []count{nothingArrives}},
+	"neighbour-unresolved-by-application": {gaveUp: "timeout", min: 2 * time.Second, max: 2100 * time.Millisecond, counts: []count{nothingArrives}},
 	"neighbour-unresolved-quick":          {errno: event.EHOSTUNREACH, icmpFrom: "192.0.2.1", min: 750 * time.Millisecond, max: 900 * time.Millisecond, counts: []count{nothingArrives}},
 	"no-answer-way-back":                  {errno: event.ETIMEDOUT, min: 3 * time.Second, max: 3500 * time.Millisecond, counts: []count{allArrive, allAnswered, noAnswerSeen}},
 	"no-answer-by-application":            {gaveUp: "timeout", min: 2500 * time.Millisecond, max: 2600 * time.Millisecond, counts: []count{nothingArrives}},

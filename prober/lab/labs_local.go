@@ -49,6 +49,18 @@ var localLabs = []Lab{
 		ipv6:   builder(buildNeighbourUnresolved).on(siteV6),
 	},
 	{
+		Name:    "neighbour-unresolved-by-application",
+		Summary: "The same, and the application waits for 2 seconds only: no errno tells, and no ICMP error.",
+		Steps: []string{
+			"A client (192.0.2.1) and a server (192.0.2.10) are joined by one link.",
+			"The client connects to 192.0.2.20, which no host has, and has patience for 2 seconds.",
+			"Look at the SYN that is to be sent again: it cannot be, EBUSY, for the first one still waits in this host. No SYN has left it.",
+		},
+		Expect: "neighbour_unresolved",
+		Build:  builder(buildNeighbourUnresolvedByApplication).on(siteV4),
+		ipv6:   builder(buildNeighbourUnresolvedByApplication).on(siteV6),
+	},
+	{
 		Name:    "neighbour-unresolved-quick",
 		Summary: "The same with retrans_time_ms 250: it ends before the first SYN would be sent again.",
 		Steps: []string{
@@ -176,6 +188,15 @@ func buildNeighbourUnresolved(ctx context.Context, n *Network, s site) (*Scene, 
 		return nil, err
 	}
 	return &Scene{Client: client, Targets: []string{netip.AddrPortFrom(s.nobody, servicePort).String()}}, nil
+}
+
+func buildNeighbourUnresolvedByApplication(ctx context.Context, n *Network, s site) (*Scene, error) {
+	scene, err := buildNeighbourUnresolved(ctx, n, s)
+	if err != nil {
+		return nil, err
+	}
+	scene.Options.Timeout = 2 * time.Second
+	return scene, nil
 }
 
 func buildNeighbourUnresolvedQuick(ctx context.Context, n *Network, s site) (*Scene, error) {

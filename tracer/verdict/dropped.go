@@ -115,7 +115,7 @@ func (s *story) gotNowhere() bool {
 	case s.established || s.conn == nil:
 		return false
 	case s.client():
-		return s.silent() || s.neighbourErrno() || s.inProgress && !s.syncError && s.errno == 0
+		return s.silent() || s.neighbourErrno() || s.neighbourTooLate() || s.inProgress && !s.syncError && s.errno == 0
 	case s.server() && !s.conn.Socketless():
 		return s.first(event.ResetReceived) == nil
 	}
@@ -125,6 +125,11 @@ func (s *story) gotNowhere() bool {
 // neighbourErrno says that a neighbour that does not answer has left its errno.
 func (s *story) neighbourErrno() bool {
 	return s.closed && s.errno == event.EHOSTUNREACH && len(s.neighbourDrops()) > 0
+}
+
+// neighbourTooLate says that the kernel gave up on a neighbour when the application had done so already.
+func (s *story) neighbourTooLate() bool {
+	return s.closed && s.errno == 0 && s.icmp != nil && s.ownUnreachable() && len(s.neighbourDrops()) > 0
 }
 
 // droppedSYNs are those of this client's SYNs that its own host dropped: on their way out, or in, where the server is in
@@ -180,6 +185,9 @@ func (s *story) neighbour() netip.Addr {
 		if ev.Neighbour.IsValid() {
 			return ev.Neighbour
 		}
+	}
+	if next := s.nextHop(); next.unresolved() {
+		return next.Addr
 	}
 	return netip.Addr{}
 }

@@ -12,6 +12,7 @@ type Host struct {
 	Route     *Route
 	Ports     *Ports
 	Conntrack *Conntrack
+	Neighbour *Neighbour
 	// Somaxconn is net.core.somaxconn of the namespace in which a listener's queue was full; 0 is not known.
 	Somaxconn int
 	// XDP is the device towards the remote end that an XDP program is attached to, or one that it rests on; empty: none, or it
@@ -26,6 +27,17 @@ type Route struct {
 	Errno   event.Errno
 	Device  string
 	Gateway netip.Addr // the zero value where the remote end is on the link
+}
+
+// Neighbour is the next hop towards the remote end, or that end itself, as the neighbour table has it.
+type Neighbour struct {
+	Addr  netip.Addr
+	State string // as ip neigh says it, such as REACHABLE (NUD_REACHABLE)
+}
+
+// unresolved says that ARP or neighbour discovery has had no answer: what is for it waits, or is dropped.
+func (n *Neighbour) unresolved() bool {
+	return n != nil && (n.State == "INCOMPLETE" || n.State == "FAILED")
 }
 
 // Ports is how the source ports of a network namespace are taken.
@@ -58,6 +70,13 @@ func (s *story) sourcePorts() *Ports {
 		return nil
 	}
 	return s.facts.Host.Ports
+}
+
+func (s *story) nextHop() *Neighbour {
+	if s.facts.Host == nil {
+		return nil
+	}
+	return s.facts.Host.Neighbour
 }
 
 // xdp is a device on whose way in an XDP program may discard what nothing else sees.

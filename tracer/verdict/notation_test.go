@@ -75,6 +75,7 @@ func hostKeys(h *Host) setters {
 		"ports":     parsed(&h.Ports, parsePorts),
 		"conntrack": parsed(&h.Conntrack, parseConntrack),
 		"somaxconn": number(&h.Somaxconn),
+		"neighbour": parsed(&h.Neighbour, parseNeighbour),
 		"xdp":       text(&h.XDP),
 	}
 }
@@ -85,6 +86,13 @@ func parseRoute(s string) (*Route, error) {
 		return &Route{Errno: errno}, nil
 	}
 	return &Route{Device: s}, nil
+}
+
+// parseNeighbour reads address/STATE.
+func parseNeighbour(s string) (*Neighbour, error) {
+	address, state, _ := strings.Cut(s, "/")
+	addr, err := netip.ParseAddr(address)
+	return &Neighbour{addr, state}, err
 }
 
 // parsePorts reads first-last/in use/in TIME_WAIT.

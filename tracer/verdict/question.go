@@ -22,6 +22,7 @@ type Question struct {
 	Route     bool // which way leads to Remote
 	Ports     bool // how the source ports towards Remote are taken
 	Conntrack bool // how full connection tracking is
+	Neighbour bool // whether somebody on the link has answered for the next hop towards Remote
 	XDP       bool // whether an XDP program is attached to the device that leads to Remote
 
 	// Listener is the network namespace of a listener whose net.core.somaxconn is wanted; 0: it is not.
@@ -29,13 +30,15 @@ type Question struct {
 }
 
 // Asks says whether there is anything to ask.
-func (q Question) Asks() bool { return q.Route || q.Ports || q.Conntrack || q.XDP || q.Listener != 0 }
+func (q Question) Asks() bool {
+	return q.Route || q.Ports || q.Conntrack || q.Neighbour || q.XDP || q.Listener != 0
+}
 
 // Ask is what the verdict about a connection would have the host asked, soon after it failed: what is asked later may
 // have changed since. The facts need no [Host]; the connection may be nil, as for [Of].
 func Ask(c *timeline.Connection, f Facts) Question {
-	if c != nil && f.Probe == nil && c.Uneventful() {
-		return Question{} // each question below rests on an event that it lacks
+	if c != nil && f.Probe == nil && c.Uneventful() && c.Saw(event.Established) {
+		return Question{} // each question below rests on an event that it lacks, or on the want of one that it has
 	}
 	s := tell(c, f)
 	q := Question{
@@ -46,6 +49,7 @@ func Ask(c *timeline.Connection, f Facts) Question {
 		Conntrack: s.gotNowhere() && slices.ContainsFunc(s.dropsWhere(mayBeConntrack), s.inOwnNamespace),
 		Listener:  s.fullListener(),
 	}
+	q.Neighbour = s.mayWaitForNeighbour() && q.Remote.IsValid()
 	q.XDP = s.hearsNothing() && !s.saw(event.Drop) && q.Listener == 0 && q.Remote.IsValid()
 	q.Route = (q.Route || q.Ports) && q.Remote.IsValid()
 	q.Ports = q.Ports && q.Remote.IsValid()

@@ -26,6 +26,8 @@ func TestTheHostIsAskedWhatTheVerdictRestsOn(t *testing.T) {
 		"accept_queue_full_listener": "listener",
 		"syn_queue_full":             "listener",
 		"connected_probe":            "",
+		"neighbour_waits":            "neighbour",
+		"abandoned_by_application":   "neighbour",
 		"no_answer":                  "xdp",
 		"no_answer_so_far":           "xdp",
 		"dropped_by_local_input":     "",
@@ -60,7 +62,7 @@ func asked(q Question) string {
 	for _, part := range []struct {
 		asked bool
 		word  string
-	}{{q.Route, "route"}, {q.Ports, "ports"}, {q.Conntrack, "conntrack"}, {q.XDP, "xdp"}, {q.Listener != 0, "listener"}} {
+	}{{q.Route, "route"}, {q.Ports, "ports"}, {q.Conntrack, "conntrack"}, {q.Neighbour, "neighbour"}, {q.XDP, "xdp"}, {q.Listener != 0, "listener"}} {
 		if part.asked {
 			words = append(words, part.word)
 		}

@@ -10,6 +10,27 @@ import (
 // silenceRules are about a SYN that nothing came back for.
 var silenceRules = []rule{
 	{
+		// Of an application's patience, one or two seconds are usual; arp_error_report comes after three.
+		cause:   NeighbourUnresolved,
+		match:   func(s *story) bool { return s.mayWaitForNeighbour() && s.nextHop().unresolved() },
+		outcome: OutcomeFailed,
+		endedBy: (*story).whoEndedSilence,
+		shows:   handshakeAnd(event.Close),
+		doubts: func(s *story) []string {
+			if s.failed > 0 || s.noneLeft() {
+				return nil
+			}
+			return []string{"that the SYN waited for it was not seen, only that nobody had answered for it when the host was asked"}
+		},
+		summary: func(s *story) string {
+			if s.inProgress {
+				return s.neighbourSummary() + " so far: the SYN still waits"
+			}
+			return s.neighbourSummary() + "; " + s.silenceEnd()
+		},
+		advice: neighbourAdvice,
+	},
+	{
 		cause:   AbandonedByApplication,
 		match:   func(s *story) bool { return s.gaveUp() && s.attempts == 0 && s.end < s.firstRetryDue() },
 		outcome: OutcomeFailed,
@@ -151,9 +172,16 @@ func (s *story) silent() bool {
 		(s.errno == 0 || s.errno == event.ETIMEDOUT) && (s.icmp == nil || s.errno == event.ETIMEDOUT)
 }
 
+// mayWaitForNeighbour says that nothing came back, and no SYN is known to have left: each repeated one found the first still
+// in this host (EBUSY, skb_still_in_host_queue), or none was due yet.
+func (s *story) mayWaitForNeighbour() bool {
+	return s.client() && (s.gaveUp() || s.silent() || s.inProgress) && s.failed == s.attempts && s.first(event.SYNSent) == nil &&
+		!s.saw(event.Drop) && (s.failed == 0 || s.retriesFailed(event.EBUSY))
+}
+
 // hearsNothing says that nothing has come back for SYNs that may have left, so far or for good.
 func (s *story) hearsNothing() bool {
-	return (s.silent() || s.client() && s.inProgress && s.attempts > 0) && !s.retriesFailed()
+	return (s.silent() && s.end >= s.firstRetryDue() || s.client() && s.inProgress && s.attempts > 0) && !s.retriesFailed()
 }
 
 // retriesFailed says that every repeated SYN failed to be sent, with one of these errnos if any are given.
