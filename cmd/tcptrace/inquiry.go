@@ -117,7 +117,7 @@ func askHere(q verdict.Question) verdict.Host {
 	source := q.Local.Addr()
 	if q.Route {
 		if route, err := host.RouteTo(routeQuery(q)); err == nil {
-			h.Route = &verdict.Route{Errno: route.Errno, Device: route.Device, Gateway: route.Gateway}
+			h.Route = &verdict.Route{Errno: route.Errno, Device: route.Device, Gateway: route.Gateway, SourceGone: route.SourceGone}
 			if !source.IsValid() || source.IsUnspecified() {
 				source = route.Source
 			}

@@ -19,6 +19,7 @@ func TestWhatTheHostSaidIsReadAsItWasWritten(t *testing.T) {
 	compare := cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
 	for _, want := range []answer{
 		{about: answerKey{conn: 5}, host: verdict.Host{Route: &verdict.Route{Errno: event.EHOSTUNREACH}}},
+		{about: answerKey{conn: 5}, host: verdict.Host{Route: &verdict.Route{Errno: event.EINVAL, SourceGone: true}}},
 		{about: answerKey{cookie: 7}, host: verdict.Host{Route: &verdict.Route{Device: "eth0", Gateway: server6.Addr()}}},
 		{about: answerKey{conn: 6}, host: verdict.Host{Ports: &verdict.Ports{First: 32768, Last: 60999, InUse: 3, TimeWait: 2}, Somaxconn: 4096}},
 		{about: answerKey{conn: 6}, host: verdict.Host{Conntrack: &verdict.Conntrack{Count: 0, Max: 8}}},

@@ -201,6 +201,8 @@ type routeLine struct {
 	Errno   *event.Errno `json:"errno,omitempty"` // there is no route, or one that refuses
 	Device  string       `json:"ifname,omitempty"`
 	Gateway netip.Addr   `json:"gateway,omitzero"`
+	// SourceGone: the socket's own address is none of its namespace any more.
+	SourceGone bool `json:"source_gone,omitempty"`
 }
 
 type neighbourLine struct {
@@ -226,7 +228,7 @@ func encodeHost(a answer) hostLine {
 		line.Conn = &a.about.conn
 	}
 	if r := a.host.Route; r != nil {
-		line.Route = &routeLine{Device: r.Device, Gateway: r.Gateway}
+		line.Route = &routeLine{Device: r.Device, Gateway: r.Gateway, SourceGone: r.SourceGone}
 		if r.Errno != 0 {
 			line.Route.Errno = &r.Errno
 		}

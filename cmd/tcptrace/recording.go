@@ -209,7 +209,7 @@ func parseHost(text []byte) (any, error) {
 		a.about.conn = *line.Conn
 	}
 	if r := line.Route; r != nil {
-		a.host.Route = &verdict.Route{Device: r.Device, Gateway: r.Gateway}
+		a.host.Route = &verdict.Route{Device: r.Device, Gateway: r.Gateway, SourceGone: r.SourceGone}
 		if r.Errno != nil {
 			a.host.Route.Errno = *r.Errno
 		}

@@ -120,6 +120,8 @@ func troubleWords(j *sockets.Judged) string {
 		return fmt.Sprintf("%s: sent again %s%s", words, times(j.Retransmits), since)
 	case sockets.Probing:
 		return fmt.Sprintf("%s: %d of them; the peer was last heard %s ago", words, j.Probes, timeline.FormatDuration(j.Idle()))
+	case sockets.KeptHere:
+		return fmt.Sprintf("%s; tried again %s, %d bytes wait", words, times(j.Probes), j.SendQueue)
 	case sockets.WindowShut:
 		if j.Probed {
 			words += ", probed for " + timeline.FormatDuration(j.Probing)

@@ -41,6 +41,9 @@ var endings = map[string]ending{
 	// The same with the 3 s of tcp_retries2 3: at the timer after 6.2 s, or at that after 3 s if it comes a little later.
 	"retransmission-timeout": {hold: event.ETIMEDOUT, write: event.EPIPE, min: 3200 * time.Millisecond, max: 7500 * time.Millisecond,
 		minRetrans: 3, maxRetrans: 5, state: event.StateClose},
+	// Tried after 0.2, 0.6 and 1.4 s, and given up after 3 s.
+	"retransmission-timeout-kept-here": {hold: event.ETIMEDOUT, write: event.EPIPE, min: 3 * time.Second, max: 3500 * time.Millisecond,
+		state: event.StateClose},
 	"still-open": {min: 3500 * time.Millisecond, max: 3500 * time.Millisecond, state: event.StateEstablished},
 	"user-timeout": {hold: event.ETIMEDOUT, write: event.EPIPE, min: 3 * time.Second, max: 3400 * time.Millisecond,
 		state: event.StateClose},

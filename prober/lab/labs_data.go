@@ -38,6 +38,19 @@ var dataLabs = []Lab{
 		ipv6:   builder(buildRetransmissionTimeout).on(siteV6),
 	},
 	{
+		Name:    "retransmission-timeout-kept-here",
+		Summary: "Data never leaves the host that sends it, until tcp_retries2 is used up.",
+		Steps: []string{
+			"A client (192.0.2.1) and a server (192.0.2.10) are joined by one link.",
+			"On the client tcp_retries2 is 3 instead of 15.",
+			"The client connects, and its own firewall begins to drop what goes to port 443. Then the client sends.",
+			"Look at what the kernel makes of it: nothing was sent, so nothing is sent again. It tries on the timer that otherwise probes a shut window, though the server's is open, and gives up after as many tries as tcp_retries2 has.",
+		},
+		Expect: "retransmission_timeout",
+		Build:  builder(buildKeptHere).on(siteV4),
+		ipv6:   builder(buildKeptHere).on(siteV6),
+	},
+	{
 		Name:    "user-timeout-in-flight",
 		Summary: "Data is never acknowledged, until TCP_USER_TIMEOUT has passed.",
 		Steps: []string{
@@ -75,6 +88,27 @@ func buildRetransmissionTimeout(ctx context.Context, n *Network, s site) (*Scene
 		return nil, err
 	}
 	return scene, scene.Client.Sysctl("net/ipv4/tcp_retries2", "3")
+}
+
+func buildKeptHere(ctx context.Context, n *Network, s site) (*Scene, error) {
+	client, server, err := s.direct(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	service, err := server.Discard(s.service())
+	if err != nil {
+		return nil, err
+	}
+	keep := func(ctx context.Context) error {
+		if err := service.Settle(ctx); err != nil {
+			return err
+		}
+		_, err := client.DropOutput(Drop{Port: servicePort})
+		return err
+	}
+	options := prober.Options{Then: []prober.Step{prober.Call(keep), prober.Write{Data: question}, prober.Hold{}}}
+	return &Scene{Client: client, Targets: []string{s.service().String()}, Options: options},
+		client.Sysctl("net/ipv4/tcp_retries2", "3")
 }
 
 func buildUserTimeoutInFlight(ctx context.Context, n *Network, s site) (*Scene, error) {

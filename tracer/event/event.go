@@ -184,6 +184,14 @@ type Traffic struct {
 	SendWindow int // the peer's last window (snd_wnd)
 }
 
+// KeptHere says that what waits to be sent fits into the peer's window, and nothing is on its way. While the timer runs that
+// probes a shut window, that means that sending fails on this host, for want of a route or by a firewall: the kernel has no
+// other timer for that (tcp_write_xmit, tcp_check_probe_timer).
+func (t *Traffic) KeptHere() bool {
+	const segment = 65535 // none is longer
+	return t.Unacked == 0 && t.Unsent > 0 && t.SendWindow >= min(t.Unsent, segment)
+}
+
 // Options are the socket's own settings. Zero means "not set: the sysctl rules", as in the kernel.
 type Options struct {
 	SYNRetries        int           // TCP_SYNCNT (icsk_syn_retries)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"syscall"
 
 	"github.com/vishvananda/netlink"
@@ -30,16 +31,33 @@ type Route struct {
 	Source  netip.Addr // that the kernel chooses for a socket which has none
 	Gateway netip.Addr // invalid: the remote end is on the link
 	Local   bool       // the remote end is this host itself
+	// SourceGone says that there is no route because the source is no address of the namespace (ENETUNREACH, or EINVAL).
+	SourceGone bool
 }
 
 // RouteTo looks a route up in the network namespace of the calling thread, as ip route get does (RTM_GETROUTE). Its error
 // says that the kernel could not be asked; that there is no route is an answer.
 func RouteTo(q RouteQuery) (Route, error) {
 	found, errno, err := lookUp(q)
-	if err != nil || errno != 0 {
-		return Route{Errno: errno}, err
+	if err != nil {
+		return Route{}, err
+	}
+	if errno != 0 {
+		return Route{Errno: errno, SourceGone: isGone(q.Source)}, nil
 	}
 	return describeRoute(found), nil
+}
+
+// isGone says that an address is none of the calling thread's network namespace.
+func isGone(source netip.Addr) bool {
+	if !source.IsValid() || source.IsUnspecified() {
+		return false
+	}
+	addresses, err := whole(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
+	return err == nil && !slices.ContainsFunc(addresses, func(a netlink.Addr) bool {
+		addr, _ := netip.AddrFromSlice(a.IP)
+		return addr.Unmap() == source.Unmap()
+	})
 }
 
 // lookUp gives the route, or the errno of what refuses.

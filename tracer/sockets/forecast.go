@@ -275,6 +275,9 @@ func (s *Socket) shutWindow(hz int) Forecast {
 	}
 	now, at := s.within(probing, s.probeWait())
 	f := s.dies(from(window.After(s.Backoff, s.Probes, at, 0), now, WindowProbe, s.Backoff+1))
+	if s.isKeptHere() {
+		return f // what the peer never gets it does not answer
+	}
 	window.Answered = true
 	f.Answered = AnsweredNever
 	if window.After(s.Backoff, 0, at, 0).GivesUp > 0 {

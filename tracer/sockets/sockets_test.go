@@ -272,6 +272,11 @@ func TestTroubles(t *testing.T) {
 		{Probing, func(x *Socket) { x.Probes, x.Keepalive = 1, Timer{TimerKeepalive, s} }},
 		{"", func(x *Socket) { x.Probes, x.Keepalive = 1, Timer{TimerKeepalive, 75*s - time.Millisecond} }},
 		{WindowShut, func(x *Socket) { x.Retransmit = Timer{TimerPersist, s} }},
+		{KeptHere, func(x *Socket) { x.Probes, x.Traffic.Unsent, x.Retransmit = 1, 100, Timer{TimerPersist, s} }},
+		{WindowShut, func(x *Socket) { x.Traffic.Unsent, x.Retransmit = 100, Timer{TimerPersist, s} }},
+		{WindowShut, func(x *Socket) {
+			x.Probes, x.Traffic.Unsent, x.Traffic.SendWindow, x.Retransmit = 1, 100, 99, Timer{TimerPersist, s}
+		}},
 		{WindowShut, func(x *Socket) { x.InFlight, x.Traffic.SendWindow, x.Retransmit = 1, 0, Timer{TimerRetransmit, s} }},
 		{Unacknowledged, func(x *Socket) { x.InFlight, x.Retransmit = 1, Timer{TimerRetransmit, s} }},
 		{"", func(x *Socket) { x.InFlight, x.LastSent, x.Retransmit = 1, s/2, Timer{TimerRetransmit, s} }},

@@ -14,6 +14,7 @@ const (
 	Retransmitting Trouble = "retransmitting"  // data was sent again, and nothing acknowledges it
 	Connecting     Trouble = "connecting"      // a SYN was sent again, and nothing answers it
 	Probing        Trouble = "probing"         // keepalive probes are not answered
+	KeptHere       Trouble = "kept_here"       // data cannot be sent from this host
 	WindowShut     Trouble = "window_shut"     // the peer does not read
 	Unacknowledged Trouble = "unacknowledged"  // data is in flight for longer than its answer should take
 	ClosedByPeer   Trouble = "closed_by_peer"  // and not by this end
@@ -29,6 +30,7 @@ var troubles = []struct {
 	{Retransmitting, "data was sent again, and nothing acknowledges it", (*Socket).isRetransmitting},
 	{Connecting, "nothing answers the SYN", (*Socket).isConnecting},
 	{Probing, "keepalive probes are not answered", (*Socket).isProbing},
+	{KeptHere, "data cannot be sent from this host, though the peer's window has room: a route or a firewall here", (*Socket).isKeptHere},
 	{WindowShut, "the peer's window is shut: its application does not read", (*Socket).isShut},
 	{Unacknowledged, "data is in flight, and nothing acknowledges it", (*Socket).isUnacknowledged},
 	{ClosedByPeer, "the peer has closed it, this end's application has not", (*Socket).isClosedByPeer},
@@ -79,8 +81,13 @@ func (s *Socket) isProbing() bool {
 	return s.Probes > 1 || s.Options != nil && s.sinceArmed(s.keepalive(0).Interval) > patience
 }
 
+// isKeptHere leaves out what only waits for its turn: that is sent before a probe is.
+func (s *Socket) isKeptHere() bool {
+	return s.Retransmit.Name == TimerPersist && s.Probes > 0 && s.Traffic != nil && s.Traffic.KeptHere()
+}
+
 func (s *Socket) isShut() bool {
-	return s.Retransmit.Name == TimerPersist || s.shutInFlight() && s.Retransmit.Armed()
+	return s.Retransmit.Name == TimerPersist && !s.isKeptHere() || s.shutInFlight() && s.Retransmit.Armed()
 }
 
 // patience is how long an ACK may take before its absence is a trouble: any busy connection waits for one.

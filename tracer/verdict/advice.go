@@ -30,6 +30,9 @@ func (s *story) keepaliveAdvice() []string {
 func (s *story) userTimeoutAdvice() []string {
 	limit := duration(s.userTimeout())
 	const gone = "the peer, or the way to it, is gone"
+	if s.keptHere() {
+		return s.keptAdvice()
+	}
 	switch s.pending.timer {
 	case keepaliveTimer:
 		if warned := s.warnings("user_timeout_below_keepalive", "keepalive_count_ignored"); warned != nil {

@@ -90,6 +90,11 @@ var acts = []act{
 		},
 	},
 	{
+		cause:   NoRoute,
+		match:   func(s *story) bool { return s.cutOff() && !s.keptHere() && !s.unreachableAtDeath() },
+		summary: func(s *story) string { return "this host is cut off: " + s.cutOffBy() },
+	},
+	{
 		cause:   ConntrackFull,
 		match:   func(s *story) bool { return len(s.conntrackDrops()) > 0 },
 		shows:   []event.Kind{event.Drop},

@@ -27,6 +27,9 @@ var deathRules = []rule{
 		doubts:  (*story).unreachableDoubts,
 		summary: (*story).unreachableSummary,
 		advice: func(s *story) []string {
+			if s.cutOff() {
+				return []string{s.lookAtRoute()}
+			}
 			return []string{"a route on the way went away, or the last router lost its neighbour: ip route get " +
 				address(s.remote())}
 		},
@@ -57,6 +60,20 @@ var deathRules = []rule{
 		doubts:  (*story).timerDoubts,
 		summary: (*story).userTimeoutSummary,
 		advice:  (*story).userTimeoutAdvice,
+	},
+	{
+		// tcp_retries2 rules these as well (tcp_probe_timer).
+		cause:   RetransmissionTimeout,
+		match:   func(s *story) bool { return s.timedOut() && s.keptHere() },
+		outcome: OutcomeFailed,
+		endedBy: (*story).whoGaveUp,
+		shows:   timerKinds,
+		rests:   (*story).deathRests,
+		doubts:  (*story).timerDoubts,
+		summary: func(s *story) string {
+			return fmt.Sprintf("%s; %s%s", s.keptSummary(), s.gaveUpAt("tcp_retries2"), s.applicationGot())
+		},
+		advice: (*story).keptAdvice,
 	},
 	{
 		cause:   RetransmissionTimeout,
@@ -115,11 +132,12 @@ var deathRules = []rule{
 // timedOut says that a timer ended it.
 func (s *story) timedOut() bool { return s.established && s.deathErrno() == event.ETIMEDOUT }
 
-// unreachableAtDeath says that it died of an errno that only ICMP leaves on an established connection: there
-// ECONNREFUSED is a port unreachable, for a reset leaves ECONNRESET.
+// unreachableAtDeath says that it died of an errno that only ICMP, or the want of a route, leaves on an established
+// connection: there ECONNREFUSED is a port unreachable, for a reset leaves ECONNRESET; and EINVAL is what a route lookup
+// gives whose source is no address of this host any more (inet_sk_rebuild_header).
 func (s *story) unreachableAtDeath() bool {
 	errno := s.deathErrno()
-	return s.established && (slices.Contains(softErrnos, errno) || errno == event.ECONNREFUSED)
+	return s.established && (slices.Contains(softErrnos, errno) || errno == event.ECONNREFUSED || errno == event.EINVAL)
 }
 
 func (s *story) unreachableSummary() string {
@@ -127,14 +145,17 @@ func (s *story) unreachableSummary() string {
 	if s.pending.timer != noTimer {
 		text += ", with " + s.pending.String()
 	}
-	if s.icmp != nil {
+	switch {
+	case s.icmp != nil:
 		text += ", explained by ICMP " + describeICMP(s.icmp)
+	case s.cutOff():
+		text += ": this host is cut off, " + s.cutOffBy()
 	}
 	return text
 }
 
 func (s *story) unreachableDoubts() []string {
-	if s.icmp == nil {
+	if s.icmp == nil && !s.cutOff() {
 		return []string{"the ICMP errors themselves were not seen, only the errno that they leave"}
 	}
 	return nil
@@ -206,9 +227,12 @@ func (s *story) userTimeoutSummary() string {
 			"and the keepalive count (%d) is ignored with it%s",
 			s.idled(), s.pending, limit, s.when(), probes, s.applicationGot())
 	case windowTimer:
-		return fmt.Sprintf("the peer's window stayed shut: %s%s; "+
-			"TCP_USER_TIMEOUT (%s from the first probe) ended it with ETIMEDOUT %s%s",
-			s.pending, s.unsent(), limit, s.when(), s.applicationGot())
+		waited := fmt.Sprintf("the peer's window stayed shut: %s%s", s.pending, s.unsent())
+		if s.keptHere() {
+			waited = s.keptSummary()
+		}
+		return fmt.Sprintf("%s; TCP_USER_TIMEOUT (%s from the first probe) ended it with ETIMEDOUT %s%s",
+			waited, limit, s.when(), s.applicationGot())
 	case retransmitTimer:
 		return fmt.Sprintf("data was never acknowledged: %s, %s; "+
 			"TCP_USER_TIMEOUT (%s from the first of them) ended it with ETIMEDOUT %s%s",
@@ -300,6 +324,8 @@ func (s *story) timerDoubts() []string {
 	switch {
 	case !s.traced():
 		return nil
+	case s.keptHere():
+		return s.keptDoubts()
 	case s.pending.told && s.pending.foretold() > 0 && !s.asForetold():
 		return []string{"the end did not come when the schedule had it: a setting may have changed unseen"}
 	case s.pending.told:

@@ -27,6 +27,9 @@ type Route struct {
 	Errno   event.Errno
 	Device  string
 	Gateway netip.Addr // the zero value where the remote end is on the link
+	// SourceGone says that the lookup failed because the socket's own address is none of its network namespace, as after a
+	// change of address.
+	SourceGone bool
 }
 
 // Neighbour is the next hop towards the remote end, or that end itself, as the neighbour table has it.

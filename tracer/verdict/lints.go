@@ -39,6 +39,6 @@ func (s *story) settings(options *event.Options, sysctls *event.Sysctls) lint.Se
 		RTOMax:            cmp.Or(options.RTOMax, sysctls.RTOMax),
 		Idle:              s.idleBeforeEnd(),
 		InFlight:          s.pending.timer == retransmitTimer,
-		Shut:              s.pending.timer == windowTimer,
+		Shut:              s.pending.timer == windowTimer && !s.keptHere(),
 	}
 }

@@ -85,6 +85,9 @@ func parseRoute(s string) (*Route, error) {
 	if errno, err := event.ParseErrno(s); err == nil {
 		return &Route{Errno: errno}, nil
 	}
+	if s == "source_gone" {
+		return &Route{Errno: event.EINVAL, SourceGone: true}, nil
+	}
 	return &Route{Device: s}, nil
 }
 

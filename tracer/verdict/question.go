@@ -44,7 +44,7 @@ func Ask(c *timeline.Connection, f Facts) Question {
 	q := Question{
 		Local:     s.local(),
 		Remote:    s.remote(),
-		Route:     s.failsForWantOfRoute(),
+		Route:     s.failsForWantOfRoute() || s.timedOut() || s.unreachableAtDeath() && s.icmp == nil,
 		Ports:     s.syncError && s.errno == event.EADDRNOTAVAIL,
 		Conntrack: s.gotNowhere() && slices.ContainsFunc(s.dropsWhere(mayBeConntrack), s.inOwnNamespace),
 		Listener:  s.fullListener(),

@@ -27,6 +27,8 @@ func TestTheHostIsAskedWhatTheVerdictRestsOn(t *testing.T) {
 		"syn_queue_full":             "listener",
 		"connected_probe":            "",
 		"neighbour_waits":            "neighbour",
+		"kept_here_user_timeout":     "route",
+		"unreachable_address_gone":   "route",
 		"abandoned_by_application":   "neighbour",
 		"no_answer":                  "xdp",
 		"no_answer_so_far":           "xdp",

@@ -1,0 +1,56 @@
+package verdict
+
+import (
+	"fmt"
+
+	"tcptrace/tracer/event"
+)
+
+// keptHere says that data never left this host, though the kernel tried, and the peer's window had room for it.
+func (s *story) keptHere() bool {
+	closing := s.last(event.Close)
+	return s.pending.timer == windowTimer && s.pending.count > 0 && closing != nil && closing.Traffic != nil && closing.Traffic.KeptHere()
+}
+
+// keptSummary tells what was kept, and how often it was tried again.
+func (s *story) keptSummary() string {
+	text := "data could not be sent from this host, though the peer's window has room" + s.unsent() +
+		", tried again " + count(s.pending.count, "time")
+	if s.cutOff() {
+		text += ": " + s.cutOffBy()
+	}
+	return text
+}
+
+// keptDoubts are about data that something kept here which nobody saw.
+func (s *story) keptDoubts() []string {
+	if s.cutOff() || len(s.dropped(dropOut)) > 0 {
+		return nil
+	}
+	return []string{"what kept it here was not seen"}
+}
+
+func (s *story) keptAdvice() []string {
+	if drops := s.dropped(dropOut); len(drops) > 0 {
+		return []string{s.lookAt(drops[0])}
+	}
+	return []string{s.lookAtRoute()}
+}
+
+// cutOff says that this host had no way to the remote end when it was asked, soon after the end.
+func (s *story) cutOff() bool {
+	r := s.route()
+	return s.established && r != nil && r.Errno != 0
+}
+
+func (s *story) cutOffBy() string {
+	r := s.route()
+	if r.SourceGone {
+		return fmt.Sprintf("it does not have the address %s any more", address(s.local()))
+	}
+	return fmt.Sprintf("it has no route to %s now (%s%s)", address(s.remote()), r.Errno, routeKinds[r.Errno])
+}
+
+func (s *story) lookAtRoute() string {
+	return fmt.Sprintf("look at what became of the way out: ip route get %s from %s, ip addr, ip link", address(s.remote()), address(s.local()))
+}
