@@ -18,6 +18,9 @@ func (s *story) keepaliveNow() []string {
 }
 
 func (s *story) keepaliveAdvice() []string {
+	if here := s.lookHere(); here != nil {
+		return here
+	}
 	return slices.Concat([]string{
 		"the peer is gone, or something on the way forgot the idle connection: keep it busy more often than that forgets " +
 			"(TCP_KEEPIDLE)",
@@ -32,6 +35,9 @@ func (s *story) userTimeoutAdvice() []string {
 	const gone = "the peer, or the way to it, is gone"
 	if s.keptHere() {
 		return s.keptAdvice()
+	}
+	if here := s.lookHere(); here != nil {
+		return here
 	}
 	switch s.pending.timer {
 	case keepaliveTimer:
@@ -55,6 +61,9 @@ func (s *story) userTimeoutAdvice() []string {
 }
 
 func (s *story) retransmissionAdvice() []string {
+	if here := s.lookHere(); here != nil {
+		return here
+	}
 	const gone = "the peer, or the way to it, is gone"
 	if warned := s.warnings("retransmission_hangs"); warned != nil {
 		return append([]string{gone}, warned...)

@@ -95,6 +95,18 @@ var acts = []act{
 		summary: func(s *story) string { return "this host is cut off: " + s.cutOffBy() },
 	},
 	{
+		cause: NeighbourUnresolved,
+		match: func(s *story) bool { return s.established && len(s.neighbourDrops()) > 0 },
+		shows: []event.Kind{event.Drop},
+		summary: func(s *story) string {
+			asked := s.neighbour()
+			if !asked.IsValid() {
+				return "nobody on the last link answered ARP or neighbour discovery"
+			}
+			return fmt.Sprintf("nobody on the link answered for %s%s", asked, s.isGateway(asked))
+		},
+	},
+	{
 		cause:   ConntrackFull,
 		match:   func(s *story) bool { return len(s.conntrackDrops()) > 0 },
 		shows:   []event.Kind{event.Drop},
@@ -116,7 +128,7 @@ var acts = []act{
 	},
 	{
 		cause:   RejectedByICMP,
-		match:   func(s *story) bool { return s.icmp != nil },
+		match:   func(s *story) bool { return s.icmp != nil && !(s.ownUnreachable() && len(s.neighbourDrops()) > 0) },
 		shows:   []event.Kind{event.ICMPError},
 		summary: func(s *story) string { return "ICMP " + describeICMP(s.icmp) },
 	},

@@ -27,8 +27,8 @@ var deathRules = []rule{
 		doubts:  (*story).unreachableDoubts,
 		summary: (*story).unreachableSummary,
 		advice: func(s *story) []string {
-			if s.cutOff() {
-				return []string{s.lookAtRoute()}
+			if here := s.lookHere(); here != nil {
+				return here
 			}
 			return []string{"a route on the way went away, or the last router lost its neighbour: ip route get " +
 				address(s.remote())}

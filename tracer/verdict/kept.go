@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"fmt"
+	"slices"
 
 	"tcptrace/tracer/event"
 )
@@ -31,10 +32,35 @@ func (s *story) keptDoubts() []string {
 }
 
 func (s *story) keptAdvice() []string {
-	if drops := s.dropped(dropOut); len(drops) > 0 {
-		return []string{s.lookAt(drops[0])}
+	if here := s.lookHere(); here != nil {
+		return here
 	}
 	return []string{s.lookAtRoute()}
+}
+
+// lookHere is where to look where an established connection's packets did not get beyond this host, or its link; nil where
+// nothing says so.
+func (s *story) lookHere() []string {
+	if s.cutOff() {
+		return []string{s.lookAtRoute()}
+	}
+	if len(s.sinceHeard(s.neighbourDrops())) > 0 {
+		return neighbourAdvice(s)
+	}
+	if drops := s.sinceHeard(s.dropped(dropOut)); len(drops) > 0 {
+		return []string{s.lookAt(drops[0])}
+	}
+	return nil
+}
+
+// sinceHeard are the events since the peer was heard last: what was dropped before that did no lasting harm.
+func (s *story) sinceHeard(events []*event.Event) []*event.Event {
+	closing := s.last(event.Close)
+	if closing == nil || closing.Idle == 0 { // not known
+		return events
+	}
+	heard := closing.Offset - closing.Idle
+	return slices.DeleteFunc(events, func(ev *event.Event) bool { return ev.Offset < heard })
 }
 
 // cutOff says that this host had no way to the remote end when it was asked, soon after the end.
