@@ -10,7 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -117,7 +119,12 @@ func (r *runner) start(ctx context.Context, b *boot) error {
 // runPromptly has the emulator's main thread, which only hands a guest its interrupts, run before all others; those that it
 // starts run like any. A guest that gets them late on a busy machine has a clock that goes on and jiffies that stand still:
 // its timers would then fire early by the clock. Who may not ask for that does without.
+//
+// It dies with this process, however that ends.
 func runPromptly(cmd *exec.Cmd) error {
+	runtime.LockOSThread() // the kernel sends the signal when the thread ends that started it
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return err
 	}
