@@ -85,7 +85,7 @@ var causes = []Meaning{
 	{LargeSegmentsLost, "small segments are acknowledged, full-size ones never: a path MTU black hole"},
 	{UnreachableWhileConnected, "ICMP errors explain the final errno of an established connection"},
 	{ResetByPeer, "the peer reset an established connection"},
-	{ResetLocally, "this side reset an established connection"},
+	{ResetLocally, "this side reset it, or somebody on this host destroyed the socket"},
 	{BrokenPipe, "the application wrote after the peer had closed or reset"},
 	{ClosedAwaitingReply, "this side closed while the peer owed it an answer"},
 	{ClosedByPeer, "an orderly end, begun by the peer"},

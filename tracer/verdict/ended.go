@@ -71,6 +71,22 @@ var resetRules = []rule{
 		advice: resetAdvice,
 	},
 	{
+		// Nothing but tcp_abort leaves that errno.
+		cause:   ResetLocally,
+		match:   func(s *story) bool { return s.established && s.deathErrno() == event.ECONNABORTED },
+		outcome: OutcomeFailed,
+		endedBy: endedBy(EndedByKernel),
+		shows:   endKinds,
+		doubts: func(s *story) []string {
+			if s.reset(event.ResetSent) != nil {
+				return nil
+			}
+			return []string{"the reset itself was not seen"}
+		},
+		summary: func(s *story) string { return s.destroyed(s.sinceEstablished(s.end)) },
+		advice:  destroyedAdvice,
+	},
+	{
 		cause:   ResetLocally,
 		match:   func(s *story) bool { return s.established && s.reset(event.ResetSent) != nil },
 		outcome: OutcomeFailed,
@@ -79,18 +95,6 @@ var resetRules = []rule{
 		summary: func(s *story) string {
 			sent := s.reset(event.ResetSent)
 			return fmt.Sprintf("this side reset it %s%s", s.sinceEstablished(sent.Offset), s.whyReset(sent))
-		},
-	},
-	{
-		cause:      ResetLocally,
-		match:      func(s *story) bool { return s.established && s.deathErrno() == event.ECONNABORTED },
-		outcome:    OutcomeFailed,
-		confidence: Likely,
-		endedBy:    endedBy(EndedByKernel),
-		shows:      endKinds,
-		doubts:     say("the reset itself was not seen"),
-		summary: func(s *story) string {
-			return fmt.Sprintf("aborted on this host %s (ECONNABORTED): somebody destroyed the socket, as ss -K does", s.sinceEstablished(s.end))
 		},
 	},
 	{
@@ -118,6 +122,16 @@ var resetRules = []rule{
 			return fmt.Sprintf("it died of %s after %s, for a reason that no rule knows", s.deathErrno(), duration(s.end))
 		},
 	},
+}
+
+// destroyed tells of a socket that tcp_abort ended, from outside its process.
+func (s *story) destroyed(when string) string {
+	return fmt.Sprintf("aborted on this host %s (ECONNABORTED): somebody destroyed the socket", when)
+}
+
+func destroyedAdvice(*story) []string {
+	return []string{"find out who: ss -K, a load balancer's or container network's agent (SOCK_DESTROY, or a BPF iterator with bpf_sock_destroy), " +
+		"or the change of an address or network that it acts on"}
 }
 
 // endRules are about established connections that ended in order, or have not ended.

@@ -148,6 +148,17 @@ var silenceRules = []rule{
 		},
 	},
 	{
+		cause:   ResetLocally,
+		match:   func(s *story) bool { return s.client() && !s.established && s.errno == event.ECONNABORTED },
+		outcome: OutcomeFailed,
+		endedBy: endedBy(EndedByKernel),
+		shows:   handshakeAnd(event.Close),
+		summary: func(s *story) string {
+			return s.destroyed(duration(s.end) + " into the handshake")
+		},
+		advice: destroyedAdvice,
+	},
+	{
 		cause:      Unexplained,
 		match:      func(s *story) bool { return !s.established },
 		outcome:    OutcomeFailed,
