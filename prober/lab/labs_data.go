@@ -91,24 +91,14 @@ func buildRetransmissionTimeout(ctx context.Context, n *Network, s site) (*Scene
 }
 
 func buildKeptHere(ctx context.Context, n *Network, s site) (*Scene, error) {
-	client, server, err := s.direct(ctx, n)
-	if err != nil {
-		return nil, err
-	}
-	service, err := server.Discard(s.service())
-	if err != nil {
-		return nil, err
-	}
-	keep := func(ctx context.Context) error {
-		if err := service.Settle(ctx); err != nil {
-			return err
-		}
+	scene, err := buildLost(ctx, n, s, prober.Options{}, func(client, _ *Host) error {
 		_, err := client.DropOutput(Drop{Port: servicePort})
 		return err
+	})
+	if err != nil {
+		return nil, err
 	}
-	options := prober.Options{Then: []prober.Step{prober.Call(keep), prober.Write{Data: question}, prober.Hold{}}}
-	return &Scene{Client: client, Targets: []string{s.service().String()}, Options: options},
-		client.Sysctl("net/ipv4/tcp_retries2", "3")
+	return scene, scene.Client.Sysctl("net/ipv4/tcp_retries2", "3")
 }
 
 func buildUserTimeoutInFlight(ctx context.Context, n *Network, s site) (*Scene, error) {
@@ -117,6 +107,14 @@ func buildUserTimeoutInFlight(ctx context.Context, n *Network, s site) (*Scene, 
 
 // buildUnacknowledged has the server vanish just before the client sends.
 func buildUnacknowledged(ctx context.Context, n *Network, s site, options prober.Options) (*Scene, error) {
+	return buildLost(ctx, n, s, options, func(_, server *Host) error {
+		_, err := server.DropInput(Drop{Port: servicePort})
+		return err
+	})
+}
+
+// buildLost has what the client sends get lost, from just before that on.
+func buildLost(ctx context.Context, n *Network, s site, options prober.Options, lose func(client, server *Host) error) (*Scene, error) {
 	client, server, err := s.direct(ctx, n)
 	if err != nil {
 		return nil, err
@@ -125,10 +123,12 @@ func buildUnacknowledged(ctx context.Context, n *Network, s site, options prober
 	if err != nil {
 		return nil, err
 	}
-	options.Then = []prober.Step{
-		prober.Call(cut(server, service)),
-		prober.Write{Data: question},
-		prober.Hold{},
+	settled := func(ctx context.Context) error {
+		if err := service.Settle(ctx); err != nil {
+			return err
+		}
+		return lose(client, server)
 	}
+	options.Then = []prober.Step{prober.Call(settled), prober.Write{Data: question}, prober.Hold{}}
 	return &Scene{Client: client, Targets: []string{s.service().String()}, Options: options}, nil
 }
