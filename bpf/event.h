@@ -82,6 +82,7 @@ enum event_flags {
 	EVENT_HAS_QUEUE = 128, /* and details */
 	EVENT_HAS_PACKET = 256, /* and details */
 	EVENT_HAS_CONTEXT = 512,
+	EVENT_KEPT_HERE = 1024, /* what waits fits into the peer's window, and yet nothing is on its way */
 };
 
 /*

@@ -134,6 +134,18 @@ static u32 window_probe_jiffies(struct inet_connection_sock *icsk, u8 backoff)
 }
 
 /*
+ * Whether what waits fits into the peer's window. Where nothing is on its way then, sending fails on this host, for want
+ * of a route or by a firewall: the kernel tries again on the timer that probes a shut window (tcp_check_probe_timer).
+ */
+static bool window_has_room(struct tcp_sock *tp)
+{
+	const u32 segment = 65535; /* none is longer */
+	u32 unsent = READ(tp, write_seq) - READ(tp, snd_nxt);
+
+	return unsent && READ(tp, snd_wnd) >= (unsent < segment ? unsent : segment);
+}
+
+/*
  * backoff: that of the timer after this probe. A probe has data when the window lets through some, though less than
  * the sender would like: what was to come next, and then it is no longer the window that is waited for, but its
  * acknowledgement.
@@ -170,6 +182,8 @@ static void record_window_probe(struct connection *c, struct sock *sk, u8 attemp
 		e->details.tcp_seq = una - 1;
 		e->event.backoff = backoff;
 		e->event.rto_jiffies = window_probe_jiffies(icsk, backoff);
+		if (window_has_room(tp))
+			e->event.flags |= EVENT_KEPT_HERE;
 	}
 	submit(e);
 }

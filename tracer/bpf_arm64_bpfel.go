@@ -204,6 +204,7 @@ const (
 	bpfEventFlagsEVENT_HAS_QUEUE    bpfEventFlags = 128
 	bpfEventFlagsEVENT_HAS_PACKET   bpfEventFlags = 256
 	bpfEventFlagsEVENT_HAS_CONTEXT  bpfEventFlags = 512
+	bpfEventFlagsEVENT_KEPT_HERE    bpfEventFlags = 1024
 )
 
 type bpfEventKind uint32

@@ -94,6 +94,7 @@ func (d *decoder) decode(record []byte, ev *event.Event) error {
 		TTL:         int(r.Ttl),
 		PreExisting: flags&bpfEventFlagsEVENT_PRE_EXISTING != 0,
 		ByCookie:    flags&bpfEventFlagsEVENT_BY_COOKIE != 0,
+		KeptHere:    flags&bpfEventFlagsEVENT_KEPT_HERE != 0,
 	}
 	ev.Time = d.wall(ev.Mono)
 	if r.OwnerPid != 0 {

@@ -239,7 +239,15 @@ func unanswered(ev *event.Event) string {
 }
 
 func windowProbeDetails(ev *event.Event) []string {
-	return append(attemptDetails(ev), stated(unanswered(ev), bytesOf(ev.Len), notSent(ev), next(ev))...)
+	return append(attemptDetails(ev), stated(unanswered(ev), bytesOf(ev.Len), notSent(ev), kept(ev), next(ev))...)
+}
+
+// kept says that this host is at fault, where no errno does.
+func kept(ev *event.Event) string {
+	if !ev.KeptHere || ev.Errno != 0 {
+		return ""
+	}
+	return "the window has room: not sent from here"
 }
 
 // bytesOf counts what a packet carries; nothing is not worth a word.

@@ -125,6 +125,8 @@ type Event struct {
 	// ByCookie says, of an established server, that a SYN cookie completed the handshake: there was no half-open
 	// request, and what the SYN had asked for beyond the cookie's few bits is lost.
 	ByCookie bool
+	// KeptHere says, of a window probe, that the peer's window has room, as [Traffic.KeptHere] does of a close.
+	KeptHere bool
 	// Ambiguous says that several listeners share the port, and that the one told of may not be the one that refused.
 	Ambiguous bool
 }

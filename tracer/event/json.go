@@ -99,6 +99,7 @@ var endKeys = jsonline.Object[Event]{
 	jsonline.Bool("pre_existing", func(e *Event) *bool { return &e.PreExisting }),
 	jsonline.Bool("unseen", func(e *Event) *bool { return &e.Unseen }),
 	jsonline.Bool("by_cookie", func(e *Event) *bool { return &e.ByCookie }),
+	jsonline.Bool("kept_here", func(e *Event) *bool { return &e.KeptHere }),
 	jsonline.Bool("ambiguous", func(e *Event) *bool { return &e.Ambiguous }),
 }
 

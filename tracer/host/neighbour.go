@@ -33,9 +33,9 @@ func NeighbourTowards(q RouteQuery) (Neighbour, error) {
 	if err != nil || errno != 0 || found.Type == unix.RTN_LOCAL {
 		return Neighbour{}, err
 	}
-	next := Neighbour{Addr: describeRoute(found).Gateway}
-	if !next.Addr.IsValid() {
-		next.Addr = q.Remote.Unmap()
+	next := Neighbour{Addr: q.Remote.Unmap()}
+	if gateway, ok := netip.AddrFromSlice(found.Gw); ok {
+		next.Addr = gateway.Unmap()
 	}
 	family := unix.AF_INET
 	if next.Addr.Is6() {

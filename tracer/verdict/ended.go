@@ -83,7 +83,7 @@ var resetRules = []rule{
 			}
 			return []string{"the reset itself was not seen"}
 		},
-		summary: func(s *story) string { return s.destroyed(s.sinceEstablished(s.end)) },
+		summary: func(s *story) string { return destroyed(s.sinceEstablished(s.end)) },
 		advice:  destroyedAdvice,
 	},
 	{
@@ -125,7 +125,7 @@ var resetRules = []rule{
 }
 
 // destroyed tells of a socket that tcp_abort ended, from outside its process.
-func (s *story) destroyed(when string) string {
+func destroyed(when string) string {
 	return fmt.Sprintf("aborted on this host %s (ECONNABORTED): somebody destroyed the socket", when)
 }
 

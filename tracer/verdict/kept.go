@@ -9,9 +9,18 @@ import (
 
 // keptHere says that data never left this host, though the kernel tried, and the peer's window had room for it.
 func (s *story) keptHere() bool {
+	if s.pending.timer != windowTimer || s.pending.count == 0 {
+		return false
+	}
 	closing := s.last(event.Close)
-	return s.pending.timer == windowTimer && s.pending.count > 0 && closing != nil && closing.Traffic != nil && closing.Traffic.KeptHere()
+	if closing == nil || closing.Traffic == nil {
+		return s.pending.kept()
+	}
+	return closing.Traffic.KeptHere()
 }
+
+// kept says that the latest probe was none: there was room for what waits.
+func (p pending) kept() bool { return p.last != nil && p.last.KeptHere }
 
 // keptSummary tells what was kept, and how often it was tried again.
 func (s *story) keptSummary() string {

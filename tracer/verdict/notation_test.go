@@ -64,6 +64,7 @@ func eventKeys(ev *event.Event) setters {
 		"len":          number(&ev.Len),
 		"count":        number(&ev.Count),
 		"by_cookie":    flag(&ev.ByCookie),
+		"kept_here":    flag(&ev.KeptHere),
 		"ambiguous":    flag(&ev.Ambiguous),
 	}
 }

@@ -156,6 +156,8 @@ func (s *story) guessPending() {
 // String tells what waited: "3 keepalive probes unanswered".
 func (p pending) String() string {
 	switch {
+	case p.timer == windowTimer && p.kept():
+		return "data that cannot be sent from this host tried again " + count(p.count, "time")
 	case p.timer == windowTimer && p.sent > 0 && p.count == 0:
 		return count(p.sent, "window probe") + " sent, and answered with the window still shut"
 	case p.timer == windowTimer && p.sent > p.count:

@@ -153,10 +153,8 @@ var silenceRules = []rule{
 		outcome: OutcomeFailed,
 		endedBy: endedBy(EndedByKernel),
 		shows:   handshakeAnd(event.Close),
-		summary: func(s *story) string {
-			return s.destroyed(duration(s.end) + " into the handshake")
-		},
-		advice: destroyedAdvice,
+		summary: func(s *story) string { return destroyed(duration(s.end) + " into the handshake") },
+		advice:  destroyedAdvice,
 	},
 	{
 		cause:      Unexplained,
