@@ -315,6 +315,15 @@ static struct sock *sock_of_packet(struct sk_buff *skb, u32 netns, struct sock *
 	return NULL;
 }
 
+/*
+ * On the link it was for another host, and is dropped for that (ip_rcv_core, where later kernels have a reason), or by what
+ * bridges it.
+ */
+static bool is_for_another_host(const struct freed *f)
+{
+	return !f->has_reason && BPF_CORE_READ_BITFIELD_PROBED(f->skb, pkt_type) == PACKET_OTHERHOST;
+}
+
 /* A packet that came in: to a socket here, to a listener, or to nobody here on its way to somebody else. */
 static bool locate_incoming(struct lost_packet *p, struct sock *receiver, struct sock *elsewhere, u64 now_ns)
 {
@@ -343,6 +352,10 @@ static bool locate(struct lost_packet *p, const struct freed *f, u64 now_ns)
 	}
 	p->hook = hook_on_the_way_in(skb, s->family);
 	p->direction = p->hook == HOOK_FORWARD ? DIRECTION_FORWARD : DIRECTION_IN;
+	if (is_for_another_host(f)) {
+		p->direction = DIRECTION_FORWARD;
+		return elsewhere && has_sender(p, (u64)elsewhere);
+	}
 	return locate_incoming(p, f->receiver ? f->receiver : sk, elsewhere, now_ns);
 }
 

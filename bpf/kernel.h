@@ -540,6 +540,7 @@ struct tcp_header {
 #define TCP_FLAG_ACK 0x10
 
 /* sk_buff.pkt_type (linux/if_packet.h) */
+#define PACKET_OTHERHOST 3
 #define PACKET_OUTGOING 4
 
 /* ICMP and ICMPv6 begin alike. */
