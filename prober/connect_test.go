@@ -359,7 +359,7 @@ func TestConnectManyAtOnce(t *testing.T) {
 func TestConnectSendsAndFindsWhatItExpects(t *testing.T) {
 	ns := newTestNetNS(t)
 	echo := listen(t, ns, "127.0.0.1:0", func(conn *net.TCPConn) {
-		var buf [1000]byte
+		var buf [1 << 16]byte // emulated CPUs take their time for each system call
 		for {
 			n, err := conn.Read(buf[:])
 			if err != nil {
