@@ -33,10 +33,7 @@ func (s *story) keepaliveAdvice() []string {
 func (s *story) userTimeoutAdvice() []string {
 	limit := duration(s.userTimeout())
 	const gone = "the peer, or the way to it, is gone"
-	if s.keptHere() {
-		return s.keptAdvice()
-	}
-	if here := s.lookHere(); here != nil {
+	if here := s.hereAdvice(); here != nil {
 		return here
 	}
 	switch s.pending.timer {
@@ -61,7 +58,7 @@ func (s *story) userTimeoutAdvice() []string {
 }
 
 func (s *story) retransmissionAdvice() []string {
-	if here := s.lookHere(); here != nil {
+	if here := s.hereAdvice(); here != nil {
 		return here
 	}
 	const gone = "the peer, or the way to it, is gone"

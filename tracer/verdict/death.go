@@ -62,30 +62,20 @@ var deathRules = []rule{
 		advice:  (*story).userTimeoutAdvice,
 	},
 	{
-		// tcp_retries2 rules these as well (tcp_probe_timer).
+		// tcp_retries2 rules data that is kept here as well (tcp_probe_timer).
 		cause:   RetransmissionTimeout,
-		match:   func(s *story) bool { return s.timedOut() && s.keptHere() },
+		match:   func(s *story) bool { return s.timedOut() && (s.pending.timer == retransmitTimer || s.keptHere()) },
 		outcome: OutcomeFailed,
 		endedBy: (*story).whoGaveUp,
 		shows:   timerKinds,
 		rests:   (*story).deathRests,
 		doubts:  (*story).timerDoubts,
 		summary: func(s *story) string {
-			return fmt.Sprintf("%s; %s%s", s.keptSummary(), s.gaveUpAt("tcp_retries2"), s.applicationGot())
-		},
-		advice: (*story).keptAdvice,
-	},
-	{
-		cause:   RetransmissionTimeout,
-		match:   func(s *story) bool { return s.timedOut() && s.pending.timer == retransmitTimer },
-		outcome: OutcomeFailed,
-		endedBy: (*story).whoGaveUp,
-		shows:   timerKinds,
-		rests:   (*story).deathRests,
-		doubts:  (*story).timerDoubts,
-		summary: func(s *story) string {
-			return fmt.Sprintf("data was never acknowledged: %s, %s; %s%s", s.pending, s.inFlight(),
-				s.gaveUpAt("tcp_retries2"), s.applicationGot())
+			waited := fmt.Sprintf("data was never acknowledged: %s, %s", s.pending, s.inFlight())
+			if s.keptHere() {
+				waited = s.keptSummary()
+			}
+			return fmt.Sprintf("%s; %s%s", waited, s.gaveUpAt("tcp_retries2"), s.applicationGot())
 		},
 		advice: (*story).retransmissionAdvice,
 	},

@@ -40,8 +40,9 @@ func (s *story) keptDoubts() []string {
 	return []string{"what kept it here was not seen"}
 }
 
-func (s *story) keptAdvice() []string {
-	if here := s.lookHere(); here != nil {
+// hereAdvice is lookHere, and the way out where data was kept here by what nobody saw.
+func (s *story) hereAdvice() []string {
+	if here := s.lookHere(); here != nil || !s.keptHere() {
 		return here
 	}
 	return []string{s.lookAtRoute()}

@@ -184,8 +184,8 @@ func (s *story) silent() bool {
 // mayWaitForNeighbour says that nothing came back, and no SYN is known to have left: each repeated one found the first still
 // in this host (EBUSY, skb_still_in_host_queue), or none was due yet.
 func (s *story) mayWaitForNeighbour() bool {
-	return s.client() && (s.gaveUp() || s.silent() || s.inProgress) && s.failed == s.attempts && s.first(event.SYNSent) == nil &&
-		!s.saw(event.Drop) && (s.failed == 0 || s.retriesFailed(event.EBUSY))
+	return s.client() && (s.gaveUp() || s.silent() || s.inProgress) && s.first(event.SYNSent) == nil &&
+		!s.saw(event.Drop) && (s.attempts == 0 || s.retriesFailed(event.EBUSY))
 }
 
 // hearsNothing says that nothing has come back for SYNs that may have left, so far or for good.
