@@ -83,6 +83,7 @@ enum event_flags {
 	EVENT_HAS_PACKET = 256, /* and details */
 	EVENT_HAS_CONTEXT = 512,
 	EVENT_KEPT_HERE = 1024, /* what waits fits into the peer's window, and yet nothing is on its way */
+	EVENT_LOCAL_CONGESTION = 2048, /* the queue of this host refused it (NET_XMIT_*), which is what error says */
 };
 
 /*

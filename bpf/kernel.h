@@ -38,6 +38,9 @@ typedef _Bool bool;
 #define EINPROGRESS 115
 #define ERESTARTSYS 512
 
+/* What a queue or a filter says of a packet that it does not take (include/linux/netdevice.h). */
+#define NET_XMIT_DROP 1
+
 #define S_IFMT 00170000
 #define S_IFSOCK 0140000
 

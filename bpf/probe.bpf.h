@@ -116,7 +116,7 @@ static void record_keepalive_probe(struct connection *c, struct sock *sk, u8 att
 	e->details.tcp_seq = READ(tp, snd_una) - 1; /* tcp_xmit_probe_skb */
 	e->details.tcp_ack = READ(tp, rcv_nxt);
 	e->event.idle_jiffies = idle_jiffies(sk);
-	e->event.error = errno_of_send(error);
+	fill_result(&e->event, error);
 	e->event.cookie = cookie_of(sk);
 	submit(e);
 }
@@ -170,7 +170,7 @@ static void record_window_probe(struct connection *c, struct sock *sk, u8 attemp
 	e->event.probes_out = attempt;
 	e->details.tcp_ack = READ(tp, rcv_nxt);
 	e->event.idle_jiffies = idle_jiffies(sk);
-	e->event.error = errno_of_send(error);
+	fill_result(&e->event, error);
 	e->event.cookie = cookie_of(sk);
 	if (first)
 		e->details.elapsed_jiffies = jiffies_now() - first;
@@ -248,7 +248,8 @@ struct running_timer {
 	u8 is_keepalive;
 	u8 pending; /* icsk_pending */
 	u8 probes_out;
-	u8 unused[5];
+	u8 backoff; /* icsk_backoff */
+	u8 unused[4];
 };
 
 /*
@@ -288,6 +289,7 @@ static void record_timer_start(struct timer_list *timer)
 	running->is_keepalive = is_keepalive;
 	running->pending = READ((struct inet_connection_sock *)sk, icsk_pending);
 	running->probes_out = READ((struct inet_connection_sock *)sk, icsk_probes_out);
+	running->backoff = READ((struct inet_connection_sock *)sk, icsk_backoff);
 	running->segs_out = READ((struct tcp_sock *)sk, segs_out);
 	running->rcv_tstamp = READ((struct tcp_sock *)sk, rcv_tstamp);
 }
@@ -305,6 +307,30 @@ static bool probe_was_sent(const struct running_timer *was, struct sock *sk)
 		return true;
 	return !probes_out && READ(tp, segs_out) != was->segs_out &&
 	       READ(tp, rcv_tstamp) != was->rcv_tstamp;
+}
+
+/*
+ * Whether the keepalive timer sent a probe that this host's queue refused, and so did not count it. With nothing to send,
+ * only an answer to the peer could be what raised segs_out otherwise, and rcv_tstamp tells that.
+ */
+static bool keepalive_was_refused(const struct running_timer *was, struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+
+	return READ((struct inet_connection_sock *)sk, icsk_probes_out) == was->probes_out &&
+	       READ(tp, rcv_tstamp) == was->rcv_tstamp && READ(tp, segs_out) == was->segs_out + 1 &&
+	       !READ(tp, packets_out) && READ(tp, write_seq) == READ(tp, snd_nxt);
+}
+
+/* What sending a window probe returned: one that this host's queue refused is counted, and yet the kernel does not back off. */
+static int window_probe_result(const struct running_timer *was, struct sock *sk)
+{
+	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
+	u8 most = READ(sk, __sk_common.skc_net.net, ipv4.sysctl_tcp_retries2);
+
+	if (READ(icsk, icsk_probes_out) != (u8)(was->probes_out + 1) || was->backoff >= most)
+		return 0;
+	return READ(icsk, icsk_backoff) == was->backoff ? NET_XMIT_DROP : 0;
 }
 
 static void record_timer_end(struct timer_list *timer)
@@ -325,12 +351,14 @@ static void record_timer_end(struct timer_list *timer)
 	if (running->is_keepalive) {
 		if (probe_was_sent(running, sk))
 			record_keepalive_probe(c, sk, running->probes_out + 1, 0);
+		else if (keepalive_was_refused(running, sk))
+			record_keepalive_probe(c, sk, running->probes_out + 1, NET_XMIT_DROP);
 		return;
 	}
 	if (running->pending != ICSK_TIME_PROBE0)
 		return;
 	if (probe_was_sent(running, sk) || READ((struct tcp_sock *)sk, packets_out))
-		record_window_probe(c, sk, running->probes_out + 1, READ(icsk, icsk_backoff), 0);
+		record_window_probe(c, sk, running->probes_out + 1, READ(icsk, icsk_backoff), window_probe_result(running, sk));
 }
 
 #endif

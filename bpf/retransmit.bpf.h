@@ -45,7 +45,7 @@ static void record_syn_retransmit(struct sock *sk, int error)
 	e->event.rto_jiffies = rto_after_syn_retry(sk, error);
 	e->details.tcp_seq = c->isn;
 	e->event.cookie = cookie_of(sk);
-	e->event.error = errno_of_send(error);
+	fill_result(&e->event, error);
 	submit(e);
 }
 
@@ -161,7 +161,7 @@ static void record_data_retransmit(struct connection *c, struct sock *sk, struct
 	e->details.len = READ(skb, len);
 	e->event.idle_jiffies = idle_jiffies(sk);
 	e->details.elapsed_ms = elapsed_since_retransmission_ms(tp);
-	e->event.error = errno_of_send(error);
+	fill_result(&e->event, error);
 	e->event.cookie = cookie_of(sk);
 	if (trigger == TRIGGER_FAST && c->thinned) {
 		e->details.count = c->thinned + 1;

@@ -280,6 +280,14 @@ static u32 errno_of_send(int result)
 	return -result;
 }
 
+/* e: of what was sent, or was to be. */
+static void fill_result(struct event *e, int result)
+{
+	e->error = errno_of_send(result);
+	if (result > 0)
+		e->flags |= EVENT_LOCAL_CONGESTION;
+}
+
 static bool is_tcp(struct sock *sk)
 {
 	return READ(sk, sk_protocol) == IPPROTO_TCP;

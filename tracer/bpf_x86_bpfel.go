@@ -194,17 +194,18 @@ type bpfEvent struct {
 type bpfEventFlags uint32
 
 const (
-	bpfEventFlagsEVENT_VIA_LISTENER bpfEventFlags = 1
-	bpfEventFlagsEVENT_PRE_EXISTING bpfEventFlags = 2
-	bpfEventFlagsEVENT_BY_COOKIE    bpfEventFlags = 4
-	bpfEventFlagsEVENT_HAS_REASON   bpfEventFlags = 8
-	bpfEventFlagsEVENT_HAS_SETTINGS bpfEventFlags = 16
-	bpfEventFlagsEVENT_HAS_TRAFFIC  bpfEventFlags = 32
-	bpfEventFlagsEVENT_HAS_DETAILS  bpfEventFlags = 64
-	bpfEventFlagsEVENT_HAS_QUEUE    bpfEventFlags = 128
-	bpfEventFlagsEVENT_HAS_PACKET   bpfEventFlags = 256
-	bpfEventFlagsEVENT_HAS_CONTEXT  bpfEventFlags = 512
-	bpfEventFlagsEVENT_KEPT_HERE    bpfEventFlags = 1024
+	bpfEventFlagsEVENT_VIA_LISTENER     bpfEventFlags = 1
+	bpfEventFlagsEVENT_PRE_EXISTING     bpfEventFlags = 2
+	bpfEventFlagsEVENT_BY_COOKIE        bpfEventFlags = 4
+	bpfEventFlagsEVENT_HAS_REASON       bpfEventFlags = 8
+	bpfEventFlagsEVENT_HAS_SETTINGS     bpfEventFlags = 16
+	bpfEventFlagsEVENT_HAS_TRAFFIC      bpfEventFlags = 32
+	bpfEventFlagsEVENT_HAS_DETAILS      bpfEventFlags = 64
+	bpfEventFlagsEVENT_HAS_QUEUE        bpfEventFlags = 128
+	bpfEventFlagsEVENT_HAS_PACKET       bpfEventFlags = 256
+	bpfEventFlagsEVENT_HAS_CONTEXT      bpfEventFlags = 512
+	bpfEventFlagsEVENT_KEPT_HERE        bpfEventFlags = 1024
+	bpfEventFlagsEVENT_LOCAL_CONGESTION bpfEventFlags = 2048
 )
 
 type bpfEventKind uint32
@@ -503,7 +504,8 @@ type bpfRunningTimer struct {
 	IsKeepalive uint8
 	Pending     uint8
 	ProbesOut   uint8
-	Unused      [5]uint8
+	Backoff     uint8
+	Unused      [4]uint8
 }
 
 type bpfSearch struct {

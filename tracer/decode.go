@@ -95,6 +95,8 @@ func (d *decoder) decode(record []byte, ev *event.Event) error {
 		PreExisting: flags&bpfEventFlagsEVENT_PRE_EXISTING != 0,
 		ByCookie:    flags&bpfEventFlagsEVENT_BY_COOKIE != 0,
 		KeptHere:    flags&bpfEventFlagsEVENT_KEPT_HERE != 0,
+
+		LocalCongestion: flags&bpfEventFlagsEVENT_LOCAL_CONGESTION != 0,
 	}
 	ev.Time = d.wall(ev.Mono)
 	if r.OwnerPid != 0 {

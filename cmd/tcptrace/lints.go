@@ -29,7 +29,7 @@ func warningsAbout(c *timeline.Connection, v verdict.Verdict, hz int) []lint.War
 	present := settings
 	present.Idle = v.IdleBeforeEnd
 	if last != nil {
-		present.InFlight, present.Shut = last.Kind == event.Retransmit, last.Kind == event.WindowProbe
+		present.InFlight, present.Shut = last.Kind == event.Retransmit, last.Kind == event.WindowProbe && !last.KeptHere
 	}
 	all := lint.Check(present)
 	if trouble || !sameWarnings(all, lint.Check(settings)) {

@@ -44,10 +44,9 @@ const (
 
 // String is the symbolic name, such as ETIMEDOUT; a number that has none is written E<number>, and 0 is empty.
 func (e Errno) String() string {
-	if e == 0 {
-		return ""
-	}
 	switch e {
+	case 0:
+		return ""
 	case EOPNOTSUPP: // has another name in the library
 		return "EOPNOTSUPP"
 	case ERESTARTSYS: // has none

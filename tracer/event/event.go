@@ -127,6 +127,9 @@ type Event struct {
 	ByCookie bool
 	// KeptHere says, of a window probe, that the peer's window has room, as [Traffic.KeptHere] does of a close.
 	KeptHere bool
+	// LocalCongestion says, of a retransmission or a probe, that a queue or a filter of this host refused it (NET_XMIT_DROP of a
+	// device's queue or egress). The kernel tries again after half a second, whatever the RTO.
+	LocalCongestion bool
 	// Ambiguous says that several listeners share the port, and that the one told of may not be the one that refused.
 	Ambiguous bool
 }

@@ -100,6 +100,7 @@ var endKeys = jsonline.Object[Event]{
 	jsonline.Bool("unseen", func(e *Event) *bool { return &e.Unseen }),
 	jsonline.Bool("by_cookie", func(e *Event) *bool { return &e.ByCookie }),
 	jsonline.Bool("kept_here", func(e *Event) *bool { return &e.KeptHere }),
+	jsonline.Bool("local_congestion", func(e *Event) *bool { return &e.LocalCongestion }),
 	jsonline.Bool("ambiguous", func(e *Event) *bool { return &e.Ambiguous }),
 }
 

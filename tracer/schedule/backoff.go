@@ -17,6 +17,8 @@ type backoff struct {
 	doublings   int // transmissions up to which it doubles
 	userTimeout userTimeout
 	answer      time.Duration // how long after a transmission its answer arms the timer anew; 0: it does not
+	// clampsRefused says that the user timeout shortens the wait after a transmission that was refused, too.
+	clampsRefused bool
 
 	// limit is the elapsed time from which on a fire gives up after sent transmissions with the timer rto, and by
 	// which rule.
@@ -35,6 +37,10 @@ type userTimeout struct {
 
 // never is a limit on time where there is none.
 const never = math.MaxInt64
+
+// ResourceProbe is how long the kernel waits after a queue or a filter of this host refused a transmission
+// (TCP_RESOURCE_PROBE_INTERVAL).
+const ResourceProbe = 500 * time.Millisecond
 
 // horizon is where a schedule that never ends is cut off: a century, which leaves its times room to add up.
 const horizon = 100 * 365 * 24 * time.Hour
@@ -56,6 +62,8 @@ type armed struct {
 	early time.Duration // when the last was made, with exact timers
 	late  time.Duration // and with timers as late as they can be
 	rto   time.Duration
+	// refused says that the local queue did not take the last, nor any to come: none doubles the wait.
+	refused bool
 }
 
 // after is the timer after a real transmission: sent made so far, the last at offset at, with the timer rto after it.
@@ -78,7 +86,7 @@ func (b backoff) fires(a armed) iter.Seq[fire] {
 
 // fire is the next expiry.
 func (b backoff) fire(a armed) fire {
-	f := fire{sent: a.sent, due: b.due(a.sent, a.rto, a.early), latest: b.latestFire(a)}
+	f := fire{sent: a.sent, due: b.due(a), latest: b.latestFire(a)}
 	f.grain, f.slack = b.userTimeout.grain, b.userTimeout.slack
 	f.limit, f.rule = b.limit(a.sent, a.rto)
 	if f.due < f.limit {
@@ -89,17 +97,42 @@ func (b backoff) fire(a armed) fire {
 
 // sent is the timer after f has sent again.
 func (b backoff) sent(a armed, f fire) armed {
-	return armed{sent: a.sent + 1, early: f.due, late: f.latestSend(), rto: b.nextRTO(a.sent+1, a.rto)}
+	next := armed{sent: a.sent + 1, early: f.due, late: f.latestSend(), rto: a.rto, refused: a.refused}
+	if !a.refused {
+		next.rto = b.nextRTO(next.sent, a.rto)
+	}
+	return next
+}
+
+// wait is what the timer is set to, unless the user timeout shortens that.
+func (b backoff) wait(a armed) time.Duration {
+	if a.refused {
+		return ResourceProbe
+	}
+	return a.rto
+}
+
+// answered is how long after a transmission the wait begins.
+func (b backoff) answered(a armed) time.Duration {
+	if a.refused {
+		return 0
+	}
+	return b.answer
+}
+
+// steady says that all waits to come are the same.
+func (b backoff) steady(a armed) bool {
+	return a.refused || b.clamped(a) && b.nextRTO(a.sent+1, a.rto) == a.rto && a.sent >= b.linear
 }
 
 // skip is the timer after many transmissions at once, where they differ in nothing but their times: a user timeout of
 // weeks is a million waits away. It stops short of where late timers come near the limit, and exact ones.
 func (b backoff) skip(a armed) armed {
-	if !b.clamped(a.sent) || b.nextRTO(a.sent+1, a.rto) != a.rto || a.sent < b.linear {
+	if !b.steady(a) {
 		return a
 	}
-	exact := a.rto + b.answer
-	late := exact + WheelDelay(a.rto, b.hz)
+	exact := b.wait(a) + b.answered(a)
+	late := exact + WheelDelay(b.wait(a), b.hz)
 	limit, _ := b.limit(a.sent, a.rto)
 	switch n := (limit - 2*late - a.late) / late; {
 	case n > 0:
@@ -160,6 +193,22 @@ func (b backoff) forecast(a armed) Forecast {
 	return forecast
 }
 
+// forecastRefused is what follows a transmission that the local queue refused, if it goes on refusing. That it takes the next
+// one is within the bounds of the end.
+func (b backoff) forecastRefused(a armed) Forecast {
+	a.refused = true
+	forecast := b.forecast(a)
+	f := b.fire(a)
+	if f.rule != 0 {
+		return forecast
+	}
+	taken := armed{sent: a.sent + 1, early: f.due, late: f.latestSend(), rto: b.nextRTO(a.sent+1, a.rto)}
+	end, _ := b.end(taken)
+	forecast.GivesUpEarliest = min(forecast.GivesUpEarliest, end.Earliest)
+	forecast.GivesUpLatest = max(forecast.GivesUpLatest, end.Latest)
+	return forecast
+}
+
 // next is the part of a forecast that tells of the next fire.
 func (b backoff) next(a armed) Forecast {
 	f := b.fire(a)
@@ -174,42 +223,43 @@ func (b backoff) rtoAfter(sent int, rto time.Duration) time.Duration {
 	return rto
 }
 
-// clamped says whether TCP_USER_TIMEOUT shortens the wait after sent transmissions. The timer of the first is never
-// shortened.
-func (b backoff) clamped(sent int) bool { return b.userTimeout.Duration > 0 && sent > 0 }
+// clamped says whether TCP_USER_TIMEOUT shortens the wait. The timer of the first transmission is never shortened.
+func (b backoff) clamped(a armed) bool {
+	return b.userTimeout.Duration > 0 && a.sent > 0 && (!a.refused || b.clampsRefused)
+}
 
-// due is when a timer fires that was armed by a transmission at offset at.
-func (b backoff) due(sent int, rto, at time.Duration) time.Duration {
-	begun := at + b.answer
-	if !b.clamped(sent) {
-		return begun + rto
+// due is when a timer fires, with exact timers.
+func (b backoff) due(a armed) time.Duration {
+	begun, wait := a.early+b.answered(a), b.wait(a)
+	if !b.clamped(a) {
+		return begun + wait
 	}
 	deadline := b.userTimeout.Duration
 	if begun >= deadline {
-		begun = at // it does not wait for the answer
+		begun = a.early // it does not wait for the answer
 	}
-	return begun + min(rto, max(deadline-begun, time.Duration(b.userTimeout.ticks)*jiffy(b.hz)))
+	return begun + min(wait, max(deadline-begun, time.Duration(b.userTimeout.ticks)*jiffy(b.hz)))
 }
 
 // latestFire is the latest fire of a timer armed by a transmission at any time from a.early to a.late. Where the user
 // timeout shortens the wait, a later transmission does not mean a later fire: all aim at the same deadline.
 func (b backoff) latestFire(a armed) time.Duration {
 	deadline, ticks := b.userTimeout.Duration, time.Duration(b.userTimeout.ticks)
-	rto, early, late := a.rto, a.early, a.late+b.answer
-	if !b.clamped(a.sent) || late <= deadline-rto {
-		return late + rto + WheelDelay(rto, b.hz)
+	wait, early, late := b.wait(a), a.early, a.late+b.answered(a)
+	if !b.clamped(a) || late <= deadline-wait {
+		return late + wait + WheelDelay(wait, b.hz)
 	}
 	var latest time.Duration
 	if early < deadline {
-		latest = deadline + b.userTimeout.slack + b.userTimeout.delay(min(rto, deadline-early), b.hz)
+		latest = deadline + b.userTimeout.slack + b.userTimeout.delay(min(wait, deadline-early), b.hz)
 	}
 	if late > deadline-ticks*longestJiffy(b.hz) {
 		latest = max(latest, late+(ticks+1)*longestJiffy(b.hz)) // such short waits are in buckets of one tick
 	}
-	if b.answer > 0 && late > deadline {
+	if b.answered(a) > 0 && late > deadline {
 		// An answer between the deadline and a late timer puts that off for a whole wait: what remains is
 		// less than nothing then, and an unsigned number to the kernel.
-		latest = max(latest, late+rto+WheelDelay(rto, b.hz))
+		latest = max(latest, late+wait+WheelDelay(wait, b.hz))
 	}
 	return latest
 }

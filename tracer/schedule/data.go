@@ -72,7 +72,7 @@ func (d Data) End() End {
 // timer: 0, or that of a tail loss probe. rto, when not zero, is the icsk_rto that the kernel reported after that
 // transmission, and overrules the computed one.
 //
-// A retransmission that the local queue refused is not covered: the kernel then tries again after half a second.
+// [Data.AfterRefused] is for a retransmission that the local queue refused.
 func (d Data) After(sent int, at, first, rto time.Duration) Forecast {
 	d = d.withinLimits()
 	sent, at = within(sent, 0, maxSent), within(at, 0, horizon/2)
@@ -80,10 +80,26 @@ func (d Data) After(sent int, at, first, rto time.Duration) Forecast {
 		return d.afterOriginal(at, rto)
 	}
 	first = within(first, 0, at)
+	return d.backoff().forecast(d.afterSent(sent, at-first, rto)).later(first, first)
+}
+
+// AfterRefused is [Data.After] of a retransmission that the local queue refused, as [SYN.AfterRefused] is of a SYN.
+func (d Data) AfterRefused(sent int, at, first, rto time.Duration) Forecast {
+	d = d.withinLimits()
+	sent, at = within(sent, 1, maxSent), within(at, 0, horizon/2)
+	first = within(first, 0, at)
+	if rto <= 0 {
+		rto = d.rtoAfter(sent - 1)
+	}
+	return d.backoff().forecastRefused(d.afterSent(sent, at-first, rto)).later(first, first)
+}
+
+// afterSent is the timer after a real retransmission, since after the first. d is within limits.
+func (d Data) afterSent(sent int, since, rto time.Duration) armed {
 	if rto <= 0 {
 		rto = d.rtoAfter(sent)
 	}
-	return d.backoff().forecast(after(sent, at-first, min(rto, d.RTOMax))).later(first, first)
+	return after(sent, since, min(rto, d.RTOMax))
 }
 
 // afterOriginal forecasts where nothing was retransmitted yet.

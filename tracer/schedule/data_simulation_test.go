@@ -10,7 +10,7 @@ import (
 
 // simulateData is tcp_retransmit_timer and tcp_write_timeout of an established connection, on a real wheel and in the
 // kernel's own units. It shares nothing with the prediction but the settings.
-func simulateData(d Data, hz int, start time.Duration) simulation {
+func simulateData(d Data, hz int, start time.Duration, refused refusals) simulation {
 	w := wheel{int64(hz)}
 	toJiffies := func(ms int64) int64 { return (ms*int64(hz) + 999) / 1000 }
 	milliseconds := func(at time.Duration) int64 { return int64(at / time.Millisecond) }
@@ -57,6 +57,10 @@ func simulateData(d Data, hz int, start time.Duration) simulation {
 		}
 		retransmits++
 		result.sent = append(result.sent, now-start)
+		if refused.have(retransmits) {
+			now = w.fires(now, int64(hz/2), true)
+			continue
+		}
 		if d.ThinLinear && retransmits <= 6 {
 			rto = base
 		} else {
@@ -122,7 +126,7 @@ func drawData(t *rapid.T) (Data, simulation) {
 	}
 	var hz int
 	d.HZ, hz = drawHZ(t)
-	return d, simulateData(d, hz, drawStart(t))
+	return d, simulateData(d, hz, drawStart(t), refusals{})
 }
 
 func TestSimulatedDataKeepsWithinTheSchedule(t *testing.T) {

@@ -16,7 +16,7 @@ type simulation struct {
 	rule Rule
 }
 
-func simulate(s SYN, hz int, start time.Duration) simulation {
+func simulate(s SYN, hz int, start time.Duration, refused refusals) simulation {
 	w := wheel{int64(hz)}
 	toJiffies := func(ms int64) int64 { return (ms*int64(hz) + 999) / 1000 }
 	milliseconds := func(at time.Duration) int64 { return int64(at / time.Millisecond) }
@@ -57,6 +57,10 @@ func simulate(s SYN, hz int, start time.Duration) simulation {
 		}
 		retransmits++
 		result.sent = append(result.sent, now-start)
+		if refused.have(retransmits) {
+			now = w.fires(now, int64(hz/2), true)
+			continue
+		}
 		if retransmits > s.LinearTimeouts {
 			rto = min(rto*2, rtoMax)
 		}
@@ -79,7 +83,7 @@ func drawSimulation(t *rapid.T) (SYN, simulation) {
 		hz = rapid.SampledFrom(usualHZ[:]).Draw(t, "the kernel's hz")
 	}
 	start := time.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(t, "start"))
-	return s, simulate(s, hz, start)
+	return s, simulate(s, hz, start, refusals{})
 }
 
 // checkWithin holds a simulated course against what was predicted. grain is by how much the kernel's clock can mistake

@@ -47,16 +47,30 @@ func (s SYN) End() End {
 // transmission, and overrules the computed one. Limits on time are held against at, the real time: that is what
 // the kernel compares.
 //
-// A retransmission that the local queue refused (a positive result of tcp_retransmit_skb) is not covered: the
-// kernel then tries again after half a second, whatever the RTO.
+// [SYN.AfterRefused] is for a retransmission that the local queue refused.
 func (s SYN) After(sent int, at, rto time.Duration) Forecast {
 	s = s.withinLimits()
-	b := s.backoff()
+	return s.backoff().forecast(s.afterSent(sent, at, rto))
+}
+
+// AfterRefused is [SYN.After] where the last retransmission was refused by the local queue: tcp_retransmit_skb gave a
+// positive result, such as NET_XMIT_DROP. The kernel counts it, and tries again half a second later, whatever the RTO, which
+// stays as it was, and TCP_USER_TIMEOUT are. What is foretold is that the queue goes on refusing.
+func (s SYN) AfterRefused(sent int, at, rto time.Duration) Forecast {
+	s = s.withinLimits()
+	if rto <= 0 {
+		rto = s.backoff().rtoAfter(sent-1, s.RTO)
+	}
+	return s.backoff().forecastRefused(s.afterSent(sent, at, rto))
+}
+
+// afterSent is the timer after a real transmission. s is within limits.
+func (s SYN) afterSent(sent int, at, rto time.Duration) armed {
 	sent, at = within(sent, 0, maxSent), within(at, 0, horizon/2)
 	if rto <= 0 {
-		rto = b.rtoAfter(sent, s.RTO)
+		rto = s.backoff().rtoAfter(sent, s.RTO)
 	}
-	return b.forecast(after(sent, at, min(rto, s.RTOMax)))
+	return after(sent, at, min(rto, s.RTOMax))
 }
 
 // withinLimits is s with its zeros replaced by what they mean, and nothing beyond what the kernel takes.

@@ -86,6 +86,22 @@ func (z ZeroWindow) After(sent, unanswered int, at, first time.Duration) Forecas
 	return b.forecast(after(sent, at-first, rto)).later(first, first)
 }
 
+// AfterRefused is [ZeroWindow.After] of a probe that the local queue refused, as [SYN.AfterRefused] is of a SYN; but
+// TCP_USER_TIMEOUT shortens this wait, too. Of sent, which icsk_backoff counts, it is none; of unanswered it is one.
+// Orphans are not covered.
+func (z ZeroWindow) AfterRefused(sent, unanswered int, at, first time.Duration) Forecast {
+	z = z.withinLimits()
+	sent, unanswered = within(sent, 0, maxSent), within(unanswered, 1, maxCount)
+	at = within(at, 0, horizon/2)
+	first = within(first, 0, at)
+	made := max(sent, 1) // it is one, to the limits
+	b := z.backoff(made, unanswered)
+	b.doublings += made - sent
+	forecast := b.forecastRefused(after(made, at-first, b.rtoAfter(sent, z.base()))).later(first, first)
+	forecast.Total += max(unanswered-made, 0)
+	return forecast
+}
+
 // afterShut forecasts where nothing was probed yet and the timer was armed at offset at.
 func (z ZeroWindow) afterShut(at time.Duration) Forecast {
 	due, latest := z.first()
@@ -129,11 +145,12 @@ func (z ZeroWindow) first() (due, latest time.Duration) {
 // backoff is the timer from the first probe on, with unanswered ones when sent have been made. z is within limits.
 func (z ZeroWindow) backoff(sent, unanswered int) backoff {
 	return backoff{
-		hz:          z.HZ,
-		rtoMax:      z.RTOMax,
-		doublings:   z.Retries2,
-		userTimeout: probeUserTimeout(z.UserTimeout, z.HZ),
-		answer:      z.RTT,
+		hz:            z.HZ,
+		rtoMax:        z.RTOMax,
+		doublings:     z.Retries2,
+		userTimeout:   probeUserTimeout(z.UserTimeout, z.HZ),
+		answer:        z.RTT,
+		clampsRefused: true,
 		limit: func(now int, _ time.Duration) (time.Duration, Rule) {
 			if z.Answered {
 				return z.limit(now, 0)

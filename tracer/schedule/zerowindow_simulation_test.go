@@ -11,15 +11,19 @@ import (
 // simulateZeroWindow is tcp_probe_timer, tcp_send_probe0 and tcp_ack_probe on a real wheel and in the kernel's own
 // units, with the timer armed at start. It shares nothing with the prediction but the settings. Where the window stays
 // shut for ever it stops after most probes, and the rule is zero.
-func simulateZeroWindow(z ZeroWindow, hz int, start time.Duration, most int) simulation {
+func simulateZeroWindow(z ZeroWindow, hz int, start time.Duration, most int, refused refusals) simulation {
 	w := wheel{int64(hz)}
 	toJiffies := func(d time.Duration) int64 { return (d.Milliseconds()*int64(hz) + 999) / 1000 }
 	rto, rtoMax, userTimeout := toJiffies(z.RTO), toJiffies(z.RTOMax), toJiffies(z.UserTimeout)
 	base := max(rto, int64(hz)/5)
 
+	var result simulation
 	backoff, probesOut, stamp := 0, 0, int64(-1)
 	armed := func(now time.Duration) int64 {
 		when := min(base<<min(backoff, 20), rtoMax)
+		if refused.have(len(result.sent)) {
+			when = int64(hz / 2)
+		}
 		if userTimeout == 0 || stamp < 0 {
 			return when
 		}
@@ -47,7 +51,6 @@ func simulateZeroWindow(z ZeroWindow, hz int, start time.Duration, most int) sim
 		return 0
 	}
 
-	var result simulation
 	now := w.fires(start, base, false)
 	for len(result.sent) < most {
 		if result.rule = giveUp(now); result.rule != 0 {
@@ -59,7 +62,7 @@ func simulateZeroWindow(z ZeroWindow, hz int, start time.Duration, most int) sim
 		}
 		result.sent = append(result.sent, now-start)
 		probesOut++
-		if backoff < z.Retries2 {
+		if backoff < z.Retries2 && !refused.have(len(result.sent)) {
 			backoff++
 		}
 		next := w.fires(now, armed(now), true)
@@ -90,7 +93,7 @@ func drawZeroWindow(t *rapid.T) (ZeroWindow, simulation) {
 	}
 	var hz int
 	z.HZ, hz = drawHZ(t)
-	return z, simulateZeroWindow(z, hz, drawStart(t), 1000)
+	return z, simulateZeroWindow(z, hz, drawStart(t), 1000, refusals{})
 }
 
 func TestSimulatedZeroWindowKeepsWithinTheSchedule(t *testing.T) {

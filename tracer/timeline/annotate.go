@@ -39,6 +39,9 @@ func (t *Tracker) annotate(c *Connection, ev *event.Event) {
 		c.syn.annotate(ev, c.started)
 	case event.SYNRetransmit:
 		c.syn.sent(cmp.Or(ev.Attempt, c.syn.attemptAt(ev.Mono), 1), ev.Mono, ev.RTO)
+		if ev.LocalCongestion {
+			c.syn.refuse(ev.RTO)
+		}
 		c.syn.annotate(ev, c.started)
 	case event.SYNReceived:
 		c.halfOpen = true
@@ -57,7 +60,7 @@ func (t *Tracker) annotate(c *Connection, ev *event.Event) {
 	case event.Retransmit:
 		c.retransmitted(ev)
 	case event.KeepaliveProbe:
-		c.keepalive.probe(ev.Attempt, ev.Mono, ev.Idle)
+		c.keepalive.probe(ev)
 		c.keepalive.annotate(ev, c.started)
 	case event.KeepaliveAnswer:
 		c.window.answer(ev.Mono)

@@ -59,7 +59,11 @@ func (k *dataClock) retransmit(ev *event.Event) {
 		k.step(k.sent+1 == attempt)
 	}
 	k.armed = k.known && k.first != 0 && ev.RTO != 0
-	if k.armed {
+	switch {
+	case !k.armed:
+	case ev.LocalCongestion:
+		k.next = k.rules.AfterRefused(k.sent, ev.Mono-k.began, k.first-k.began, ev.RTO)
+	default:
 		k.next = k.rules.After(k.sent, ev.Mono-k.began, k.first-k.began, ev.RTO)
 	}
 }

@@ -104,19 +104,30 @@ func (k *keepaliveClock) hearBefore(now, idle time.Duration) {
 	}
 }
 
-// probe is a probe at the time now, the attempt-th without an answer (0: not reported), when the peer had been silent
-// for idle (0: not reported).
-func (k *keepaliveClock) probe(attempt int, now, idle time.Duration) {
-	k.hearBefore(now, idle)
-	attempt = bounded(cmp.Or(attempt, k.unanswered+1))
+// probe takes a probe.
+func (k *keepaliveClock) probe(ev *event.Event) {
+	k.hearBefore(ev.Mono, ev.Idle)
+	attempt := bounded(cmp.Or(ev.Attempt, k.unanswered+1))
 	k.foretold = k.known && k.running && attempt > k.unanswered
 	for k.unanswered < attempt {
 		k.step(k.unanswered+1 == attempt)
 	}
-	k.unanswered, k.probed = attempt, now
-	if k.known && k.running {
-		k.next = k.rules.After(attempt, now-k.heard)
+	k.unanswered, k.probed = attempt, ev.Mono
+	switch {
+	case !k.known || !k.running:
+	case ev.LocalCongestion:
+		k.refused(ev.Mono - k.heard)
+	default:
+		k.next = k.rules.After(attempt, ev.Mono-k.heard)
 	}
+}
+
+// refused is a probe at an offset that a queue of this host did not take. The kernel does not count it, and tries again soon,
+// for as long as it takes: nothing but the user timeout ends it, once a probe has left.
+func (k *keepaliveClock) refused(at time.Duration) {
+	k.unanswered--
+	wait := schedule.ResourceProbe
+	k.expect(at+wait, schedule.WheelDelay(wait, k.rules.HZ))
 }
 
 // step passes a probe. One whose report is missing was sent between its due time and the latest, and so widens the
@@ -132,7 +143,7 @@ func (k *keepaliveClock) step(reported bool) {
 
 // annotate writes what comes next into an event, and into a probe also when it was due.
 func (k *keepaliveClock) annotate(ev *event.Event, started time.Duration) {
-	if ev.Kind == event.KeepaliveProbe {
+	if ev.Kind == event.KeepaliveProbe && !ev.LocalCongestion {
 		ev.Attempt = k.unanswered
 	}
 	if !k.known || !k.on || !k.running {

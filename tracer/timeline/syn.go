@@ -74,6 +74,13 @@ func (k *synClock) forecast(rto time.Duration) {
 	}
 }
 
+// refuse says that a queue of this host did not take the latest SYN, so that the kernel tries again soon.
+func (k *synClock) refuse(rto time.Duration) {
+	if k.known && k.running {
+		k.next = k.rules.AfterRefused(k.attempt, k.last-k.first, rto)
+	}
+}
+
 // advance steps to an attempt. One whose report is missing was sent between its due time and the latest, and so
 // widens the bounds of the next.
 func (k *synClock) advance(attempt int) {

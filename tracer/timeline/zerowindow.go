@@ -15,8 +15,8 @@ type windowClock struct {
 	rules schedule.ZeroWindow
 	known bool // the settings are known
 
-	sent       int           // probes since the window shut; 0: it is open, as far as is known
-	unanswered int           // of these, the latest in a row without an answer
+	sent       int           // probes since the window shut, those that a queue of this host refused aside
+	unanswered int           // the latest in a row without an answer, refused ones included
 	first      time.Duration // CLOCK_MONOTONIC of the first
 
 	foretold    bool // due and latest are known
@@ -41,21 +41,39 @@ func (k *windowClock) setRules(options *event.Options, sysctls *event.Sysctls, h
 func (k *windowClock) probe(ev *event.Event) {
 	attempt := bounded(cmp.Or(ev.Attempt, k.unanswered+1))
 	first := ev.Mono - ev.Elapsed
-	same := k.sent > 0 && (first-k.first).Abs() <= idleGrain
+	same := k.shut() && (first-k.first).Abs() <= idleGrain
 	k.rules.RTO = cmp.Or(ev.RTO>>min(max(ev.Backoff, 0), 62), k.rules.RTO) // ev.RTO is the wait for the next probe
 	if !same {
 		k.sent, k.unanswered, k.first = bounded(max(attempt, ev.Backoff, 1))-1, attempt-1, first
 	}
+	if !same && ev.LocalCongestion {
+		k.sent = bounded(ev.Backoff)
+	}
 	// The wait for a probe begins with the answer to the one before it, if there was one, and when that came is not known.
 	k.foretold = same && k.known && attempt == k.unanswered+1
 	k.due, k.latest = k.next.Due, k.next.Latest
-	k.sent, k.unanswered = bounded(k.sent+1), attempt
+	k.unanswered = attempt
+	if ev.LocalCongestion {
+		k.refuse(ev)
+		return
+	}
+	k.sent = bounded(k.sent + 1)
 	k.forecast(ev.Mono)
+}
+
+// shut says that the window has been probed, and is not known to have opened since.
+func (k *windowClock) shut() bool { return k.sent > 0 || k.unanswered > 0 }
+
+// refuse takes a probe that a queue of this host did not take: it counts, but the kernel does not back off.
+func (k *windowClock) refuse(ev *event.Event) {
+	if k.known {
+		k.next = k.rules.AfterRefused(k.sent, k.unanswered, ev.Mono-k.first, 0)
+	}
 }
 
 // answer is an acknowledgement at the time now that leaves the window shut: the timer is armed anew (tcp_ack_probe).
 func (k *windowClock) answer(now time.Duration) {
-	if k.sent > 0 {
+	if k.shut() {
 		k.unanswered = 0
 		k.forecast(now)
 	}

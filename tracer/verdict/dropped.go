@@ -68,7 +68,7 @@ var dropRules = []rule{
 		summary: func(s *story) string {
 			drops := s.droppedSYNs()
 			return fmt.Sprintf("dropped by this host: %s: %s%s", count(packets(drops), "SYN"),
-				describeDrop(drops[0]), s.clientsEnd())
+				describeDrop(drops[0]), s.clientsEnd()) + s.soonOver()
 		},
 		advice: func(s *story) []string { return []string{s.lookAt(s.droppedSYNs()[0])} },
 	},
@@ -165,6 +165,15 @@ func droppedWhat(drops []*event.Event) string {
 func (s *story) noneGotOut() bool {
 	drops := packets(s.droppedSYNs())
 	return drops > 0 && (drops > s.attempts || s.first(event.SYNSent) == nil)
+}
+
+// soonOver says why the kernel gave up long before it would have with a silent peer.
+func (s *story) soonOver() string {
+	last := s.last(event.SYNRetransmit)
+	if last == nil || !last.LocalCongestion || s.whoEndedSilence() != EndedByKernel {
+		return ""
+	}
+	return " after " + duration(s.end) + ", so soon because it tries again every half second where this host refuses to send"
 }
 
 func (s *story) outputDoubts() []string {

@@ -26,6 +26,9 @@ func (p pending) kept() bool { return p.last != nil && p.last.KeptHere }
 func (s *story) keptSummary() string {
 	text := "data could not be sent from this host, though the peer's window has room" + s.unsent() +
 		", tried again " + count(s.pending.count, "time")
+	if last := s.pending.last; last != nil && last.LocalCongestion {
+		text += ", every half second, as this host refuses to send it"
+	}
 	if s.cutOff() {
 		text += ": " + s.cutOffBy()
 	}

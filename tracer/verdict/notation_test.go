@@ -65,6 +65,8 @@ func eventKeys(ev *event.Event) setters {
 		"count":        number(&ev.Count),
 		"by_cookie":    flag(&ev.ByCookie),
 		"kept_here":    flag(&ev.KeptHere),
+
+		"local_congestion": flag(&ev.LocalCongestion),
 		"ambiguous":    flag(&ev.Ambiguous),
 	}
 }
