@@ -55,6 +55,8 @@ var failures = map[string]failure{
 	"dropped-by-local-input-xdp":          {errno: event.ETIMEDOUT, min: 3 * time.Second, max: 3500 * time.Millisecond, counts: []count{allArrive, allAnswered, noAnswerSeen}},
 	"dropped-by-local-output":             {errno: event.ETIMEDOUT, min: 3 * time.Second, max: 3500 * time.Millisecond, counts: []count{nothingArrives, {"client", "Tcp", "OutSegs", 1, 1}, {"client", "TcpExt", "TCPRetransFail", 1, 3}}},
 	"dropped-by-local-output-legacy":      {errno: event.ETIMEDOUT, min: 3 * time.Second, max: 3500 * time.Millisecond, counts: []count{nothingArrives, {"client", "Tcp", "OutSegs", 1, 1}, {"client", "TcpExt", "TCPRetransFail", 1, 3}}},
+	// Of retries there are 3, or 7 with linear timeouts.
+	"dropped-by-local-output-queue":       {errno: event.ETIMEDOUT, min: 2500 * time.Millisecond, max: 5 * time.Second, counts: []count{nothingArrives, {"client", "TcpExt", "TCPRetransFail", 3, 7}}},
 	"neighbour-unresolved":                {errno: event.EHOSTUNREACH, icmpFrom: "192.0.2.1", min: 3 * time.Second, max: 3500 * time.Millisecond, counts: []count{nothingArrives}},
 	"neighbour-unresolved-by-application": {gaveUp: "timeout", min: 2 * time.Second, max: 2100 * time.Millisecond, counts: []count{nothingArrives}},
 	"neighbour-unresolved-quick":          {errno: event.EHOSTUNREACH, icmpFrom: "192.0.2.1", min: 750 * time.Millisecond, max: 900 * time.Millisecond, counts: []count{nothingArrives}},

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 
 	"tcptrace/prober"
 )
@@ -34,6 +35,35 @@ var outputLabs = []Lab{
 		Needs:  "a kernel with the legacy tables of iptables, loaded",
 		Build:  builder(buildDroppedByLocalOutputLegacy).on(siteV4),
 	},
+	{
+		Name:    "dropped-by-local-output-queue",
+		Summary: "The queue of the client's device refuses its SYNs: the kernel tries every half second, and gives up within seconds.",
+		Steps: []string{
+			"A client (192.0.2.1) and a server (192.0.2.10) are joined by one link, and know each other's link-layer addresses.",
+			"The server listens on port 443, but the client's device has a queue without any room (pfifo, limit 0).",
+			"The client connects, with TCP_SYNCNT 3, which is 15 seconds of patience with a peer that is silent.",
+			"Look at when the SYNs are sent again: what a queue refuses is tried again after half a second, and counts. A filter of the device's egress that drops them does the same.",
+		},
+		Expect: "dropped_by_local_output",
+		Build:  builder(buildRefusedByQueue).on(siteV4),
+		ipv6:   builder(buildRefusedByQueue).on(siteV6),
+	},
+}
+
+func buildRefusedByQueue(ctx context.Context, n *Network, s site) (*Scene, error) {
+	client, server, err := s.serving(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	// What asks for the server's address would be refused as well.
+	servers, err := server.hardwareAddr("eth0")
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(client.setNeighbour(s.link.server.Addr(), servers), client.refuseAll("eth0")); err != nil {
+		return nil, err
+	}
+	return &Scene{Client: client, Targets: []string{s.service().String()}, Options: prober.Options{SYNRetries: 3}}, nil
 }
 
 func buildDroppedByLocalOutput(ctx context.Context, n *Network, s site) (*Scene, error) {

@@ -77,7 +77,7 @@ var acts = []act{
 		shows: []event.Kind{event.Drop},
 		summary: func(s *story) string {
 			drops := s.dropped(dropIn)
-			return fmt.Sprintf("this host dropped %s that came: %s", count(packets(drops), "packet"), describeDrop(drops[0]))
+			return fmt.Sprintf("this host dropped %s that came: %s", count(packets(drops), "packet"), describeDrops(drops))
 		},
 	},
 	{
@@ -86,7 +86,7 @@ var acts = []act{
 		shows: []event.Kind{event.Drop},
 		summary: func(s *story) string {
 			drops := s.dropped(dropOut)
-			return fmt.Sprintf("this host dropped %s on the way out: %s", count(packets(drops), "packet"), describeDrop(drops[0]))
+			return fmt.Sprintf("this host dropped %s on the way out: %s", count(packets(drops), "packet"), describeDrops(drops))
 		},
 	},
 	{

@@ -54,9 +54,9 @@ var dropRules = []rule{
 		summary: func(s *story) string {
 			drops := s.droppedAnswers()
 			return fmt.Sprintf("dropped by this host: the peer answered, and this host dropped %s: %s%s",
-				droppedWhat(drops), describeDrop(drops[0]), s.clientsEnd())
+				droppedWhat(drops), describeDrops(drops), s.clientsEnd())
 		},
-		advice: func(s *story) []string { return []string{s.lookAt(s.droppedAnswers()[0])} },
+		advice: func(s *story) []string { return []string{s.lookAt(s.droppedAnswers())} },
 	},
 	{
 		cause:   DroppedByLocalOutput,
@@ -68,9 +68,9 @@ var dropRules = []rule{
 		summary: func(s *story) string {
 			drops := s.droppedSYNs()
 			return fmt.Sprintf("dropped by this host: %s: %s%s", count(packets(drops), "SYN"),
-				describeDrop(drops[0]), s.clientsEnd()) + s.soonOver()
+				describeDrops(drops), s.clientsEnd()) + s.soonOver()
 		},
-		advice: func(s *story) []string { return []string{s.lookAt(s.droppedSYNs()[0])} },
+		advice: func(s *story) []string { return []string{s.lookAt(s.droppedSYNs())} },
 	},
 	{
 		cause: DroppedByLocalOutput,
@@ -83,9 +83,9 @@ var dropRules = []rule{
 		summary: func(s *story) string {
 			drops := s.dropped(dropOut)
 			return fmt.Sprintf("dropped by this host: its SYN-ACK to %s, %s: %s", s.remote(),
-				count(packets(drops), "time"), describeDrop(drops[0]))
+				count(packets(drops), "time"), describeDrops(drops))
 		},
-		advice: func(s *story) []string { return []string{s.lookAt(s.dropped(dropOut)[0])} },
+		advice: func(s *story) []string { return []string{s.lookAt(s.dropped(dropOut))} },
 	},
 	{
 		cause: DroppedByLocalInput,
@@ -102,9 +102,9 @@ var dropRules = []rule{
 				what = "the SYN"
 			}
 			return fmt.Sprintf("dropped by this host: %s of %s to port %d, %s: %s", what, s.remote(), s.local().Port(),
-				count(packets(drops), "time"), describeDrop(drops[0]))
+				count(packets(drops), "time"), describeDrops(drops))
 		},
-		advice: func(s *story) []string { return []string{s.lookAt(s.dropped(dropIn)[0])} },
+		advice: func(s *story) []string { return []string{s.lookAt(s.dropped(dropIn))} },
 	},
 }
 
@@ -259,8 +259,9 @@ func keyAdvice(*story) []string {
 	}
 }
 
-// lookAt is the advice about a packet that this host dropped.
-func (s *story) lookAt(ev *event.Event) string {
+// lookAt is the advice about packets that this host dropped.
+func (s *story) lookAt(drops []*event.Event) string {
+	ev := foremost(drops)
 	text := "look at what drops it: " + lookFor(ev)
 	if ev.Reason == "IP_RPFILTER" {
 		text += "; the way back is ip route get " + address(s.remote())

@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -38,8 +39,11 @@ var keyReasons = map[string]string{
 // reasonXDP is what some kernels give where an XDP program discards a packet; of others only the function tells.
 const reasonXDP = "XDP"
 
-// dropReasons explain the kernel's other names for a drop, and say where to look.
-var dropReasons = map[string]struct{ why, look string }{
+// explanation says why a packet was dropped, and where to look; DEVICE stands for the device's name there.
+type explanation struct{ why, look string }
+
+// dropReasons explain the kernel's other names for a drop.
+var dropReasons = map[string]explanation{
 	"NETFILTER_DROP":          {"its firewall", "nft list ruleset, and iptables-save -c where the legacy tables are in use (their counters tell the rule)"},
 	"IP_RPFILTER":             {"the reverse path filter: it came in by another device than the way back would take", "sysctl -a -r '\\.rp_filter$' (0 is off, 2 takes any device that has a route back), and ip route"},
 	"TCP_CSUM":                {"a wrong TCP checksum", "tcpdump -vv says cksum incorrect too; then whoever changed the packet on the way, or the device's checksum offload: ethtool -k"},
@@ -48,10 +52,10 @@ var dropReasons = map[string]struct{ why, look string }{
 	"SOCKET_FILTER":           {"a BPF filter on the socket", "ss -tab (skf) on the socket: SO_ATTACH_FILTER, SO_ATTACH_BPF or a cgroup's ingress program"},
 	"BPF_CGROUP_EGRESS":       {"a cgroup's egress BPF program", "bpftool cgroup tree"},
 	"XFRM_POLICY":             {"an IPsec policy", "ip xfrm policy, and ip -s xfrm state"},
-	"QDISC_DROP":              {"the queueing discipline of the device", "tc -s qdisc (dropped)"},
+	"QDISC_DROP":              {"the queueing discipline of the device", "tc -s qdisc show dev DEVICE (dropped)"},
 	"TC_EGRESS":               {"a filter of the device's egress", "tc filter show dev DEVICE egress, and bpftool net"},
 	"TC_INGRESS":              {"a filter of the device's ingress", "tc filter show dev DEVICE ingress, and bpftool net"},
-	reasonXDP:                 {"an XDP program of the device, before any firewall", "bpftool net, and ip -d link (prog/xdp)"},
+	reasonXDP:                 {"an XDP program of the device, before any firewall", "bpftool net, and ip -d link show DEVICE (prog/xdp)"},
 	"CPU_BACKLOG":             {"a full backlog of the CPU", "net.core.netdev_max_backlog, and /proc/net/softnet_stat (second column)"},
 	"SOCKET_BACKLOG":          {"a full backlog of the socket", "sysctl net.ipv4.tcp_rmem: the application keeps the socket busy"},
 	"SOCKET_RCVBUFF":          {"a full receive buffer", "ss -tm: the application does not read, or SO_RCVBUF is small"},
@@ -62,9 +66,29 @@ var dropReasons = map[string]struct{ why, look string }{
 	"IP_INADDRERRORS":         {"an address that it does not take", "ip addr, and ip route get"},
 	"IPV6DISABLED":            {"IPv6 being disabled", "sysctl net.ipv6.conf.all.disable_ipv6"},
 	"PKT_TOO_BIG":             {"its size", "ip route get (mtu)"},
-	"DEV_READY":               {"a device that is not up", "ip link"},
-	"FULL_RING":               {"a full ring of the device", "ethtool -S, and ethtool -g"},
-	"UNICAST_IN_L2_MULTICAST": {"its link-layer address", "ip neigh"},
+	"DEV_READY":               {"a device that is not up", "ip link show DEVICE"},
+	"FULL_RING":               {"a full ring of the device", "ethtool -S DEVICE, and ethtool -g DEVICE"},
+	"UNHANDLED_PROTO":         {"its link-layer header: it names no protocol that is taken here", "tcpdump -e"},
+	"IP_INHDR":                {"a malformed IP header", "tcpdump -vv"},
+	"UNICAST_IN_L2_MULTICAST": {"its link-layer address", "ip neigh show dev DEVICE"},
+}
+
+// tunnelDrop explains the drops of tunnels' own functions.
+var tunnelDrop = explanation{"the tunnel: no way to its far end, or none that it may take", "ip -d link show DEVICE, and ip route get and ip neigh for its remote address"}
+
+// dropFunctions explain drops for which the kernel gives no reason, by how the name of the function that freed the packet
+// begins.
+var dropFunctions = []struct {
+	prefix string
+	explanation
+}{
+	// What xfrm_lookup_route puts in a route's place, and what a route's device leaves when it goes.
+	{"dst_discard", explanation{"an IPsec policy that has no security association for it yet", "ip xfrm policy, ip xfrm state, and the log of the IKE daemon"}},
+	{"wg_", explanation{"WireGuard: it has no peer for that address (allowed ips), or none with an endpoint", "wg show DEVICE"}},
+	{"bond_", explanation{"the bond: none of its devices works", "cat /proc/net/bonding/DEVICE"}},
+	{"ipgre_", tunnelDrop}, {"gre_", tunnelDrop}, {"ip_tunnel_", tunnelDrop}, {"ip_md_tunnel_", tunnelDrop}, {"ipip_", tunnelDrop},
+	{"sit_", tunnelDrop}, {"ip6gre_", tunnelDrop}, {"ip6_tnl_", tunnelDrop}, {"vxlan_", tunnelDrop}, {"geneve_", tunnelDrop},
+	{"vti_", tunnelDrop}, {"xfrmi_", tunnelDrop},
 }
 
 // dropped are the packets that this connection's own host dropped, in its own network namespace, one by one in time
@@ -129,17 +153,22 @@ func inXDP(ev *event.Event) bool {
 	return ev.Reason == reasonXDP || strings.Contains(ev.Location, "xdp")
 }
 
-// reasonOf is the kernel's reason for a drop, or where it says none that is explained, that of the function.
-func reasonOf(ev *event.Event) string {
+// explain is what is known of the kernel's reason for a drop, or where it says none that is explained, of the function's.
+func explain(ev *event.Event) explanation {
 	switch {
 	case dropReasons[ev.Reason].why != "":
-		return ev.Reason
+		return dropReasons[ev.Reason]
 	case ruleSet(ev):
-		return "NETFILTER_DROP"
+		return dropReasons["NETFILTER_DROP"]
 	case inXDP(ev):
-		return reasonXDP
+		return dropReasons[reasonXDP]
 	}
-	return ev.Reason
+	for _, f := range dropFunctions {
+		if strings.HasPrefix(ev.Location, f.prefix) {
+			return f.explanation
+		}
+	}
+	return explanation{}
 }
 
 // has says that a packet had a TCP flag; one whose flags are not known may have.
@@ -154,6 +183,31 @@ func packets(drops []*event.Event) int {
 		n += max(1, ev.Count)
 	}
 	return n
+}
+
+// foremost is the first drop of the kind that there are most of: packets that are damaged on the way have as many reasons as
+// there are places to notice it.
+func foremost(drops []*event.Event) *event.Event {
+	counts := make(map[string]int)
+	for _, ev := range drops {
+		counts[kindOfDrop(ev)] += max(1, ev.Count)
+	}
+	return slices.MaxFunc(drops, func(a, b *event.Event) int {
+		return cmp.Compare(counts[kindOfDrop(a)], counts[kindOfDrop(b)])
+	})
+}
+
+// kindOfDrop is the same for drops that are explained by the same.
+func kindOfDrop(ev *event.Event) string { return cmp.Or(explain(ev).why, ev.Reason, ev.Location) }
+
+// describeDrops is describeDrop of the foremost.
+func describeDrops(drops []*event.Event) string {
+	most := foremost(drops)
+	text := describeDrop(most)
+	if slices.ContainsFunc(drops, func(ev *event.Event) bool { return kindOfDrop(ev) != kindOfDrop(most) }) {
+		return "mostly " + text
+	}
+	return text
 }
 
 // describeDrop tells where and why: "its firewall (NETFILTER_DROP in nft_do_chain, hook output)".
@@ -172,7 +226,7 @@ func describeDrop(ev *event.Event) string {
 	if ev.IfName != "" {
 		text = strings.TrimPrefix(text+", "+ev.IfName, ", ")
 	}
-	why := dropReasons[reasonOf(ev)].why
+	why := explain(ev).why
 	switch {
 	case why == "" && text == "":
 		return "the kernel does not say why"
@@ -184,8 +238,9 @@ func describeDrop(ev *event.Event) string {
 
 // lookFor says where to look for what dropped a packet.
 func lookFor(ev *event.Event) string {
-	if look := dropReasons[reasonOf(ev)].look; look != "" {
-		return look
+	look := explain(ev).look
+	if look == "" {
+		return "nft list ruleset, tc -s qdisc, and ip -s -s link"
 	}
-	return "nft list ruleset, tc -s qdisc, and ip -s -s link"
+	return strings.ReplaceAll(look, "DEVICE", cmp.Or(ev.IfName, "DEVICE"))
 }

@@ -61,7 +61,7 @@ func (s *story) lookHere() []string {
 		return neighbourAdvice(s)
 	}
 	if drops := s.sinceHeard(s.dropped(dropOut)); len(drops) > 0 {
-		return []string{s.lookAt(drops[0])}
+		return []string{s.lookAt(drops)}
 	}
 	return nil
 }

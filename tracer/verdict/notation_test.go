@@ -67,7 +67,7 @@ func eventKeys(ev *event.Event) setters {
 		"kept_here":    flag(&ev.KeptHere),
 
 		"local_congestion": flag(&ev.LocalCongestion),
-		"ambiguous":    flag(&ev.Ambiguous),
+		"ambiguous":        flag(&ev.Ambiguous),
 	}
 }
 

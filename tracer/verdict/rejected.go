@@ -204,6 +204,9 @@ func icmpAdvice(s *story) []string {
 		return nil
 	}
 	if s.icmp.From.Unmap() == s.local().Addr().Unmap() {
+		if drops := s.dropped(dropOut); len(drops) > 0 {
+			return []string{"this host itself sent it; " + s.lookAt(drops)}
+		}
 		return []string{"this host itself sent it: look at nft list ruleset (reject) and ip route get " + address(s.remote())}
 	}
 	return []string{fmt.Sprintf("%s, %s: %s", s.icmp.From, s.whoseICMP(), s.whatICMP())}

@@ -363,10 +363,10 @@ func (s *story) droppedBeyond() string {
 		return ""
 	}
 	where := "on their way through another network namespace of this host"
-	if drops[0].Direction == dropIn {
+	if foremost(drops).Direction == dropIn {
 		where = "where they arrived, on this host"
 	}
-	return fmt.Sprintf(": they were dropped %s: %s", where, describeDrop(drops[0]))
+	return fmt.Sprintf(": they were dropped %s: %s", where, describeDrops(drops))
 }
 
 // lookBeyond says where to look for what dropped them; nil where nothing did.
@@ -375,11 +375,11 @@ func (s *story) lookBeyond() []string {
 	if len(drops) == 0 {
 		return nil
 	}
-	where := "there"
-	if drops[0].NetNS != 0 {
-		where = fmt.Sprintf("in the network namespace with the inode %d (lsns -t net)", drops[0].NetNS)
+	most, where := foremost(drops), "there"
+	if most.NetNS != 0 {
+		where = fmt.Sprintf("in the network namespace with the inode %d (lsns -t net)", most.NetNS)
 	}
-	return []string{"look at what drops it, " + where + ": " + lookFor(drops[0])}
+	return []string{"look at what drops it, " + where + ": " + lookFor(most)}
 }
 
 // answeredInVain tells of a server on this host that took the SYN: what it answered was lost on the way back.
