@@ -29,7 +29,7 @@ var forms = map[event.Kind]form{
 	event.SYNReceived:      {words: "SYN received", details: queueDetails},
 	event.SYNRetransmit:    {words: "SYN again", tone: warning, details: synRetransmitDetails},
 	event.SYNACKRetransmit: {words: "SYN-ACK again", tone: warning, details: synackRetransmitDetails},
-	event.SYNACKDuplicate:  {words: "SYN-ACK repeated", tone: warning, details: fixed("the server did not take our final ACK")},
+	event.SYNACKDuplicate:  {words: "SYN-ACK repeated", tone: warning, details: fixed("when it left, the server had not had our final ACK")},
 	event.Established:      {words: "established", tone: good, details: timerDetails},
 	event.Accept:           {words: "accepted", tone: good, details: acceptDetails},
 	event.StateChange:      {words: "state", details: stateDetails},
