@@ -134,6 +134,11 @@ func askHere(q verdict.Question) verdict.Host {
 			h.Neighbour = &verdict.Neighbour{Addr: next.Addr, State: next.State}
 		}
 	}
+	if q.Link {
+		if link, err := host.LinkTowards(routeQuery(q)); err == nil && link != (host.Link{Name: link.Name}) {
+			h.Link = (*verdict.Link)(&link)
+		}
+	}
 	if q.XDP {
 		h.XDP, _ = host.XDPTowards(routeQuery(q))
 	}

@@ -193,6 +193,7 @@ type hostLine struct {
 	Ports     *portsLine     `json:"ports,omitempty"`
 	Conntrack *conntrackLine `json:"conntrack,omitempty"`
 	Neighbour *neighbourLine `json:"neighbour,omitempty"`
+	Link      *linkLine      `json:"link,omitempty"`
 	Somaxconn int            `json:"somaxconn,omitempty"`
 	XDP       string         `json:"xdp,omitempty"` // device
 }
@@ -208,6 +209,14 @@ type routeLine struct {
 type neighbourLine struct {
 	Addr  netip.Addr `json:"address"`
 	State string     `json:"state"`
+}
+
+type linkLine struct {
+	Name      string     `json:"ifname"`
+	Tunnel    string     `json:"tunnel,omitempty"`
+	Remote    netip.Addr `json:"remote,omitzero"`
+	NoCarrier bool       `json:"no_carrier,omitempty"`
+	VRF       string     `json:"vrf,omitempty"`
 }
 
 type portsLine struct {
@@ -234,6 +243,7 @@ func encodeHost(a answer) hostLine {
 		}
 	}
 	line.Neighbour = (*neighbourLine)(a.host.Neighbour)
+	line.Link = (*linkLine)(a.host.Link)
 	line.Ports = (*portsLine)(a.host.Ports)
 	line.Conntrack = (*conntrackLine)(a.host.Conntrack)
 	return line

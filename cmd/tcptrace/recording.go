@@ -215,6 +215,7 @@ func parseHost(text []byte) (any, error) {
 		}
 	}
 	a.host.Neighbour = (*verdict.Neighbour)(line.Neighbour)
+	a.host.Link = (*verdict.Link)(line.Link)
 	a.host.Ports = (*verdict.Ports)(line.Ports)
 	a.host.Conntrack = (*verdict.Conntrack)(line.Conntrack)
 	return a, nil

@@ -59,6 +59,7 @@ var failures = map[string]failure{
 	"dropped-by-local-output-queue":       {errno: event.ETIMEDOUT, min: 2500 * time.Millisecond, max: 5 * time.Second, counts: []count{nothingArrives, {"client", "TcpExt", "TCPRetransFail", 3, 7}}},
 	"neighbour-unresolved":                {errno: event.EHOSTUNREACH, icmpFrom: "192.0.2.1", min: 3 * time.Second, max: 3500 * time.Millisecond, counts: []count{nothingArrives}},
 	"neighbour-unresolved-by-application": {gaveUp: "timeout", min: 2 * time.Second, max: 2100 * time.Millisecond, counts: []count{nothingArrives}},
+	"neighbour-unresolved-no-carrier":     {errno: event.EHOSTUNREACH, icmpFrom: "192.0.2.1", min: 3 * time.Second, max: 3500 * time.Millisecond, counts: []count{nothingArrives}},
 	"neighbour-unresolved-quick":          {errno: event.EHOSTUNREACH, icmpFrom: "192.0.2.1", min: 750 * time.Millisecond, max: 900 * time.Millisecond, counts: []count{nothingArrives}},
 	"no-answer-way-back":                  {errno: event.ETIMEDOUT, min: 3 * time.Second, max: 3500 * time.Millisecond, counts: []count{allArrive, allAnswered, noAnswerSeen}},
 	"no-answer-by-application":            {gaveUp: "timeout", min: 2500 * time.Millisecond, max: 2600 * time.Millisecond, counts: []count{nothingArrives}},

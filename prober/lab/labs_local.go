@@ -61,6 +61,19 @@ var localLabs = []Lab{
 		ipv6:   builder(buildNeighbourUnresolvedByApplication).on(siteV6),
 	},
 	{
+		Name:    "neighbour-unresolved-no-carrier",
+		Summary: "The cable is out: nobody on the link can answer.",
+		Steps: []string{
+			"A client (192.0.2.1) and a server (192.0.2.10) are joined by one link.",
+			"The server's end of the link is set down: the client's has no carrier any more (ip link: NO-CARRIER).",
+			"The client connects to the server. It still has its address and its route, and asks for the neighbour in vain.",
+			"Look at the end: the same errno, and the same time, as of a host that is not there.",
+		},
+		Expect: "neighbour_unresolved",
+		Build:  builder(buildNoCarrier).on(siteV4),
+		ipv6:   builder(buildNoCarrier).on(siteV6),
+	},
+	{
 		Name:    "neighbour-unresolved-quick",
 		Summary: "The same with retrans_time_ms 250: it ends before the first SYN would be sent again.",
 		Steps: []string{
@@ -197,6 +210,17 @@ func buildNeighbourUnresolvedByApplication(ctx context.Context, n *Network, s si
 	}
 	scene.Options.Timeout = 2 * time.Second
 	return scene, nil
+}
+
+func buildNoCarrier(ctx context.Context, n *Network, s site) (*Scene, error) {
+	client, server, err := s.direct(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	if err := server.setDown("eth0"); err != nil {
+		return nil, err
+	}
+	return &Scene{Client: client, Targets: []string{s.service().String()}}, client.awaitDown(ctx, "eth0")
 }
 
 func buildNeighbourUnresolvedQuick(ctx context.Context, n *Network, s site) (*Scene, error) {

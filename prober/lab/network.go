@@ -148,6 +148,16 @@ func (h *Host) setUp(name string) error {
 	})
 }
 
+// setDown sets an interface down, which takes the carrier from the other end of its link.
+func (h *Host) setDown(name string) error {
+	return h.link(name, func(nl *netlink.Handle, link netlink.Link) error {
+		if err := nl.LinkSetDown(link); err != nil {
+			return fmt.Errorf("set %s down on %s: %w", name, h.Name, err)
+		}
+		return nil
+	})
+}
+
 // addAddrs gives an interface its addresses, without duplicate address detection: an address that is still being examined
 // cannot be used (IFA_F_TENTATIVE). It waits until they can be.
 //

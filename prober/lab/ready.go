@@ -22,6 +22,19 @@ func (h *Host) awaitUp(ctx context.Context, name string) error {
 	return nil
 }
 
+// awaitDown waits until the kernel has taken note that an interface has no carrier, up to a second later: whatever waits for a
+// neighbour then is discarded (neigh_carrier_down, net/core/neighbour.c).
+func (h *Host) awaitDown(ctx context.Context, name string) error {
+	err := h.await(ctx, unix.RTMGRP_LINK, func() (bool, error) {
+		up, err := h.isUp(name)
+		return !up, err
+	})
+	if err != nil {
+		return fmt.Errorf("wait for %s on %s to go down: %w", name, h.Name, err)
+	}
+	return nil
+}
+
 // awaitAddr waits until an IPv6 address can be used. The kernel begins with an address only after it has said that it was
 // added, in a work queue (addrconf_dad_work, net/ipv6/addrconf.c): it joins the group to which neighbours send their
 // solicitations, and, last, adds the address to the local routes. A neighbour that asks too early asks again after 1 s.

@@ -15,6 +15,8 @@ type Host struct {
 	Neighbour *Neighbour
 	// Somaxconn is net.core.somaxconn of the namespace in which a listener's queue was full; 0 is not known.
 	Somaxconn int
+	// Link is the device towards the remote end, where there is something to say of it.
+	Link *Link
 	// XDP is the device towards the remote end that an XDP program is attached to, or one that it rests on; empty: none, or it
 	// is not known.
 	XDP string
@@ -30,6 +32,16 @@ type Route struct {
 	// SourceGone says that the lookup failed because the socket's own address is none of its network namespace, as after a
 	// change of address.
 	SourceGone bool
+}
+
+// Link is the device that leads to the remote end; where there is no route, the one that the socket is bound to.
+type Link struct {
+	Name   string
+	Tunnel string     // its kind, such as gre or wireguard; empty: it is none
+	Remote netip.Addr // that a tunnel ends at; the zero value where that is not one address
+	// NoCarrier says that nothing is at its other end, or that this is down.
+	NoCarrier bool
+	VRF       string // that it belongs to; empty: none
 }
 
 // Neighbour is the next hop towards the remote end, or that end itself, as the neighbour table has it.
@@ -66,6 +78,13 @@ func (s *story) route() *Route {
 		return nil
 	}
 	return s.facts.Host.Route
+}
+
+func (s *story) link() *Link {
+	if s.facts.Host == nil || s.facts.Host.Link == nil {
+		return &Link{}
+	}
+	return s.facts.Host.Link
 }
 
 func (s *story) sourcePorts() *Ports {

@@ -57,6 +57,9 @@ func (s *story) lookHere() []string {
 	if s.cutOff() {
 		return []string{s.lookAtRoute()}
 	}
+	if s.link().NoCarrier {
+		return []string{s.lookAtCarrier()}
+	}
 	if len(s.sinceHeard(s.neighbourDrops())) > 0 {
 		return neighbourAdvice(s)
 	}
@@ -91,5 +94,5 @@ func (s *story) cutOffBy() string {
 }
 
 func (s *story) lookAtRoute() string {
-	return fmt.Sprintf("look at what became of the way out: ip route get %s from %s, ip addr, ip link", address(s.remote()), address(s.local()))
+	return fmt.Sprintf("look at what became of the way out: %s from %s, ip addr, ip link", s.routeGet(), address(s.local()))
 }

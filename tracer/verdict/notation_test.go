@@ -79,6 +79,7 @@ func hostKeys(h *Host) setters {
 		"conntrack": parsed(&h.Conntrack, parseConntrack),
 		"somaxconn": number(&h.Somaxconn),
 		"neighbour": parsed(&h.Neighbour, parseNeighbour),
+		"link":      parsed(&h.Link, parseLink),
 		"xdp":       text(&h.XDP),
 	}
 }
@@ -99,6 +100,27 @@ func parseNeighbour(s string) (*Neighbour, error) {
 	address, state, _ := strings.Cut(s, "/")
 	addr, err := netip.ParseAddr(address)
 	return &Neighbour{addr, state}, err
+}
+
+// parseLink reads a name, and then /no_carrier, /vrf/name, /kind or /kind/remote.
+func parseLink(s string) (*Link, error) {
+	name, rest, _ := strings.Cut(s, "/")
+	kind, of, _ := strings.Cut(rest, "/")
+	l := Link{Name: name}
+	switch kind {
+	case "no_carrier":
+		l.NoCarrier = true
+	case "vrf":
+		l.VRF = of
+	default:
+		l.Tunnel = kind
+	}
+	if of == "" || kind == "vrf" {
+		return &l, nil
+	}
+	var err error
+	l.Remote, err = netip.ParseAddr(of)
+	return &l, err
 }
 
 // parsePorts reads first-last/in use/in TIME_WAIT.

@@ -23,6 +23,7 @@ type Question struct {
 	Ports     bool // how the source ports towards Remote are taken
 	Conntrack bool // how full connection tracking is
 	Neighbour bool // whether somebody on the link has answered for the next hop towards Remote
+	Link      bool // what the device is that leads to Remote
 	XDP       bool // whether an XDP program is attached to the device that leads to Remote
 
 	// Listener is the network namespace of a listener whose net.core.somaxconn is wanted; 0: it is not.
@@ -31,7 +32,7 @@ type Question struct {
 
 // Asks says whether there is anything to ask.
 func (q Question) Asks() bool {
-	return q.Route || q.Ports || q.Conntrack || q.Neighbour || q.XDP || q.Listener != 0
+	return q.Route || q.Ports || q.Conntrack || q.Neighbour || q.Link || q.XDP || q.Listener != 0
 }
 
 // Ask is what the verdict about a connection would have the host asked, soon after it failed: what is asked later may
@@ -50,7 +51,9 @@ func Ask(c *timeline.Connection, f Facts) Question {
 		Listener:  s.fullListener(),
 	}
 	q.Neighbour = s.mayWaitForNeighbour() && q.Remote.IsValid()
-	q.XDP = s.hearsNothing() && !s.saw(event.Drop) && q.Listener == 0 && q.Remote.IsValid()
+	lost := s.hearsNothing() && !s.saw(event.Drop) && q.Listener == 0 // where, nobody saw
+	q.Link = (lost || s.mayBeTheLink()) && q.Remote.IsValid()
+	q.XDP = lost && q.Remote.IsValid()
 	q.Route = (q.Route || q.Ports) && q.Remote.IsValid()
 	q.Ports = q.Ports && q.Remote.IsValid()
 	if c != nil {
@@ -61,6 +64,12 @@ func Ask(c *timeline.Connection, f Facts) Question {
 		q.Mark, q.Device = o.Mark, o.Device
 	}
 	return q
+}
+
+// mayBeTheLink says that the device towards the remote end may be at fault, or the way that leads there.
+func (s *story) mayBeTheLink() bool {
+	return s.failsForWantOfRoute() || s.mayWaitForNeighbour() || s.timedOut() || s.icmp != nil && s.fromHere() ||
+		len(s.neighbourDrops()) > 0
 }
 
 // routeErrnos are what connect() and a repeated SYN get where there is no route, or one that refuses (fib_props).

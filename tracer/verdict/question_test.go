@@ -12,11 +12,11 @@ import (
 
 func TestTheHostIsAskedWhatTheVerdictRestsOn(t *testing.T) {
 	wants := map[string]string{
-		"no_route":                   "route",
-		"no_route_blackhole":         "route",
-		"no_route_prohibited":        "route",
-		"no_route_any_more":          "route",
-		"no_route_degraded":          "route",
+		"no_route":                   "route link",
+		"no_route_blackhole":         "route link",
+		"no_route_prohibited":        "route link",
+		"no_route_any_more":          "route link",
+		"no_route_degraded":          "route link",
 		"denied_by_policy":           "", // EPERM is no route's
 		"ports_exhausted":            "route ports",
 		"conntrack_full_asked":       "conntrack",
@@ -26,15 +26,16 @@ func TestTheHostIsAskedWhatTheVerdictRestsOn(t *testing.T) {
 		"accept_queue_full_listener": "listener",
 		"syn_queue_full":             "listener",
 		"connected_probe":            "",
-		"neighbour_waits":            "neighbour",
-		"kept_here_user_timeout":     "route",
+		"neighbour_waits":            "neighbour link",
+		"kept_here_user_timeout":     "route link",
 		"unreachable_address_gone":   "route",
-		"abandoned_by_application":   "neighbour",
-		"no_answer":                  "xdp",
-		"no_answer_so_far":           "xdp",
+		"abandoned_by_application":   "neighbour link",
+		"no_answer":                  "link xdp",
+		"no_answer_so_far":           "link xdp",
 		"dropped_by_local_input":     "",
 		"refused":                    "",
 		"rejected_by_icmp":           "",
+		"rejected_by_icmp_tunnel":    "link",
 	}
 	for _, sc := range loadScenarios(t) {
 		want, listed := wants[sc.name]
@@ -64,7 +65,7 @@ func asked(q Question) string {
 	for _, part := range []struct {
 		asked bool
 		word  string
-	}{{q.Route, "route"}, {q.Ports, "ports"}, {q.Conntrack, "conntrack"}, {q.Neighbour, "neighbour"}, {q.XDP, "xdp"}, {q.Listener != 0, "listener"}} {
+	}{{q.Route, "route"}, {q.Ports, "ports"}, {q.Conntrack, "conntrack"}, {q.Neighbour, "neighbour"}, {q.Link, "link"}, {q.XDP, "xdp"}, {q.Listener != 0, "listener"}} {
 		if part.asked {
 			words = append(words, part.word)
 		}
@@ -77,7 +78,7 @@ func TestAQuestionTellsWhatDecidesTheRoute(t *testing.T) {
 		Remote: netip.MustParseAddrPort("192.0.2.10:443"), Local: netip.MustParseAddrPort("10.0.0.5:0"),
 		Synchronous: true, Errno: event.ENETUNREACH, Options: &event.Options{Mark: 7, Device: 3},
 	}
-	want := Question{Remote: p.Remote, Local: p.Local, Mark: 7, Device: 3, Route: true}
+	want := Question{Remote: p.Remote, Local: p.Local, Mark: 7, Device: 3, Route: true, Link: true}
 	if diff := cmp.Diff(want, Ask(nil, Facts{Probe: p}), cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

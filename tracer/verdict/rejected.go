@@ -133,13 +133,18 @@ func (s *story) neighbourTime() bool {
 	return s.end >= 2900*time.Millisecond && s.end <= 3400*time.Millisecond
 }
 
+// fromHere says that this host itself sent the ICMP error.
+func (s *story) fromHere() bool {
+	from := s.icmp.From.Unmap()
+	return from.IsValid() && from == s.local().Addr().Unmap()
+}
+
 // ownUnreachable says that the ICMP error is a host unreachable which this host sent to itself.
 func (s *story) ownUnreachable() bool {
-	from := s.icmp.From.Unmap()
-	if !from.IsValid() || from != s.local().Addr().Unmap() {
+	if !s.fromHere() {
 		return false
 	}
-	if from.Is4() {
+	if s.icmp.From.Unmap().Is4() {
 		return s.icmp.Type == icmpv4Unreachable && s.icmp.Code == icmpv4HostUnreachable
 	}
 	return s.icmp.Type == icmpv6Unreachable && s.icmp.Code == icmpv6AddressUnreachable
@@ -203,11 +208,14 @@ func icmpAdvice(s *story) []string {
 	if !s.icmp.From.IsValid() {
 		return nil
 	}
-	if s.icmp.From.Unmap() == s.local().Addr().Unmap() {
+	if s.fromHere() {
 		if drops := s.dropped(dropOut); len(drops) > 0 {
 			return []string{"this host itself sent it; " + s.lookAt(drops)}
 		}
-		return []string{"this host itself sent it: look at nft list ruleset (reject) and ip route get " + address(s.remote())}
+		if s.link().Tunnel != "" {
+			return []string{"this host itself sent it: the tunnel cannot reach its far end; " + s.lookAtTunnel()}
+		}
+		return []string{"this host itself sent it: look at nft list ruleset (reject) and " + s.routeGet()}
 	}
 	return []string{fmt.Sprintf("%s, %s: %s", s.icmp.From, s.whoseICMP(), s.whatICMP())}
 }
@@ -244,6 +252,9 @@ func (s *story) whatICMP() string {
 }
 
 func (s *story) neighbourSummary() string {
+	if s.link().NoCarrier {
+		return fmt.Sprintf("no neighbour: %s has no carrier, so that nobody on the link could answer in %s%s", s.link().Name, duration(s.end), s.withErrno())
+	}
 	if asked := s.neighbour(); asked.IsValid() {
 		return fmt.Sprintf("no neighbour: nobody on the link answered for %s%s in %s%s", asked, s.isGateway(asked), duration(s.end), s.withErrno())
 	}
@@ -260,10 +271,13 @@ func (s *story) isGateway(asked netip.Addr) string {
 }
 
 func neighbourAdvice(s *story) []string {
+	if s.link().NoCarrier {
+		return []string{s.lookAtCarrier()}
+	}
 	if asked := s.neighbour(); asked.IsValid() {
 		return []string{fmt.Sprintf("see the neighbour's state: ip neigh show %s (FAILED, INCOMPLETE): a host that is down, a wrong prefix or a wrong VLAN; "+
-			"ip route get %s tells the device", asked, address(s.remote()))}
+			"%s tells the device", asked, s.routeGet())}
 	}
-	return []string{fmt.Sprintf("see the neighbour's state: ip route get %s, then ip neigh (FAILED, INCOMPLETE): a host that is down, a wrong prefix or a wrong VLAN",
-		address(s.remote()))}
+	return []string{fmt.Sprintf("see the neighbour's state: %s, then ip neigh (FAILED, INCOMPLETE): a host that is down, a wrong prefix or a wrong VLAN",
+		s.routeGet())}
 }

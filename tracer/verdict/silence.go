@@ -297,7 +297,7 @@ func (s *story) silenceEnd() string {
 // leaving says by which device the SYNs left, if that was seen.
 func (s *story) leaving() string {
 	if device := s.device(); device != "" {
-		return " left this host by " + device
+		return " left this host by " + device + s.describeLink()
 	}
 	return ""
 }
@@ -398,6 +398,17 @@ func silenceAdvice(s *story) []string {
 		return []string{fmt.Sprintf("the way back is at fault: tcpdump on the client's side; and at the server, in the network namespace with the inode %d (lsns -t net): "+
 			"nft list ruleset, ip neigh, ip route get %s", s.conn.Peer.NetNS, address(s.conn.Peer.Remote))}
 	}
+	if s.link().NoCarrier {
+		return []string{s.lookAtCarrier()}
+	}
+	if s.link().Tunnel != "" {
+		return append([]string{"it is not known whether they came out of the tunnel: " + s.lookAtTunnel()}, s.lookBeyondHost()...)
+	}
+	return s.lookBeyondHost()
+}
+
+// lookBeyondHost is where to look for what discards SYNs that nobody on this host has seen any more.
+func (s *story) lookBeyondHost() []string {
 	return []string{
 		"something beyond this host discards them silently: a firewall, no such host, or a full accept queue there",
 		fmt.Sprintf("on the peer: ss -ltn 'sport = :%d' (Recv-Q above Send-Q is a full queue) and nft list ruleset; here: nft list ruleset, sysctl net.ipv4.conf.all.rp_filter",

@@ -158,8 +158,12 @@ func (s *story) noRouteAnyMore() string {
 }
 
 func policyAdvice(s *story) []string {
+	who := "see who forbids it: bpftool cgroup tree, and the audit log of SELinux or AppArmor (dmesg, ausearch -m avc)"
+	if s.errno == event.EPERM {
+		who += "; or an IPsec policy that blocks it: ip xfrm policy"
+	}
 	return []string{
-		"see who forbids it: bpftool cgroup tree, and the audit log of SELinux or AppArmor (dmesg, ausearch -m avc)",
+		who,
 		"it is decided per process: try it outside the container, service or profile of " + s.writer(),
 	}
 }
@@ -192,5 +196,5 @@ func portsAdvice(s *story) []string {
 }
 
 func routeAdvice(s *story) []string {
-	return []string{"ask the kernel which route it takes: ip route get " + address(s.remote()) + "; look at ip route and ip rule"}
+	return []string{"ask the kernel which route it takes: " + s.routeGet() + "; look at ip route" + s.ofVRF() + " and ip rule"}
 }
