@@ -176,9 +176,11 @@ func (s *story) refusal(offset time.Duration) string {
 		return text + s.sinceLastSYN(offset) + resetTTL(s.last(event.ResetReceived))
 	}
 	text += "; the other end, on this host, sent it"
-	switch {
+	switch at := s.refusedAt(); {
+	case sent.Reason == "NO_SOCKET" && at != bare(s.remote()):
+		return text + fmt.Sprintf(" because nothing listens on %s, which NAT had put in the place of %s (NO_SOCKET)", at, s.remote())
 	case sent.Reason == "NO_SOCKET":
-		return text + fmt.Sprintf(" because nothing listens on port %d (NO_SOCKET)", s.remote().Port())
+		return text + fmt.Sprintf(" because nothing listens on port %d (NO_SOCKET)", at.Port())
 	case sent.Reason != "":
 		return text + " (" + sent.Reason + ")"
 	}
@@ -194,8 +196,16 @@ func (s *story) sinceLastSYN(offset time.Duration) string {
 	return fmt.Sprintf(", %s after the last; the others met silence", duration(offset-again.Offset))
 }
 
+// refusedAt is where the reset came from: the remote end, or what NAT on this host made of that.
+func (s *story) refusedAt() netip.AddrPort {
+	if sent := s.peerLast(event.ResetSent); sent != nil && sent.Local.IsValid() {
+		return bare(sent.Local)
+	}
+	return bare(s.remote())
+}
+
 func refusedAdvice(s *story) []string {
-	port := s.remote().Port()
+	port := s.refusedAt().Port()
 	if s.last(event.SYNRetransmit) != nil && s.peerLast(event.ResetSent) == nil {
 		return []string{fmt.Sprintf("first silence, then a no: the host was just coming up, its service just going, or a firewall rejects only so "+
 			"often; try again, and on the peer ss -ltnp 'sport = :%d' and nft list ruleset", port)}

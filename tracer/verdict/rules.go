@@ -52,7 +52,7 @@ func (s *story) judge(r *rule) Verdict {
 		Cause:        r.cause,
 		Outcome:      r.outcome,
 		Errno:        s.deathErrno(),
-		Summary:      r.summary(s),
+		Summary:      r.summary(s) + s.rewritten(),
 		Contributing: s.contributing(r.cause),
 		Evidence:     s.numbers(r.shows),
 		Doubts:       s.doubts(r),
