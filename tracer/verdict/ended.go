@@ -87,6 +87,20 @@ var resetRules = []rule{
 		advice:  destroyedAdvice,
 	},
 	{
+		// tcp_check_oom: tcp_out_of_resources of a timer, or tcp_close.
+		cause:   ResetLocally,
+		match:   func(s *story) bool { return s.established && s.resetSentFor("TCP_ABORT_ON_MEMORY") },
+		outcome: OutcomeFailed,
+		endedBy: endedBy(EndedByKernel),
+		shows:   endKinds,
+		summary: func(s *story) string {
+			return fmt.Sprintf("this host's kernel reset it %s (TCP_ABORT_ON_MEMORY): too many connections that no application has any more (orphans), or TCP's memory was used up",
+				s.sinceEstablished(s.reset(event.ResetSent).Offset))
+		},
+		advice: say("dmesg says which: too many orphaned sockets (sysctl net.ipv4.tcp_max_orphans against orphan in /proc/net/sockstat: applications close while their peers " +
+			"do not acknowledge), or out of memory (net.ipv4.tcp_mem against mem there)"),
+	},
+	{
 		cause:   ResetLocally,
 		match:   func(s *story) bool { return s.established && s.reset(event.ResetSent) != nil },
 		outcome: OutcomeFailed,
