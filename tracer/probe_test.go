@@ -483,6 +483,58 @@ func TestWhatIsKeptHereIsToldFromAShutWindow(t *testing.T) {
 	})
 }
 
+// What a queue of this host refuses is tried again after half a second, whatever the timer would be.
+func TestWhatAQueueRefusesIsToldAndTriedAgainSoon(t *testing.T) {
+	t.Parallel()
+	loopbacks(t, func(t *testing.T, address string) {
+		t.Parallel()
+		w, h := watch(t), newHost(t)
+		clock := startMetronome(t)
+		client, _ := connectWith(t, h, net.JoinHostPort(address, "0"), keepalive(3)...)
+		if err := h.RefuseAll("lo"); err != nil {
+			t.Fatal(err)
+		}
+		const enough = 3
+		await := func(kind event.Kind) []event.Event {
+			events := w.until(t, h.Inode(), "attempts", func(events []event.Event) bool { return len(only(events, kind)) >= enough })
+			return only(events, kind)[:enough]
+		}
+		probes := await(event.KeepaliveProbe)
+		if _, err := client.Write(zeros[:100]); err != nil {
+			t.Fatal(err)
+		}
+		tries := await(event.WindowProbe)
+		clock.end(t)
+		expectSoon(t, clock, probes)
+		expectSoon(t, clock, tries)
+		for i := range enough {
+			if probe, try := probes[i], tries[i]; probe.Attempt != 1 || try.Attempt != i+1 || try.Backoff != 0 || !try.KeptHere {
+				t.Errorf("keepalive probe %d is attempt %d, want 1; window probe %d is attempt %d, backoff %d, kept here %t",
+					i+1, probe.Attempt, i+1, try.Attempt, try.Backoff, try.KeptHere)
+			}
+		}
+	})
+}
+
+// expectSoon says that events are of attempts which a queue refused, half a second apart.
+func expectSoon(t *testing.T, clock *metronome, events []event.Event) {
+	t.Helper()
+	for i, ev := range events {
+		if !ev.LocalCongestion || ev.Errno != event.ENOBUFS {
+			t.Errorf("%s %d: local congestion %t, %s", ev.Kind, i+1, ev.LocalCongestion, ev.Errno)
+		}
+		if i == 0 {
+			continue
+		}
+		// Jiffies stand still with the machine, and timers that were set meanwhile are early by the clock.
+		const before, soon = 100 * time.Millisecond, 500 * time.Millisecond // TCP_RESOURCE_PROBE_INTERVAL
+		aside := clock.paused(events[i-1].Mono-before, ev.Mono+before)
+		if after := ev.Mono - events[i-1].Mono; after < soon-10*time.Millisecond-aside || after > soon+500*time.Millisecond+aside {
+			t.Errorf("%s %d after %s", ev.Kind, i+1, after)
+		}
+	}
+}
+
 func TestEachWindowProbeIsSeen(t *testing.T) {
 	t.Parallel()
 	loopbacks(t, func(t *testing.T, address string) {

@@ -9,8 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// refuseAll gives an interface a queue that has no room: a pfifo with a limit of 0, which the library cannot express.
-func (h *Host) refuseAll(name string) error {
+// RefuseAll gives an interface a queue that has no room, a pfifo with a limit of 0: what is to be sent by it is refused
+// (NET_XMIT_DROP). The library cannot express that limit.
+func (h *Host) RefuseAll(name string) error {
 	return h.Do(func() error {
 		link, err := netlink.LinkByName(name)
 		if err != nil {

@@ -60,7 +60,7 @@ func buildRefusedByQueue(ctx context.Context, n *Network, s site) (*Scene, error
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(client.setNeighbour(s.link.server.Addr(), servers), client.refuseAll("eth0")); err != nil {
+	if err := errors.Join(client.setNeighbour(s.link.server.Addr(), servers), client.RefuseAll("eth0")); err != nil {
 		return nil, err
 	}
 	return &Scene{Client: client, Targets: []string{s.service().String()}, Options: prober.Options{SYNRetries: 3}}, nil
