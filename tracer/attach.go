@@ -13,7 +13,6 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
-	"github.com/cilium/ebpf/rlimit"
 
 	"tcptrace/tracer/event"
 	"tcptrace/tracer/host"
@@ -48,9 +47,11 @@ type attacher struct {
 // newAttacher makes the maps, which are all that its programs share, but for the constants: they are what has to be known of
 // the kernel. The error is [ErrPrivilege] where that is the reason.
 func newAttacher(spec *ebpf.CollectionSpec, allowed []Mechanism) (*attacher, error) {
-	// Kernels before 5.11 count maps against it; a failure shows when the maps are made.
-	_ = rlimit.RemoveMemlock()
+	low := allowance() // may do all the same
 	shared, err := makeMaps(spec, func(name string) bool { return name != constants })
+	if reason := whyDenied(err, low); reason != nil {
+		return nil, reason
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -83,9 +84,6 @@ func makeMaps(spec *ebpf.CollectionSpec, wanted func(name string) bool) (*ebpf.C
 	maps.DeleteFunc(some.Maps, func(name string, _ *ebpf.MapSpec) bool { return !wanted(name) })
 	maps.DeleteFunc(some.Variables, func(_ string, v *ebpf.VariableSpec) bool { return !wanted(v.SectionName) })
 	made, err := ebpf.NewCollection(some)
-	if errors.Is(err, os.ErrPermission) {
-		return nil, ErrPrivilege
-	}
 	if err != nil {
 		return nil, fmt.Errorf("make the maps: %w", err)
 	}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
-	"github.com/cilium/ebpf/rlimit"
 
 	"tcptrace/tracer/host"
 	"tcptrace/tracer/sockets"
@@ -52,8 +51,7 @@ func OpenSockets(opts SocketOptions) (*SocketLister, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Kernels before 5.11 count maps against it; a failure shows when the maps are made.
-	_ = rlimit.RemoveMemlock()
+	low := allowance() // may do all the same
 	spec, err := socketSpec(&opts, basis)
 	if err != nil {
 		return nil, err
@@ -62,6 +60,9 @@ func OpenSockets(opts SocketOptions) (*SocketLister, error) {
 		Programs: ebpf.ProgramOptions{KernelTypes: kernel.types},
 		Cache:    kernel.cache,
 	})
+	if reason := whyDenied(err, low); low != nil && reason != nil {
+		return nil, reason
+	}
 	if err != nil {
 		return nil, explainIterators(kernel, err)
 	}

@@ -5,6 +5,7 @@
 package sockdiag
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -60,6 +61,9 @@ func list(states uint32, visit func(*sockets.Socket)) error {
 			Header: netlink.Header{Type: sockDiagByFamily, Flags: netlink.Request | netlink.Dump},
 			Data:   request(family, states),
 		})
+		if errors.Is(err, unix.ENOENT) {
+			return errors.New("list sockets by sock_diag: this kernel has no tcp_diag: modprobe tcp_diag")
+		}
 		if err != nil {
 			return fmt.Errorf("list sockets by sock_diag: %w", err)
 		}
