@@ -54,6 +54,8 @@ type fire struct {
 	limit  time.Duration // the time after which any timers give up here
 	grain  time.Duration // by how much the kernel may take it to be over too soon
 	slack  time.Duration // and too late
+	// answered says that an answer may put it off, and that without one it would be at the limit.
+	answered bool
 }
 
 // armed is the timer as a transmission left it.
@@ -88,6 +90,7 @@ func (b backoff) fires(a armed) iter.Seq[fire] {
 func (b backoff) fire(a armed) fire {
 	f := fire{sent: a.sent, due: b.due(a), latest: b.latestFire(a)}
 	f.grain, f.slack = b.userTimeout.grain, b.userTimeout.slack
+	f.answered = b.clamped(a) && b.answered(a) > 0
 	f.limit, f.rule = b.limit(a.sent, a.rto)
 	if f.due < f.limit {
 		f.rule = 0
@@ -269,7 +272,10 @@ func (f fire) mayGiveUp() bool { return f.rule != 0 || f.latest >= f.limit-f.gra
 
 // earliestEnd is the soonest that any timers give up at f.
 func (f fire) earliestEnd() time.Duration {
-	if f.rule != 0 {
+	switch {
+	case f.rule != 0 && f.answered && f.limit > 0:
+		return min(f.due, f.limit-f.grain) // of a late transmission, whose answer comes too late to put it off
+	case f.rule != 0:
 		return f.due
 	}
 	return max(f.due, f.limit-f.grain)
