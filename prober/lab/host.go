@@ -104,6 +104,15 @@ func (h *Host) setNeighbour(neighbour netip.Addr, at net.HardwareAddr) error {
 	})
 }
 
+// learn is setNeighbour of another host's own link-layer address.
+func (h *Host) learn(other *Host, addr netip.Addr) error {
+	at, err := other.hardwareAddr("eth0")
+	if err != nil {
+		return err
+	}
+	return h.setNeighbour(addr, at)
+}
+
 // hardwareAddr is the link-layer address of one of the host's interfaces.
 func (h *Host) hardwareAddr(name string) (at net.HardwareAddr, err error) {
 	err = h.link(name, func(_ *netlink.Handle, link netlink.Link) error {

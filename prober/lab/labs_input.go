@@ -85,12 +85,8 @@ func buildLostAnswers(ctx context.Context, n *Network, s site) (*Scene, error) {
 		return nil, err
 	}
 	// What the server answers to a neighbour solicitation is lost as well, so the client has to know its address.
-	servers, err := server.hardwareAddr("eth0")
-	if err != nil {
-		return nil, err
-	}
 	nobodys := net.HardwareAddr{0x02, 0, 0, 0, 0, 0xff}
-	if err := errors.Join(client.setNeighbour(s.link.server.Addr(), servers), server.setNeighbour(s.link.client.Addr(), nobodys)); err != nil {
+	if err := errors.Join(client.learn(server, s.link.server.Addr()), server.setNeighbour(s.link.client.Addr(), nobodys)); err != nil {
 		return nil, err
 	}
 	return &Scene{Client: client, Targets: []string{s.service().String()}, Options: prober.Options{SYNRetries: 1}}, nil

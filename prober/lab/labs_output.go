@@ -56,11 +56,7 @@ func buildRefusedByQueue(ctx context.Context, n *Network, s site) (*Scene, error
 		return nil, err
 	}
 	// What asks for the server's address would be refused as well.
-	servers, err := server.hardwareAddr("eth0")
-	if err != nil {
-		return nil, err
-	}
-	if err := errors.Join(client.setNeighbour(s.link.server.Addr(), servers), client.RefuseAll("eth0")); err != nil {
+	if err := errors.Join(client.learn(server, s.link.server.Addr()), client.RefuseAll("eth0")); err != nil {
 		return nil, err
 	}
 	return &Scene{Client: client, Targets: []string{s.service().String()}, Options: prober.Options{SYNRetries: 3}}, nil

@@ -22,7 +22,7 @@ type Link struct {
 var tunnels = map[string]bool{
 	"gre": true, "gretap": true, "ip6gre": true, "ip6gretap": true, "erspan": true, "ip6erspan": true, "ipip": true, "sit": true,
 	"ip6tnl": true, "vti": true, "vti6": true, "xfrm": true, "vxlan": true, "geneve": true, "bareudp": true, "wireguard": true,
-	"tun": true, "tuntap": true, "ppp": true, "l2tp": true, "gtp": true, "amt": true,
+	"tun": true, "ppp": true, "l2tp": true, "gtp": true, "amt": true,
 }
 
 // LinkTowards is the device that a route leads to, in the network namespace of the calling thread. Where there is no route it is
@@ -53,13 +53,25 @@ func LinkTowards(q RouteQuery) (Link, error) {
 func describeLink(device netlink.Link) Link {
 	attributes := device.Attrs()
 	l := Link{Name: attributes.Name, NoCarrier: attributes.RawFlags&unix.IFF_UP != 0 && attributes.RawFlags&unix.IFF_LOWER_UP == 0}
-	switch kind := device.Type(); {
+	switch kind := kindOf(device); {
 	case tunnels[kind]:
 		l.Tunnel, l.Remote = kind, remoteOf(device)
 	case kind == "vrf":
 		l.VRF = l.Name
 	}
 	return l
+}
+
+// kindOf is what the kernel calls a device's kind, but for those by which a program takes frames, which is no tunnel of its own.
+func kindOf(device netlink.Link) string {
+	tun, ok := device.(*netlink.Tuntap)
+	switch {
+	case !ok:
+		return device.Type()
+	case tun.Mode == netlink.TUNTAP_MODE_TUN:
+		return "tun"
+	}
+	return "tap"
 }
 
 // remoteOf is the address that a tunnel ends at.

@@ -26,6 +26,8 @@ func TestADeviceIsDescribed(t *testing.T) {
 		{"VXLAN", &netlink.Vxlan{LinkAttrs: attributes(works), Group: net.IP(far.AsSlice())}, Link{Name: "x", Tunnel: "vxlan", Remote: far}},
 		{"VXLAN to a group", &netlink.Vxlan{LinkAttrs: attributes(works), Group: net.IPv4(239, 1, 1, 1)}, Link{Name: "x", Tunnel: "vxlan"}},
 		{"WireGuard", &netlink.Wireguard{LinkAttrs: attributes(works)}, Link{Name: "x", Tunnel: "wireguard"}},
+		{"a program's packets", &netlink.Tuntap{LinkAttrs: attributes(works), Mode: netlink.TUNTAP_MODE_TUN}, Link{Name: "x", Tunnel: "tun"}},
+		{"a virtual machine's frames", &netlink.Tuntap{LinkAttrs: attributes(works), Mode: netlink.TUNTAP_MODE_TAP}, Link{Name: "x"}},
 		{"a VRF", &netlink.Vrf{LinkAttrs: attributes(works)}, Link{Name: "x", VRF: "x"}},
 	} {
 		if got := describeLink(test.link); got != test.want {
