@@ -269,11 +269,11 @@ func (s *Socket) shutWindow(hz int) Forecast {
 		OrphanRetries: s.Sysctls.OrphanRetries,
 		HZ:            hz,
 	}
-	var probing time.Duration
-	if s.Backoff > 0 && s.Probed {
-		probing = s.Probing
+	if s.refusedHere() {
+		now, at := s.within(s.probing(), schedule.ResourceProbe)
+		return s.dies(from(window.AfterRefused(s.Backoff, s.Probes, at, 0), now, WindowProbe, s.Probes+1))
 	}
-	now, at := s.within(probing, s.probeWait())
+	now, at := s.within(s.probing(), s.probeWait())
 	f := s.dies(from(window.After(s.Backoff, s.Probes, at, 0), now, WindowProbe, s.Backoff+1))
 	if s.isKeptHere() {
 		return f // what the peer never gets it does not answer
@@ -284,6 +284,20 @@ func (s *Socket) shutWindow(hz int) Forecast {
 		f.Answered = AnsweredSame
 	}
 	return f
+}
+
+// refusedHere says that a queue or a filter of this host refused the latest window probe: it is counted, but the timer was not
+// doubled for it.
+func (s *Socket) refusedHere() bool {
+	return !s.Orphan && s.Probes > s.Backoff && s.Backoff < s.Sysctls.Retries2
+}
+
+// probing is how long ago the first window probe was; 0: there was none, or that is not known.
+func (s *Socket) probing() time.Duration {
+	if s.Backoff+s.Probes > 0 && s.Probed {
+		return s.Probing
+	}
+	return 0
 }
 
 // probeWait is for how long the timer of window probes is armed (tcp_probe0_when).

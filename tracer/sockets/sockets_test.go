@@ -77,6 +77,14 @@ func TestForecastOfEachTimer(t *testing.T) {
 		}, Forecast{
 			Next: Next{What: GiveUp, In: s}, Ends: true, GivesUp: s, Rule: "user_timeout", Errno: event.ETIMEDOUT, Answered: AnsweredSame,
 		}},
+		{"data that the queue of this host refuses", func(x *Socket) {
+			x.RTO, x.Backoff, x.Probes = 200*ms, 0, 5
+			x.Traffic.Unsent, x.Retransmit = 100, Timer{TimerPersist, 100 * ms}
+			x.Probed, x.Probing = true, 2400*ms
+		}, Forecast{
+			Next: Next{What: WindowProbe, In: 100 * ms, Attempt: 6, Of: 15}, Ends: true,
+			GivesUp: 5100 * ms, Rule: "count", Errno: event.ETIMEDOUT,
+		}},
 		{"a loss probe first", func(x *Socket) {
 			x.InFlight, x.Retransmit = 1, Timer{TimerTLP, 50 * ms}
 		}, Forecast{
