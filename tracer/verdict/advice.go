@@ -32,10 +32,10 @@ func (s *story) keepaliveAdvice() []string {
 // would be instead, where there is something wrong with it.
 func (s *story) userTimeoutAdvice() []string {
 	limit := duration(s.userTimeout())
-	const gone = "the peer, or the way to it, is gone"
 	if here := s.hereAdvice(); here != nil {
 		return here
 	}
+	gone := s.gone()
 	switch s.pending.timer {
 	case keepaliveTimer:
 		if warned := s.warnings("user_timeout_below_keepalive", "keepalive_count_ignored"); warned != nil {
@@ -43,7 +43,7 @@ func (s *story) userTimeoutAdvice() []string {
 		}
 		idle, interval, probes := s.keepaliveSettings()
 		return append([]string{
-			fmt.Sprintf(gone+"; without TCP_USER_TIMEOUT (%s) the connection lives %s without an answer",
+			gone + fmt.Sprintf("; without TCP_USER_TIMEOUT (%s) the connection lives %s without an answer",
 				limit, duration(idle+time.Duration(probes)*interval)),
 		}, s.keepaliveNow()...)
 	case windowTimer:
@@ -61,12 +61,20 @@ func (s *story) retransmissionAdvice() []string {
 	if here := s.hereAdvice(); here != nil {
 		return here
 	}
-	const gone = "the peer, or the way to it, is gone"
 	if warned := s.warnings("retransmission_hangs"); warned != nil {
-		return append([]string{gone}, warned...)
+		return append([]string{s.gone()}, warned...)
 	}
-	return []string{fmt.Sprintf(gone+"; sysctl net.ipv4.tcp_retries2 (%d) "+
+	return []string{s.gone() + fmt.Sprintf("; sysctl net.ipv4.tcp_retries2 (%d) "+
 		"and TCP_USER_TIMEOUT (not set) decide how long the kernel tries", s.retries2())}
+}
+
+// gone says what may be, and where to look first if the way leads through a tunnel.
+func (s *story) gone() string {
+	const gone = "the peer, or the way to it, is gone"
+	if s.link().Tunnel == "" {
+		return gone
+	}
+	return gone + fmt.Sprintf(" (it leads through the tunnel %s: %s)", s.link().Name, s.lookAtTunnel())
 }
 
 // idleAdvice is for a way, or a peer, that forgets idle connections.
