@@ -115,11 +115,11 @@ func openExactly(path string, inode uint32) *prober.NetNS {
 func askHere(q verdict.Question) verdict.Host {
 	var h verdict.Host
 	source := q.Local.Addr()
-	if q.Route {
-		if route, err := host.RouteTo(routeQuery(q)); err == nil {
-			h.Route = &verdict.Route{Errno: route.Errno, Device: route.Device, Gateway: route.Gateway, SourceGone: route.SourceGone}
-			if !source.IsValid() || source.IsUnspecified() {
-				source = route.Source
+	if q.Route || q.Neighbour || q.Link || q.XDP {
+		if way, err := host.LookUp(routeQuery(q)); err == nil {
+			askAboutWay(&h, q, way)
+			if q.Ports && (!source.IsValid() || source.IsUnspecified()) {
+				source = way.Route().Source
 			}
 		}
 	}
@@ -129,20 +129,28 @@ func askHere(q verdict.Question) verdict.Host {
 	if q.Conntrack {
 		h.Conntrack = conntrackTable()
 	}
+	return h
+}
+
+// askAboutWay asks what leads to the remote end.
+func askAboutWay(h *verdict.Host, q verdict.Question, way *host.Way) {
+	if q.Route {
+		route := way.Route()
+		h.Route = &verdict.Route{Errno: route.Errno, Device: route.Device, Gateway: route.Gateway, SourceGone: route.SourceGone}
+	}
 	if q.Neighbour {
-		if next, err := host.NeighbourTowards(routeQuery(q)); err == nil && next.State != "" {
+		if next, err := way.Neighbour(); err == nil && next.State != "" {
 			h.Neighbour = &verdict.Neighbour{Addr: next.Addr, State: next.State}
 		}
 	}
 	if q.Link {
-		if link, err := host.LinkTowards(routeQuery(q)); err == nil && link != (host.Link{Name: link.Name}) {
+		if link, err := way.Link(); err == nil && link != (host.Link{Name: link.Name}) {
 			h.Link = (*verdict.Link)(&link)
 		}
 	}
 	if q.XDP {
-		h.XDP, _ = host.XDPTowards(routeQuery(q))
+		h.XDP, _ = way.XDP()
 	}
-	return h
 }
 
 func routeQuery(q verdict.Question) host.RouteQuery {

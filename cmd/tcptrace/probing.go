@@ -30,8 +30,8 @@ func (t *target) isLocal() bool {
 	if err != nil {
 		return false
 	}
-	route, err := host.RouteTo(host.RouteQuery{Remote: addr})
-	return addr.IsLoopback() || err == nil && route.Local
+	way, err := host.LookUp(host.RouteQuery{Remote: addr})
+	return addr.IsLoopback() || err == nil && way.Route().Local
 }
 
 func parseTargets(args []string) ([]target, error) {

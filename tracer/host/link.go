@@ -1,7 +1,6 @@
 package host
 
 import (
-	"fmt"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
@@ -25,23 +24,19 @@ var tunnels = map[string]bool{
 	"tun": true, "ppp": true, "l2tp": true, "gtp": true, "amt": true,
 }
 
-// LinkTowards is the device that a route leads to, in the network namespace of the calling thread. Where there is no route it is
-// the one that the socket is bound to, and the zero value where it is not.
-func LinkTowards(q RouteQuery) (Link, error) {
-	found, errno, err := lookUp(q)
-	if err != nil {
-		return Link{}, err
-	}
-	index := q.Device
-	if errno == 0 {
-		index = found.LinkIndex
+// Link is the device that the route leads to. Where there is none it is the one that the socket is bound to, and the zero value
+// where it is not.
+func (w *Way) Link() (Link, error) {
+	index := w.query.Device
+	if w.found != nil {
+		index = w.found.LinkIndex
 	}
 	if index == 0 {
 		return Link{}, nil
 	}
-	device, err := netlink.LinkByIndex(index)
+	device, err := w.byIndex(index)
 	if err != nil {
-		return Link{}, fmt.Errorf("look for device %d: %w", index, err)
+		return Link{}, err
 	}
 	l := describeLink(device)
 	if l.VRF == "" {

@@ -37,7 +37,11 @@ func TestADeviceIsDescribed(t *testing.T) {
 }
 
 func TestTheLinkToThisHostIsLoopback(t *testing.T) {
-	l, err := LinkTowards(RouteQuery{Remote: netip.MustParseAddr("127.0.0.5")})
+	way, err := LookUp(RouteQuery{Remote: netip.MustParseAddr("127.0.0.5")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := way.Link()
 	if err != nil || l != (Link{Name: "lo"}) {
 		t.Errorf("%+v, error %v", l, err)
 	}

@@ -26,24 +26,23 @@ var neighbourStates = map[int]string{
 	unix.NUD_PERMANENT:  "PERMANENT",
 }
 
-// NeighbourTowards is the next hop of a route, or the remote end itself, as the neighbour table of the calling thread's
-// network namespace has it. The zero value: there is no route, or it leads to this host.
-func NeighbourTowards(q RouteQuery) (Neighbour, error) {
-	found, errno, err := lookUp(q)
-	if err != nil || errno != 0 || found.Type == unix.RTN_LOCAL {
-		return Neighbour{}, err
+// Neighbour is the next hop, or the remote end itself, as the neighbour table has it. The zero value: there is no route, or it
+// leads to this host.
+func (w *Way) Neighbour() (Neighbour, error) {
+	if w.found == nil || w.found.Type == unix.RTN_LOCAL {
+		return Neighbour{}, nil
 	}
-	next := Neighbour{Addr: q.Remote.Unmap()}
-	if gateway, ok := netip.AddrFromSlice(found.Gw); ok {
+	next := Neighbour{Addr: w.query.Remote.Unmap()}
+	if gateway, ok := netip.AddrFromSlice(w.found.Gw); ok {
 		next.Addr = gateway.Unmap()
 	}
 	family := unix.AF_INET
 	if next.Addr.Is6() {
 		family = unix.AF_INET6
 	}
-	neighbours, err := whole(func() ([]netlink.Neigh, error) { return netlink.NeighList(found.LinkIndex, family) })
+	neighbours, err := whole(func() ([]netlink.Neigh, error) { return netlink.NeighList(w.found.LinkIndex, family) })
 	if err != nil {
-		return Neighbour{}, fmt.Errorf("list the neighbours of device %d: %w", found.LinkIndex, err)
+		return Neighbour{}, fmt.Errorf("list the neighbours of device %d: %w", w.found.LinkIndex, err)
 	}
 	for _, n := range neighbours {
 		if addr, _ := netip.AddrFromSlice(n.IP); addr.Unmap() == next.Addr {

@@ -35,17 +35,52 @@ type Route struct {
 	SourceGone bool
 }
 
-// RouteTo looks a route up in the network namespace of the calling thread, as ip route get does (RTM_GETROUTE). Its error
+// Way is what a route lookup gave, of which more can be asked, in the same network namespace.
+type Way struct {
+	query  RouteQuery
+	found  *netlink.Route // nil: there is none, for the errno
+	errno  event.Errno
+	device netlink.Link // once it was asked for
+}
+
+// LookUp looks a route up in the network namespace of the calling thread, as ip route get does (RTM_GETROUTE). Its error
 // says that the kernel could not be asked; that there is no route is an answer.
-func RouteTo(q RouteQuery) (Route, error) {
+func LookUp(q RouteQuery) (*Way, error) {
 	found, errno, err := lookUp(q)
 	if err != nil {
-		return Route{}, err
+		return nil, err
 	}
-	if errno != 0 {
-		return Route{Errno: errno, SourceGone: isGone(q.Source)}, nil
+	return &Way{query: q, found: found, errno: errno}, nil
+}
+
+// Route describes it.
+func (w *Way) Route() Route {
+	if w.found == nil {
+		return Route{Errno: w.errno, SourceGone: isGone(w.query.Source)}
 	}
-	return describeRoute(found), nil
+	r := Route{Local: w.found.Type == unix.RTN_LOCAL}
+	r.Source, _ = netip.AddrFromSlice(w.found.Src)
+	r.Gateway, _ = netip.AddrFromSlice(w.found.Gw)
+	r.Source, r.Gateway = r.Source.Unmap(), r.Gateway.Unmap()
+	if device, err := w.leadsTo(); err == nil {
+		r.Device = device.Attrs().Name
+	}
+	return r
+}
+
+// leadsTo is the device that the route leads to.
+func (w *Way) leadsTo() (netlink.Link, error) { return w.byIndex(w.found.LinkIndex) }
+
+func (w *Way) byIndex(index int) (netlink.Link, error) {
+	if w.device != nil && w.device.Attrs().Index == index {
+		return w.device, nil
+	}
+	device, err := netlink.LinkByIndex(index)
+	if err != nil {
+		return nil, fmt.Errorf("look for device %d: %w", index, err)
+	}
+	w.device = device
+	return device, nil
 }
 
 // isGone says that an address is none of the calling thread's network namespace.
@@ -86,15 +121,4 @@ func refuses(errno syscall.Errno) bool {
 		return true
 	}
 	return false
-}
-
-func describeRoute(found *netlink.Route) Route {
-	r := Route{Local: found.Type == unix.RTN_LOCAL}
-	r.Source, _ = netip.AddrFromSlice(found.Src)
-	r.Gateway, _ = netip.AddrFromSlice(found.Gw)
-	r.Source, r.Gateway = r.Source.Unmap(), r.Gateway.Unmap()
-	if link, err := netlink.LinkByIndex(found.LinkIndex); err == nil {
-		r.Device = link.Attrs().Name
-	}
-	return r
 }

@@ -2,17 +2,15 @@ package host
 
 import "github.com/vishvananda/netlink"
 
-// XDPTowards is the name of the device that a route leads to, or of one that it rests on (of a VLAN its device, of a bond or
-// a bridge its ports), which an XDP program is attached to, in the network namespace of the calling thread. Empty: there is
-// none, or no route.
+// XDP is the name of the device that the route leads to, or of one that it rests on (of a VLAN its device, of a bond or a bridge
+// its ports), which an XDP program is attached to. Empty: there is none, or no route.
 //
 // What comes in by such a device may be discarded, or taken elsewhere, before there is a packet that anything else could see.
-func XDPTowards(q RouteQuery) (string, error) {
-	found, errno, err := lookUp(q)
-	if err != nil || errno != 0 {
-		return "", err
+func (w *Way) XDP() (string, error) {
+	if w.found == nil {
+		return "", nil
 	}
-	link, err := netlink.LinkByIndex(found.LinkIndex)
+	link, err := w.leadsTo()
 	if err != nil {
 		return "", err
 	}
