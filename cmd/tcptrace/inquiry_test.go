@@ -20,6 +20,8 @@ func TestWhatTheHostSaidIsReadAsItWasWritten(t *testing.T) {
 	for _, want := range []answer{
 		{about: answerKey{conn: 5}, host: verdict.Host{Route: &verdict.Route{Errno: event.EHOSTUNREACH}}},
 		{about: answerKey{conn: 5}, host: verdict.Host{Route: &verdict.Route{Errno: event.EINVAL, SourceGone: true}}},
+		{about: answerKey{conn: 5}, host: verdict.Host{Link: &verdict.Link{Name: "g", Tunnel: "gre", Remote: server4.Addr(), VRF: "blue"}}},
+		{about: answerKey{conn: 5}, host: verdict.Host{Link: &verdict.Link{Name: "eth0", NoCarrier: true}}},
 		{about: answerKey{cookie: 7}, host: verdict.Host{Route: &verdict.Route{Device: "eth0", Gateway: server6.Addr()}}},
 		{about: answerKey{conn: 6}, host: verdict.Host{Ports: &verdict.Ports{First: 32768, Last: 60999, InUse: 3, TimeWait: 2}, Somaxconn: 4096}},
 		{about: answerKey{conn: 6}, host: verdict.Host{Conntrack: &verdict.Conntrack{Count: 0, Max: 8}}},
