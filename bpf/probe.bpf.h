@@ -309,16 +309,25 @@ static bool probe_was_sent(const struct running_timer *was, struct sock *sk)
 	       READ(tp, rcv_tstamp) != was->rcv_tstamp;
 }
 
+/* From what idle time on keepalive sends probes (keepalive_time_when). */
+static u32 keepalive_jiffies(struct sock *sk)
+{
+	u32 own = READ((struct tcp_sock *)sk, keepalive_time);
+
+	return own ? own : (u32)READ(sk, __sk_common.skc_net.net, ipv4.sysctl_tcp_keepalive_time);
+}
+
 /*
  * Whether the keepalive timer sent a probe that this host's queue refused, and so did not count it. With nothing to send,
- * only an answer to the peer could be what raised segs_out otherwise, and rcv_tstamp tells that.
+ * only an answer to the peer could be what raised segs_out otherwise, and then the peer has not been idle.
  */
 static bool keepalive_was_refused(const struct running_timer *was, struct sock *sk)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 
-	return READ((struct inet_connection_sock *)sk, icsk_probes_out) == was->probes_out &&
-	       READ(tp, rcv_tstamp) == was->rcv_tstamp && READ(tp, segs_out) == was->segs_out + 1 &&
+	return READ(tp, segs_out) == was->segs_out + 1 &&
+	       READ((struct inet_connection_sock *)sk, icsk_probes_out) == was->probes_out &&
+	       READ(tp, rcv_tstamp) == was->rcv_tstamp && idle_jiffies(sk) >= keepalive_jiffies(sk) &&
 	       !READ(tp, packets_out) && READ(tp, write_seq) == READ(tp, snd_nxt);
 }
 
