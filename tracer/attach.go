@@ -203,7 +203,7 @@ func (a *attacher) attachNew(in instance) error {
 		program.Close()
 		return a.explain(spec, err)
 	}
-	a.links = append(a.links, attachment{l, program})
+	a.links = append(a.links, attachment{l, program, in.copy})
 	if in.copy == 0 {
 		a.single[in.program] = program
 	} else {
@@ -216,6 +216,7 @@ func (a *attacher) attachNew(in instance) error {
 type attachment struct {
 	link    io.Closer
 	program *ebpf.Program
+	copy    int // of the program, from 0
 }
 
 func (a attachment) Close() error { return errors.Join(a.link.Close(), a.program.Close()) }

@@ -45,7 +45,7 @@ func TestMechanismsSeeTheSame(t *testing.T) {
 					t.Log("a program may have been left out, so once more: ", d.text)
 					again = append(again, todo[i])
 				default:
-					t.Error(d.text)
+					t.Errorf("%s\nsecond copies passed by: %d", d.text, passedBy(d.between))
 				}
 			})
 		}
@@ -387,10 +387,19 @@ func (o observer) expectEveryKind(t *testing.T) {
 	}
 }
 
-// mayHaveMissed says whether the kernel may have left out a program of o. Of kprobes it does not always tell.
+// mayHaveMissed says whether the kernel may have left out a program of o. Of kprobes it does not always tell. Linux 7.3 leaves
+// out the second copy of a tracepoint's program as well, now and then, on a CPU that is slow enough to be taken from both.
 func (o observer) mayHaveMissed() bool {
 	lost, err := o.tracer.Lost()
-	return o.mechanism == tracer.Kprobe || err == nil && slices.ContainsFunc(lost, isMiss)
+	return o.mechanism == tracer.Kprobe || err == nil && slices.ContainsFunc(lost, isMiss) || o.tracer.SecondCopiesPassedBy() > 0
+}
+
+// passedBy is how often each of them had a second copy left out.
+func passedBy(observers []observer) (all []uint64) {
+	for _, o := range observers {
+		all = append(all, o.tracer.SecondCopiesPassedBy())
+	}
+	return all
 }
 
 // isMiss tells events that no hook saw, and the ends of connections that were missed with them.
