@@ -1,6 +1,7 @@
 package tracer
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -47,11 +48,7 @@ type attacher struct {
 // newAttacher makes the maps, which are all that its programs share, but for the constants: they are what has to be known of
 // the kernel. The error is [ErrPrivilege] where that is the reason.
 func newAttacher(spec *ebpf.CollectionSpec, allowed []Mechanism) (*attacher, error) {
-	low := allowance() // may do all the same
 	shared, err := makeMaps(spec, func(name string) bool { return name != constants })
-	if reason := whyDenied(err, low); reason != nil {
-		return nil, reason
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +80,11 @@ func makeMaps(spec *ebpf.CollectionSpec, wanted func(name string) bool) (*ebpf.C
 	}
 	maps.DeleteFunc(some.Maps, func(name string, _ *ebpf.MapSpec) bool { return !wanted(name) })
 	maps.DeleteFunc(some.Variables, func(_ string, v *ebpf.VariableSpec) bool { return !wanted(v.SectionName) })
+	low := allowLockedMemory()
 	made, err := ebpf.NewCollection(some)
+	if errors.Is(err, os.ErrPermission) {
+		return nil, cmp.Or(low, ErrPrivilege)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("make the maps: %w", err)
 	}

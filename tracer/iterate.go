@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"syscall"
 	"time"
 	"unsafe"
@@ -51,7 +52,7 @@ func OpenSockets(opts SocketOptions) (*SocketLister, error) {
 	if err != nil {
 		return nil, err
 	}
-	low := allowance() // may do all the same
+	low := allowLockedMemory()
 	spec, err := socketSpec(&opts, basis)
 	if err != nil {
 		return nil, err
@@ -60,8 +61,8 @@ func OpenSockets(opts SocketOptions) (*SocketLister, error) {
 		Programs: ebpf.ProgramOptions{KernelTypes: kernel.types},
 		Cache:    kernel.cache,
 	})
-	if reason := whyDenied(err, low); low != nil && reason != nil {
-		return nil, reason
+	if errors.Is(err, os.ErrPermission) && low != nil {
+		return nil, low
 	}
 	if err != nil {
 		return nil, explainIterators(kernel, err)

@@ -1,16 +1,15 @@
 package tracer
 
 import (
-	"errors"
 	"fmt"
-	"os"
 
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 )
 
-// allowance makes BPF's memory not count against RLIMIT_MEMLOCK, as it does before Linux 5.11; nil where it does not.
-func allowance() error {
+// allowLockedMemory keeps BPF's memory from counting against RLIMIT_MEMLOCK, as it does before Linux 5.11. Its error matters
+// only once something was denied: what is allowed may do.
+func allowLockedMemory() error {
 	if rlimit.RemoveMemlock() == nil {
 		return nil
 	}
@@ -20,18 +19,6 @@ func allowance() error {
 	}
 	return fmt.Errorf("this kernel counts BPF's memory as locked memory, of which this process may have %d KiB and no more: give it CAP_SYS_RESOURCE, "+
 		"or raise the limit (ulimit -l unlimited, LimitMEMLOCK=infinity, --ulimit memlock=-1)", limit.Cur>>10)
-}
-
-// whyDenied is the reason for an error of making maps or loading programs, where that is EPERM; nil otherwise. low is what
-// [allowance] said before.
-func whyDenied(err, low error) error {
-	if !errors.Is(err, os.ErrPermission) {
-		return nil
-	}
-	if low != nil {
-		return low
-	}
-	return ErrPrivilege
 }
 
 // checkPrivilege says beforehand what the kernel would only answer with EPERM.
