@@ -8,7 +8,7 @@ import (
 	"tcptrace/tracer/schedule"
 )
 
-// soon is when the kernel tries again what a queue of this host refused, with what the timer wheel may add.
+// soon is how long the kernel waits with what a queue of this host refused.
 const soon = schedule.ResourceProbe
 
 func refused(kind event.Kind, at time.Duration) *event.Event {

@@ -73,45 +73,29 @@ type Conntrack struct {
 // full says that the table had no room, give or take what has ended since.
 func (c *Conntrack) full() bool { return c != nil && c.Max > 0 && c.Count >= c.Max-c.Max/50 }
 
-func (s *story) route() *Route {
+// host is what the host said; a part that it was not asked for, or did not tell, is its zero value.
+func (s *story) host() Host {
 	if s.facts.Host == nil {
-		return nil
+		return Host{}
 	}
-	return s.facts.Host.Route
+	return *s.facts.Host
 }
 
+func (s *story) route() *Route { return s.host().Route }
+
+func (s *story) sourcePorts() *Ports { return s.host().Ports }
+
+func (s *story) nextHop() *Neighbour { return s.host().Neighbour }
+
+func (s *story) conntrack() *Conntrack { return s.host().Conntrack }
+
+// link is never nil: of most devices there is nothing to say.
 func (s *story) link() *Link {
-	if s.facts.Host == nil || s.facts.Host.Link == nil {
-		return &Link{}
+	if l := s.host().Link; l != nil {
+		return l
 	}
-	return s.facts.Host.Link
-}
-
-func (s *story) sourcePorts() *Ports {
-	if s.facts.Host == nil {
-		return nil
-	}
-	return s.facts.Host.Ports
-}
-
-func (s *story) nextHop() *Neighbour {
-	if s.facts.Host == nil {
-		return nil
-	}
-	return s.facts.Host.Neighbour
+	return &Link{}
 }
 
 // xdp is a device on whose way in an XDP program may discard what nothing else sees.
-func (s *story) xdp() string {
-	if s.facts.Host == nil {
-		return ""
-	}
-	return s.facts.Host.XDP
-}
-
-func (s *story) conntrack() *Conntrack {
-	if s.facts.Host == nil {
-		return nil
-	}
-	return s.facts.Host.Conntrack
-}
+func (s *story) xdp() string { return s.host().XDP }

@@ -25,7 +25,7 @@ func (s *story) describeLink() string {
 
 // lookAtCarrier is the advice about a device without one.
 func (s *story) lookAtCarrier() string {
-	return fmt.Sprintf("see why it has none: ip -d link show %s (NO-CARRIER), ethtool %s; of a bond, /proc/net/bonding/%s", s.link().Name, s.link().Name, s.link().Name)
+	return fmt.Sprintf("see why it has none: ip -d link show %[1]s (NO-CARRIER), ethtool %[1]s; of a bond, /proc/net/bonding/%[1]s", s.link().Name)
 }
 
 // lookAtTunnel says how to find out whether a tunnel works.

@@ -360,10 +360,10 @@ func (s *story) acceptQueueAdvice(stage string) []string {
 // limit names what limits a listener's queues: the smaller of two numbers, and which one where that is known.
 func (s *story) limit(ev *event.Event) string {
 	const both = "the listener's backlog and net.core.somaxconn"
-	if ev.Queue == nil || s.facts.Host == nil || s.facts.Host.Somaxconn == 0 {
+	somaxconn := s.host().Somaxconn
+	if ev.Queue == nil || somaxconn == 0 {
 		return both + ": the smaller one holds"
 	}
-	somaxconn := s.facts.Host.Somaxconn
 	if ev.Queue.Max < somaxconn {
 		return fmt.Sprintf("the listener's backlog, %d in its listen() (net.core.somaxconn is %d)", ev.Queue.Max, somaxconn)
 	}
