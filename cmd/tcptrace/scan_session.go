@@ -142,7 +142,7 @@ func (s *scanSession) runRound(ctx context.Context, number int, refresh time.Dur
 		return noTraceErrorf("%w", err)
 	}
 	before := resetsSent(opts.NetNS)
-	s.feed.do(func() { s.begin(number, sc) })
+	s.await(func() { s.begin(number, sc) }) // which forgets the kernel's times: before there are any of this round
 	stop := s.progress.follow(sc, len(s.targets), opts.Timeout, s.feed)
 	err = sc.Run(ctx, func(batch []scan.Result) { s.await(func() { s.take(batch) }) })
 	stop()
