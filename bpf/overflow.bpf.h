@@ -118,6 +118,7 @@ struct refusing {
 	struct tcp_header tcp;
 	u8 ambiguous;
 	u8 unused[3];
+	u32 unexplained; /* drops of the listener that was found */
 	u64 net;
 	u64 sk; /* the listener; 0: not known */
 	struct refusal_counts counts;
@@ -633,13 +634,14 @@ __noinline int compare_listener(u32 slot)
 	return 1;
 }
 
-/* Finds, among the listeners of the port, the one that the segment was for. */
-static void find_listener(struct refusing *r)
+/* Finds, among the listeners of the port, the one that the segment was for. NULL: none is known. */
+static __noinline struct listener *find_listener(struct refusing *r)
 {
 	struct search *s = this_cpus_search();
+	struct listener *listener;
 
 	if (!s)
-		return;
+		return NULL;
 	__builtin_memset(s, 0, sizeof(*s));
 	s->netns = r->c.netns;
 	s->port = r->c.local_port;
@@ -651,6 +653,29 @@ static void find_listener(struct refusing *r)
 		compare_listener(slot);
 	r->sk = s->sk;
 	r->ambiguous = s->ambiguous;
+	listener = listener_of(r);
+	if (listener)
+		r->unexplained = unexplained_drops(listener, listener_sock(r));
+	return listener;
+}
+
+/* How often a refuser is looked for: while one CPU goes through the listeners, others may take a few of their drops. */
+#define SEARCHES 8
+
+/*
+ * Finds the one that refused it. Of listeners that share a port, another CPU may find the same at the same time, and leave
+ * nothing of its drops. Where nothing but these can say that there was a refusal, it is looked for whose drop is left.
+ */
+static struct listener *find_refuser(struct refusing *r)
+{
+	struct listener *listener = NULL;
+
+	for (u32 i = 0; i < SEARCHES; i++) {
+		listener = find_listener(r);
+		if (!listener || r->counts.known || r->unexplained)
+			break;
+	}
+	return listener;
 }
 
 static u64 at_most(u64 n, u64 most)
@@ -666,8 +691,8 @@ static u64 at_most(u64 n, u64 most)
 static void keep_own(struct refusing *r, struct listener *listener)
 {
 	struct sock *sk = listener_sock(r);
-	u64 unexplained = unexplained_drops(listener, sk), drops = unexplained;
 	struct refusal_counts *counts = &r->counts;
+	u64 drops = r->unexplained;
 
 	if (counts->known) {
 		/* None: they were taken for another CPU's, or another listener's of the port. */
@@ -680,7 +705,7 @@ static void keep_own(struct refusing *r, struct listener *listener)
 	}
 	counts->overflows = at_most(counts->overflows, drops);
 	counts->queue_drops = at_most(counts->queue_drops, drops - counts->overflows);
-	__sync_fetch_and_add(&listener->drops, (u32)at_most(counts->overflows + counts->queue_drops, unexplained));
+	__sync_fetch_and_add(&listener->drops, (u32)at_most(counts->overflows + counts->queue_drops, r->unexplained));
 }
 
 /* The others are nobody's. */
@@ -717,8 +742,7 @@ static struct refusing *leave_unknown_listener(struct sk_buff *skb)
 	if (!read_refused(r, skb, ROLE_LISTENER, 0))
 		return NULL;
 	r->all = r->counts;
-	find_listener(r);
-	listener = listener_of(r);
+	listener = find_refuser(r);
 	if (listener)
 		keep_own(r, listener);
 	else if (!r->counts.known)

@@ -466,13 +466,13 @@ type bpfRefusing struct {
 		Flags       uint8
 		Window      uint16
 	}
-	Ambiguous uint8
-	Unused    [3]uint8
-	_         [4]byte
-	Net       uint64
-	Sk        uint64
-	Counts    bpfRefusalCounts
-	All       bpfRefusalCounts
+	Ambiguous   uint8
+	Unused      [3]uint8
+	Unexplained uint32
+	Net         uint64
+	Sk          uint64
+	Counts      bpfRefusalCounts
+	All         bpfRefusalCounts
 }
 
 type bpfRole uint32
