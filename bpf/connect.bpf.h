@@ -14,6 +14,7 @@ struct hook_modes {
 	u8 armed;
 	u8 announce_at_state; /* nothing sees tcp_connect: the state change must do, without the source port */
 	u8 errors_follow; /* connect()'s own errors are seen, so a close may wait for its errno */
+	u8 states_twice; /* changes of state are seen by two copies of a program: what both miss, nobody else counts */
 };
 
 struct hook_modes modes;
@@ -114,18 +115,13 @@ static __noinline struct connection *open_client(struct sock *sk, u64 now_ns)
 	return keep(sk, &c);
 }
 
-/* False: there was nothing to forget. */
-static bool forget(struct sock *sk)
+static void forget(struct connection *c, struct sock *sk)
 {
 	u64 key = (u64)sk;
-	struct connection *c = bpf_map_lookup_elem(&connections, &key);
 
-	if (!c)
-		return false;
 	settle_probe(c);
 	note_departed(c, sk);
 	bpf_map_delete_elem(&connections, &key);
-	return true;
 }
 
 /* Whether c passes the filter, which can be said once its tuple is complete. */
@@ -135,7 +131,7 @@ static bool passes_at_last(struct sock *sk, struct connection *c)
 		return true;
 	read_tuple(c, sk);
 	if (!tuple_passes(c)) {
-		forget(sk);
+		forget(c, sk);
 		return false;
 	}
 	c->flags |= ANNOUNCED;

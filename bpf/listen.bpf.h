@@ -344,6 +344,7 @@ static __noinline struct connection *open_child(struct sock *sk)
 	if (request) {
 		if (request->flags & COOKIE_SENT)
 			take_cookie(READ(sk, __sk_common.skc_net.net));
+		request->state = TCP_SYN_RECV; /* its child's */
 		kept = keep(sk, request);
 		forget_request(pair);
 		return kept;
@@ -408,7 +409,7 @@ static struct connection *accepted_connection(struct sock *sk, struct task_struc
 	if (c->flags & FOLLOWED)
 		return c;
 	if (!owner_passes(task)) {
-		forget(sk);
+		forget(c, sk);
 		return NULL;
 	}
 	c->flags |= FOLLOWED;

@@ -5,6 +5,32 @@
 #ifndef TCPTRACE_STATE_H
 #define TCPTRACE_STATE_H
 
+/*
+ * sk comes from a state that c is not known to have come to: both copies of the program were left out of a change, as busy
+ * CPUs do since Linux 7, whose tracepoints may be preempted. It is one at the least.
+ */
+static void count_unseen_change(const struct connection *c, u8 old_state)
+{
+	bool handshake = c->state == TCP_SYN_SENT || c->state == TCP_SYN_RECV;
+
+	if (c->state == old_state || c->state == TCP_STATE_UNKNOWN || !modes.states_twice || is_silent(c))
+		return;
+	count_lost(handshake && old_state != TCP_SYN_RECV ? EVENT_ESTABLISHED : EVENT_STATE);
+}
+
+/* connect() has yet to return, and says itself what became of it. */
+static bool awaits_result(const struct connection *c)
+{
+	return modes.errors_follow && c->flags & CONNECTING;
+}
+
+/* The same of CLOSE, when sk is destroyed. */
+static void count_unseen_end(const struct connection *c)
+{
+	if (!(c->flags & ENDED) && !awaits_result(c) && modes.states_twice && !is_silent(c))
+		count_lost(EVENT_CLOSE);
+}
+
 static void emit_established(struct connection *c, struct sock *sk, u8 old_state, u64 now_ns)
 {
 	struct event_with_settings *e = begin_with_settings(c, EVENT_ESTABLISHED, now_ns, sk);
@@ -31,6 +57,7 @@ static __noinline void record_established(struct sock *sk, u8 old_state)
 	if (!c || c->state == TCP_ESTABLISHED || !passes_at_last(sk, c))
 		return;
 	now_ns = bpf_ktime_get_ns();
+	count_unseen_change(c, old_state);
 	if (c->role == ROLE_CLIENT && old_state == TCP_SYN_RECV && !c->crossing)
 		c->crossing = CROSSING_AWAITS_SYNACK;
 	c->state = TCP_ESTABLISHED;
@@ -122,10 +149,11 @@ static __noinline void record_close(struct sock *sk, u8 old_state)
 		return;
 	error = READ(sk, sk_err);
 	/* connect() is about to fail with an errno that the socket never had: wait for it. */
-	if (modes.errors_follow && !error && c->flags & CONNECTING && old_state == TCP_SYN_SENT)
+	if (!error && awaits_result(c) && old_state == TCP_SYN_SENT)
 		return;
 	if (!passes_at_last(sk, c))
 		return;
+	count_unseen_change(c, old_state);
 	recover_answer(c, sk);
 	settle_probe(c);
 	note_bad_end(c, sk, old_state, error);
@@ -140,6 +168,7 @@ static void record_other_state(struct sock *sk, u8 old_state, u8 state)
 
 	if (!c || c->state == state)
 		return;
+	count_unseen_change(c, old_state);
 	recover_answer(c, sk);
 	c->state = state;
 	if (only_troubled && state == TCP_FIN_WAIT1 && awaits_reply(sk))
@@ -186,10 +215,17 @@ static void record_state_twice(struct sock *sk, u8 old_state, u8 state)
 
 static void record_destroy(struct sock *sk)
 {
+	struct connection *c;
+
 	if (is_second_copy(sk, SEEN_DESTROYED))
 		return;
-	if (!forget(sk))
+	c = last_connection_of(sk);
+	if (c) {
+		count_unseen_end(c);
+		forget(c, sk);
+	} else {
 		forget_listener(sk);
+	}
 }
 
 #endif

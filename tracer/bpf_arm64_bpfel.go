@@ -317,6 +317,7 @@ type bpfHookModes struct {
 	Armed           uint8
 	AnnounceAtState uint8
 	ErrorsFollow    uint8
+	StatesTwice     uint8
 }
 
 type bpfIndexSet struct {

@@ -2,6 +2,8 @@ package tracer_test
 
 import (
 	"io"
+	"maps"
+	"net"
 	"testing"
 	"time"
 
@@ -126,6 +128,53 @@ func lostConnections(t *testing.T, tr *tracer.Tracer) uint64 {
 		}
 	}
 	return count
+}
+
+// Where the kernel left out each copy of the program, the next change shows that there was one, or the socket's end does. Of a
+// kprobe it counts that itself.
+func TestChangesOfStateThatNoCopySawAreCounted(t *testing.T) {
+	h := newHost(t)
+	tr := open(t, tracer.Options{Kinds: ends, Filter: onlyIn(h), NewOnly: true})
+	l := listen(t, h, "127.0.0.1:0")
+	ending, endingToo := connectTo(t, h, l)
+	var client, server *net.TCPConn
+	err := tr.WithoutStates(func() {
+		client, server = connectTo(t, h, l)
+		abort(t, ending)
+		endingToo.Close()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client.Close()
+	server.Close()
+	want := map[event.Kind]uint64{event.Established: 1, event.Close: 2} // of the new client, and of the old one and its server
+	if tr.Mechanism(event.StateChange) == tracer.Kprobe {
+		want = map[event.Kind]uint64{}
+	}
+	var got map[event.Kind]uint64
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if got = lostChanges(t, tr); maps.Equal(got, want) {
+			return
+		}
+	}
+	t.Errorf("counted as lost: %v, want %v", got, want)
+}
+
+// lostChanges are what is counted as lost of connections that were followed.
+func lostChanges(t *testing.T, tr *tracer.Tracer) map[event.Kind]uint64 {
+	t.Helper()
+	lost, err := tr.Lost()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := make(map[event.Kind]uint64)
+	for _, l := range lost {
+		if l.Kind != event.KindUnknown {
+			all[l.Kind] += l.Count
+		}
+	}
+	return all
 }
 
 func TestNothingIsLostInTenThousandConnections(t *testing.T) {

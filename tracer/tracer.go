@@ -268,6 +268,7 @@ func (t *Tracer) setModes() error {
 		Armed:           1,
 		AnnounceAtState: flag(t.announcedByState()),
 		ErrorsFollow:    flag(t.Mechanism(event.Error) != ""),
+		StatesTwice:     flag(t.Mechanism(event.StateChange) != Kprobe), // see twice
 	}
 	if err := t.shared.Variables[bpfVarModes].Set(modes); err != nil {
 		return fmt.Errorf("set the modes of the hooks: %w", err)
@@ -442,9 +443,9 @@ func (t *Tracer) FollowTask(pid int) error {
 	return nil
 }
 
-// Lost is a number of records that the kernel side could not deliver.
+// Lost is a number of records that the kernel side could not deliver, or of changes of state that it knows it has not seen.
 type Lost struct {
-	Kind  event.Kind // KindUnknown: events that no hook saw, or whole connections that found no room in the kernel's map
+	Kind  event.Kind // KindUnknown: events that no program saw, or whole connections that found no room in the kernel's map
 	CPU   int        // -1: unknown
 	Count uint64
 }
@@ -461,7 +462,7 @@ func (t *Tracer) Lost() ([]Lost, error) {
 	return all, nil
 }
 
-// lostRecords lists what found no room in the ring.
+// lostRecords lists what found no room in the ring, and changes of state that no program saw.
 func lostRecords(lost *ebpf.Map) ([]Lost, error) {
 	var all []Lost
 	for kind := range uint32(bpfEventKindEVENT_KINDS) {
