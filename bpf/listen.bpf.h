@@ -427,8 +427,9 @@ static void record_accept(struct sock *sk)
 	if (!sk || !is_tcp(sk))
 		return;
 	c = accepted_connection(sk, task);
-	if (!c)
+	if (!c || c->accepted)
 		return;
+	c->accepted = 1;
 	read_owner(&c->owner, task);
 	c->flags &= ~VIA_LISTENER;
 	if (is_silent(c))

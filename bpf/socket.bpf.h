@@ -80,7 +80,8 @@ struct connection {
 	u8 crossing; /* of a client: see enum crossing */
 	u8 handshake_ttl; /* with which the SYN-ACK came, or the final ACK; 0: unknown */
 	u8 reset_ttl; /* with which the last RST came */
-	u8 unused[3];
+	u8 accepted; /* recorded by the first copy of a program; no flag, either */
+	u8 unused[2];
 };
 
 /*

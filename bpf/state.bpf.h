@@ -18,16 +18,10 @@ static void count_unseen_change(const struct connection *c, u8 old_state)
 	count_lost(handshake && old_state != TCP_SYN_RECV ? EVENT_ESTABLISHED : EVENT_STATE);
 }
 
-/* connect() has yet to return, and says itself what became of it. */
-static bool awaits_result(const struct connection *c)
-{
-	return modes.errors_follow && c->flags & CONNECTING;
-}
-
-/* The same of CLOSE, when sk is destroyed. */
+/* The same of CLOSE, when sk is destroyed, or of the errno that it waited for. */
 static void count_unseen_end(const struct connection *c)
 {
-	if (!(c->flags & ENDED) && !awaits_result(c) && modes.states_twice && !is_silent(c))
+	if (!(c->flags & ENDED) && modes.states_twice && !is_silent(c))
 		count_lost(EVENT_CLOSE);
 }
 
@@ -149,7 +143,7 @@ static __noinline void record_close(struct sock *sk, u8 old_state)
 		return;
 	error = READ(sk, sk_err);
 	/* connect() is about to fail with an errno that the socket never had: wait for it. */
-	if (!error && awaits_result(c) && old_state == TCP_SYN_SENT)
+	if (modes.errors_follow && !error && c->flags & CONNECTING && old_state == TCP_SYN_SENT)
 		return;
 	if (!passes_at_last(sk, c))
 		return;

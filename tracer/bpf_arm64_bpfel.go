@@ -85,7 +85,8 @@ type bpfConnection struct {
 	Crossing         uint8
 	HandshakeTtl     uint8
 	ResetTtl         uint8
-	Unused           [3]uint8
+	Accepted         uint8
+	Unused           [2]uint8
 }
 
 type bpfContext struct {

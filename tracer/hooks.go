@@ -86,8 +86,8 @@ var hooks = []hook{
 	{
 		kind: event.Accept,
 		ways: []way{
-			{Fentry, programs(bpfProgAcceptFexit), requirements(functionHas("inet_csk_accept", 2)), ""},
-			{Fentry, programs(bpfProgAcceptFexit4args), requirements(functionHas("inet_csk_accept", 4)), ""},
+			{Fentry, twice(bpfProgAcceptFexit), requirements(functionHas("inet_csk_accept", 2)), ""},
+			{Fentry, twice(bpfProgAcceptFexit4args), requirements(functionHas("inet_csk_accept", 4)), ""},
 			{Kprobe, programs(bpfProgAcceptKretprobe), nil, kprobesSkip},
 			{Tracepoint, programs(bpfProgAcceptTracepoint, bpfProgAccept4Tracepoint), nil,
 				"connections accepted through io_uring keep their listener's owner"},
@@ -315,8 +315,8 @@ func programs(names ...string) []string { return names }
 // preempted gains nothing: the CPU is taken when they allow it again, at their end, with the mark still set.
 //
 // The copies' handlers see by the connection whether the other has done the work. It is for hooks that softirqs come by,
-// and for connect, without which nothing else of a connection is understood; kprobes gain nothing, as there all programs of
-// a CPU share one such mark.
+// and for connect and accept, without which little else of a connection is understood; kprobes gain nothing, as there all
+// programs of a CPU share one such mark.
 func twice(names ...string) []string { return append(names, names...) }
 
 func requirements(all ...requirement) []requirement { return all }
