@@ -57,6 +57,7 @@ struct exported {
 	enum action action;
 	enum refusal refusal;
 	enum role role;
+	enum connection_flags connection_flags;
 	enum event_flags event_flags;
 	enum settings_flags settings_flags;
 	enum filter_dimension filter_dimension;

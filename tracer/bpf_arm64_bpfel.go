@@ -89,6 +89,19 @@ type bpfConnection struct {
 	Unused           [2]uint8
 }
 
+type bpfConnectionFlags uint32
+
+const (
+	bpfConnectionFlagsFOLLOWED     bpfConnectionFlags = 1
+	bpfConnectionFlagsANNOUNCED    bpfConnectionFlags = 2
+	bpfConnectionFlagsCONNECTING   bpfConnectionFlags = 4
+	bpfConnectionFlagsVIA_LISTENER bpfConnectionFlags = 8
+	bpfConnectionFlagsPRE_EXISTING bpfConnectionFlags = 16
+	bpfConnectionFlagsENDED        bpfConnectionFlags = 32
+	bpfConnectionFlagsCOOKIE_SENT  bpfConnectionFlags = 64
+	bpfConnectionFlagsCLAIMED      bpfConnectionFlags = 128
+)
+
 type bpfContext struct {
 	_      structs.HostLayout
 	Pid    uint32

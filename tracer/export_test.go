@@ -1,14 +1,6 @@
 package tracer
 
-import (
-	"errors"
-	"io"
-	"strings"
-
-	"github.com/cilium/ebpf/link"
-
-	"tcptrace/tracer/event"
-)
+import "tcptrace/tracer/event"
 
 // SecondCopiesPassedBy is how often the kernel ran neither copy of a program at an event, or not the second when the first had
 // done the work: it tells no difference.
@@ -24,35 +16,29 @@ func (t *Tracer) SecondCopiesPassedBy() (all uint64) {
 	return all
 }
 
-// WithoutStates has the kernel run no program at changes of state for as long as f takes, as if it had left out each copy.
-func (t *Tracer) WithoutStates(f func()) error {
-	var detached []*attachment
-	var errs []error
-	for i := range t.attacher.links {
-		l := &t.attacher.links[i]
-		info, err := l.program.Info()
-		if err != nil {
+// Unsee has the kernel side forget what it saw last of each client that is followed: the change to ESTABLISHED, or that connect()
+// returned.
+func (t *Tracer) Unsee() error {
+	connections := t.shared.Maps[bpfMapConnections]
+	var socket uint64
+	var c bpfConnection
+	seen := make(map[uint64]bpfConnection)
+	all := connections.Iterate()
+	for all.Next(&socket, &c) {
+		seen[socket] = c
+	}
+	for socket, c := range seen {
+		if bpfRole(c.Role) != bpfRoleROLE_CLIENT {
+			continue
+		}
+		if event.State(c.State) == event.StateEstablished {
+			c.State = uint8(event.StateSYNSent)
+		} else {
+			c.Flags |= uint8(bpfConnectionFlagsCONNECTING)
+		}
+		if err := connections.Put(socket, &c); err != nil {
 			return err
 		}
-		if strings.HasPrefix(info.Name, "state_") {
-			detached = append(detached, l)
-			errs = append(errs, l.link.Close())
-		}
 	}
-	f()
-	for _, l := range detached {
-		again, err := t.attachStates(l)
-		if err != nil {
-			return errors.Join(append(errs, err)...)
-		}
-		l.link = again
-	}
-	return errors.Join(errs...)
-}
-
-func (t *Tracer) attachStates(l *attachment) (io.Closer, error) {
-	if t.Mechanism(event.StateChange) == Kprobe {
-		return link.Kprobe("tcp_set_state", l.program, nil)
-	}
-	return link.AttachTracing(link.TracingOptions{Program: l.program})
+	return all.Err()
 }
