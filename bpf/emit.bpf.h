@@ -24,12 +24,13 @@ struct {
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, EVENT_KINDS);
+	__uint(max_entries, EVENT_KINDS + 1);
 	__type(key, u32);
 	__type(value, u64);
 } lost SEC(".maps");
 
 #define LOST_CONNECTION 0
+#define LOST_UNSEEN EVENT_KINDS /* changes of state that no program saw */
 
 /* Whether anybody wants to know on top of which task things happened. */
 volatile const bool with_context;

@@ -11,14 +11,11 @@
  */
 static void count_unseen_change(const struct connection *c, u8 old_state)
 {
-	bool handshake = c->state == TCP_SYN_SENT || c->state == TCP_SYN_RECV;
-
-	if (c->state == old_state || c->state == TCP_STATE_UNKNOWN || !modes.states_twice || is_silent(c))
-		return;
-	count_lost(handshake && old_state != TCP_SYN_RECV ? EVENT_ESTABLISHED : EVENT_STATE);
+	if (c->state != old_state && c->state != TCP_STATE_UNKNOWN && modes.states_twice && !is_silent(c))
+		count_lost(LOST_UNSEEN);
 }
 
-/* The same of CLOSE, when sk is destroyed, or of the errno that it waited for. */
+/* The same of CLOSE, when sk is destroyed, or of the errno that it waited for. This one has a kind, as in replace_last. */
 static void count_unseen_end(const struct connection *c)
 {
 	if (!(c->flags & ENDED) && modes.states_twice && !is_silent(c))

@@ -16,6 +16,9 @@ func (t *Tracer) SecondCopiesPassedBy() (all uint64) {
 	return all
 }
 
+// UnseenChanges is how many changes of state the kernel side knows it has not seen.
+func (t *Tracer) UnseenChanges() (uint64, error) { return unseenChanges(t.shared.Maps[bpfMapLost]) }
+
 // Unsee has the kernel side forget what it saw last of each client that is followed: the change to ESTABLISHED, or that connect()
 // returned.
 func (t *Tracer) Unsee() error {

@@ -456,13 +456,17 @@ func (t *Tracer) Lost() ([]Lost, error) {
 	if err != nil {
 		return nil, err
 	}
-	if unseen := t.attacher.misses() + t.malformed.Load(); unseen > 0 {
+	unseen, err := unseenChanges(t.shared.Maps[bpfMapLost])
+	if err != nil {
+		return nil, err
+	}
+	if unseen += t.attacher.misses() + t.malformed.Load(); unseen > 0 {
 		all = append(all, Lost{CPU: -1, Count: unseen})
 	}
 	return all, nil
 }
 
-// lostRecords lists what found no room in the ring, and changes of state that no program saw.
+// lostRecords lists what found no room in the ring.
 func lostRecords(lost *ebpf.Map) ([]Lost, error) {
 	var all []Lost
 	for kind := range uint32(bpfEventKindEVENT_KINDS) {
@@ -475,6 +479,18 @@ func lostRecords(lost *ebpf.Map) ([]Lost, error) {
 				all = append(all, Lost{Kind: event.Kind(kind), CPU: cpu, Count: count})
 			}
 		}
+	}
+	return all, nil
+}
+
+// unseenChanges is how many changes of state are known by the next one alone, as no program saw them.
+func unseenChanges(lost *ebpf.Map) (all uint64, err error) {
+	var counts []uint64
+	if err := lost.Lookup(uint32(bpfEventKindEVENT_KINDS), &counts); err != nil {
+		return 0, fmt.Errorf("count unseen changes: %w", err)
+	}
+	for _, count := range counts {
+		all += count
 	}
 	return all, nil
 }
