@@ -42,7 +42,7 @@ struct refuser_key {
 };
 
 /*
- * Inserted: by a listener's first refusal. Deleted: never, as they are what is told at the end.
+ * Inserted: by a listener's first refusal. Deleted: by user space, some time after the listener is gone (Tracer.MakeRoom).
  * Read by:  user space, and the next refusal.
  */
 struct {

@@ -3,6 +3,7 @@ package tracer
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -39,34 +40,48 @@ func (r *Refusals) Overflows() uint64 { return r.SYNs + r.FinalACKs }
 // Refusals lists every listener that has refused anything, and for each namespace what is nobody's, those that refused the
 // most first. Listeners that the filter leaves out, by owner or namespace, are not among them.
 func (t *Tracer) Refusals() ([]Refusals, error) {
+	t.bygone.mu.Lock()
+	defer t.bygone.mu.Unlock()
+	kept, err := t.keptRefusals()
+	if err != nil {
+		return nil, fmt.Errorf("count refusals: %w", err)
+	}
+	all := slices.AppendSeq(make([]Refusals, 0, len(kept)), maps.Values(t.bygone.with(kept)))
+	slices.SortFunc(all, func(a, b Refusals) int {
+		return cmp.Or(cmp.Compare(b.Overflows()+b.QueueDrops, a.Overflows()+a.QueueDrops), cmp.Compare(b.CookiesSent, a.CookiesSent))
+	})
+	return all, nil
+}
+
+// keptRefusals are those that the kernel side keeps.
+func (t *Tracer) keptRefusals() (map[bpfRefuserKey]Refusals, error) {
 	// Its own, as the reader's is in use.
 	names := decoder{comms: make(map[[16]int8]string), cgroups: host.NewCgroups().Lookup}
-	var all []Refusals
+	kept := make(map[bpfRefuserKey]Refusals)
 	var key bpfRefuserKey
 	var totals []bpfRefusalTotals
 	entries := t.shared.Maps[bpfMapRefusals].Iterate()
 	for entries.Next(&key, &totals) {
 		r := Refusals{ID: key.Listener, NetNS: key.Netns}
-		for _, on := range totals { // each CPU
-			r.SYNs += on.Total[bpfRefusalREFUSED_SYN]
-			r.FinalACKs += on.Total[bpfRefusalREFUSED_ACK]
-			r.QueueDrops += on.Total[bpfRefusalREFUSED_DROP]
-			r.CookiesSent += on.Total[bpfRefusalREFUSED_COOKIE]
-			r.UntoldOverflows += uint64(on.Untold[bpfRefusalREFUSED_SYN]) + uint64(on.Untold[bpfRefusalREFUSED_ACK])
-			r.UntoldQueueFull += uint64(on.Untold[bpfRefusalREFUSED_DROP]) + uint64(on.Untold[bpfRefusalREFUSED_COOKIE])
+		for i := range totals { // each CPU
+			r.add(&totals[i])
 		}
 		if err := t.introduce(&names, &r, &key); err != nil {
 			return nil, err
 		}
-		all = append(all, r)
+		kept[key] = r
 	}
-	if err := entries.Err(); err != nil {
-		return nil, fmt.Errorf("count refusals: %w", err)
-	}
-	slices.SortFunc(all, func(a, b Refusals) int {
-		return cmp.Or(cmp.Compare(b.Overflows()+b.QueueDrops, a.Overflows()+a.QueueDrops), cmp.Compare(b.CookiesSent, a.CookiesSent))
-	})
-	return all, nil
+	return kept, entries.Err()
+}
+
+// add adds what one CPU has counted.
+func (r *Refusals) add(on *bpfRefusalTotals) {
+	r.SYNs += on.Total[bpfRefusalREFUSED_SYN]
+	r.FinalACKs += on.Total[bpfRefusalREFUSED_ACK]
+	r.QueueDrops += on.Total[bpfRefusalREFUSED_DROP]
+	r.CookiesSent += on.Total[bpfRefusalREFUSED_COOKIE]
+	r.UntoldOverflows += uint64(on.Untold[bpfRefusalREFUSED_SYN]) + uint64(on.Untold[bpfRefusalREFUSED_ACK])
+	r.UntoldQueueFull += uint64(on.Untold[bpfRefusalREFUSED_DROP]) + uint64(on.Untold[bpfRefusalREFUSED_COOKIE])
 }
 
 // introduce fills in who the listener is, or was.
@@ -77,7 +92,7 @@ func (t *Tracer) introduce(names *decoder, r *Refusals, key *bpfRefuserKey) erro
 	}
 	local, _, err := endpoints(who.Family, who.Local, who.Port, [16]uint8{}, 0)
 	if err != nil {
-		return fmt.Errorf("count refusals: %w", err)
+		return err
 	}
 	r.Local, r.Max = local, int(who.Max)
 	if who.Owner.Pid != 0 {

@@ -88,6 +88,7 @@ type Tracer struct {
 	trouble   []string
 	hz        int
 	malformed atomic.Uint64
+	bygone    bygone
 
 	closing sync.RWMutex // the ring buffer's memory goes with its reader
 	closed  bool

@@ -40,6 +40,7 @@ type feed struct {
 	latest     time.Duration // the latest event that was taken, on CLOCK_MONOTONIC
 	lastEvent  time.Time
 	lostChecks time.Time
+	madeRoom   time.Time
 	lost       map[lostKey]uint64 // what was told so far
 }
 
@@ -139,6 +140,7 @@ func (f *feed) run(ctx context.Context, done func() bool) error {
 		case <-time.After(f.tick()):
 		}
 		f.checkLost(f.lostEvery())
+		f.makeRoom()
 		f.to.advance(f.now())
 	}
 	return nil
@@ -226,6 +228,18 @@ func (f *feed) checkLost(every time.Duration) {
 			f.to.handleLost(lost{Kind: l.Kind, CPU: l.CPU, Count: more})
 		}
 	}
+}
+
+// makeRoomEvery is how long the kernel side is left with what it keeps of listeners: a listener refuses something new to it, not
+// hundreds a second.
+const makeRoomEvery = 10 * time.Second
+
+func (f *feed) makeRoom() {
+	if f.tracer == nil || time.Since(f.madeRoom) < makeRoomEvery {
+		return
+	}
+	f.madeRoom = time.Now()
+	_ = f.tracer.MakeRoom() // without it what finds no room is counted as lost, and told as such
 }
 
 // drain ends the trace and takes what it had recorded, and the jobs that there are. A session is finished after that.
