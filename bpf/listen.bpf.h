@@ -328,34 +328,73 @@ static u32 first_sent(struct sock *sk)
 	return READ(tp, snd_una) - (u32)READ(tp, bytes_acked) - 1;
 }
 
+/* tcp_init_buffer_space notes it, to the microsecond, and tcp_rcv_space_adjust changes that only when data is read. */
+static u64 established_ns_of(struct sock *sk)
+{
+	return READ((struct tcp_sock *)sk, rcvq_space.time) * 1000;
+}
+
+static u64 pair_of_child(struct sock *sk)
+{
+	return isn_pair(first_received(sk), first_sent(sk));
+}
+
+/* What was known of the request with that pair is its child's now, sk's. */
+static __noinline struct connection *inherit(struct sock *sk, struct connection *request, u64 pair)
+{
+	struct connection *kept;
+
+	if (request->flags & COOKIE_SENT)
+		take_cookie(READ(sk, __sk_common.skc_net.net));
+	request->state = TCP_SYN_RECV; /* its child's */
+	kept = keep(sk, request);
+	forget_request(pair);
+	return kept;
+}
+
 /*
- * SYN_RECV -> ESTABLISHED: the child of a request. What was known of the request is the child's now. It is not inlined,
- * as its connection would then be on the stack beneath all that comes of other changes of state.
+ * The child of a request that nobody saw become ESTABLISHED: both copies of the program were left out, as in
+ * count_unseen_change, which counts that at the next change.
+ */
+static __noinline struct connection *inherit_late(struct sock *sk)
+{
+	u64 pair = pair_of_child(sk);
+	struct connection *request, *c;
+
+	if (was_passed_over(pair)) /* a shorter way than to look for it */
+		return NULL;
+	request = find_request(pair);
+	if (!request)
+		return NULL;
+	c = inherit(sk, request, pair);
+	if (!c)
+		return NULL;
+	c->established_ns = established_ns_of(sk);
+	index_connection(c, sk);
+	return c;
+}
+
+/*
+ * SYN_RECV -> ESTABLISHED: the child of a request. It is not inlined, as its connection would then be on the stack beneath
+ * all that comes of other changes of state.
  */
 static __noinline struct connection *open_child(struct sock *sk)
 {
-	u32 peer_isn = first_received(sk), isn = first_sent(sk);
-	u64 pair = isn_pair(peer_isn, isn);
-	struct connection *request, *kept, c;
+	u64 pair = pair_of_child(sk);
+	struct connection *request, c;
 
 	if (was_passed_over(pair))
 		return NULL;
 	request = find_request(pair);
-	if (request) {
-		if (request->flags & COOKIE_SENT)
-			take_cookie(READ(sk, __sk_common.skc_net.net));
-		request->state = TCP_SYN_RECV; /* its child's */
-		kept = keep(sk, request);
-		forget_request(pair);
-		return kept;
-	}
+	if (request)
+		return inherit(sk, request, pair);
 	if (!modes.armed)
 		return NULL;
 	/* By SYN cookie, or the request is older than the trace: its listener cannot be told from here. */
 	begin_connection(&c, sk, ROLE_SERVER, bpf_ktime_get_ns());
 	c.state = TCP_SYN_RECV;
-	c.peer_isn = peer_isn;
-	c.isn = isn;
+	c.peer_isn = pair >> 32;
+	c.isn = pair;
 	resume_refused(&c);
 	if (take_cookie(READ(sk, __sk_common.skc_net.net)))
 		c.flags |= COOKIE_SENT;
@@ -369,18 +408,16 @@ static __noinline struct connection *open_child(struct sock *sk)
 /*
  * Somebody accepts sk who passes the filter, and nothing is kept of it: its listener's owner did not pass, and such connections
  * are all of the host's when one process is asked for; or it came by Fast Open, and its handshake is not complete. What
- * would have been told is still in the socket. tcp_init_buffer_space notes when it was established, and
- * tcp_rcv_space_adjust changes that only when data is read.
+ * would have been told is still in the socket.
  */
 static __noinline struct connection *claim(struct sock *sk)
 {
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	struct connection c;
 
 	begin_connection(&c, sk, ROLE_SERVER, bpf_ktime_get_ns());
 	if (c.state == TCP_CLOSE || !tuple_passes(&c))
 		return NULL;
-	c.established_ns = READ(tp, rcvq_space.time) * 1000;
+	c.established_ns = established_ns_of(sk);
 	c.peer_isn = first_received(sk);
 	c.isn = first_sent(sk);
 	c.options = options_of(sk);
@@ -404,6 +441,8 @@ static struct connection *accepted_connection(struct sock *sk, struct task_struc
 {
 	struct connection *c = connection_of(sk);
 
+	if (!c)
+		c = inherit_late(sk);
 	if (!c)
 		return can_be_claimed(sk, task) ? claim(sk) : NULL;
 	if (c->flags & FOLLOWED)

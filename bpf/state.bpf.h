@@ -74,8 +74,6 @@ static __noinline struct connection *discover(struct sock *sk)
 {
 	struct connection c;
 
-	if (!modes.armed || !has_ports_that_pass(sk) || last_connection_of(sk))
-		return NULL;
 	begin_connection(&c, sk, ROLE_UNKNOWN, bpf_ktime_get_ns());
 	if (!tuple_passes(&c))
 		return NULL;
@@ -115,14 +113,17 @@ static void note_time_wait(struct connection *c, struct sock *sk, u8 old_state, 
 		emit_state(c, old_state, stand_in, now_ns);
 }
 
-/* The connection of sk, which has begun by now. */
+/* The connection of sk, which has begun by now. It may be a child that went unseen so far. */
 static struct connection *known_or_discovered(struct sock *sk)
 {
 	struct connection *c = connection_of(sk);
 
 	if (c || filter_dimensions & FILTER_OWNER)
 		return c;
-	return discover(sk);
+	if (!modes.armed || !has_ports_that_pass(sk) || last_connection_of(sk))
+		return NULL;
+	c = inherit_late(sk);
+	return c ? c : discover(sk);
 }
 
 static void emit_end(struct connection *c, struct sock *sk, u8 old_state, u32 error, u64 now_ns)

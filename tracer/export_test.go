@@ -1,6 +1,10 @@
 package tracer
 
-import "tcptrace/tracer/event"
+import (
+	"errors"
+
+	"tcptrace/tracer/event"
+)
 
 // SecondCopiesPassedBy is how often the kernel ran neither copy of a program at an event, or not the second when the first had
 // done the work: it tells no difference.
@@ -40,6 +44,28 @@ func (t *Tracer) Unsee() error {
 			c.Flags |= uint8(bpfConnectionFlagsCONNECTING)
 		}
 		if err := connections.Put(socket, &c); err != nil {
+			return err
+		}
+	}
+	return all.Err()
+}
+
+// UnseeChildren has the kernel side forget that requests have become servers' connections.
+func (t *Tracer) UnseeChildren() error {
+	connections := t.shared.Maps[bpfMapConnections]
+	var socket uint64
+	var c bpfConnection
+	children := make(map[uint64]bpfConnection)
+	all := connections.Iterate()
+	for all.Next(&socket, &c) {
+		if bpfRole(c.Role) == bpfRoleROLE_SERVER {
+			children[socket] = c
+		}
+	}
+	for socket, c := range children {
+		c.EstablishedNs = 0
+		pair := uint64(c.PeerIsn)<<32 | uint64(c.Isn)
+		if err := errors.Join(t.shared.Maps[bpfMapRequests].Put(pair, &c), connections.Delete(socket)); err != nil {
 			return err
 		}
 	}

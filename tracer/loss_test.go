@@ -2,6 +2,7 @@ package tracer_test
 
 import (
 	"io"
+	"net"
 	"net/netip"
 	"slices"
 	"testing"
@@ -162,6 +163,56 @@ func TestChangesOfStateThatNoCopySawAreCounted(t *testing.T) {
 		}
 	}
 	t.Errorf("counted as lost: %+v, want %+v", got, want)
+}
+
+// A child whose ESTABLISHED no copy saw is its request's all the same: by its accept, or by what it does after that.
+func TestChildrenThatNoCopySawAreNotOlderThanTheTrace(t *testing.T) {
+	tests := []struct {
+		name     string
+		accepted bool // before it is forgotten
+	}{{"before its accept", false}, {"after its accept", true}}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			h := newHost(t)
+			tr := open(t, tracer.Options{Kinds: append(slices.Clone(ends), event.SYNReceived, event.Accept), Filter: onlyIn(h), NewOnly: true})
+			w := newWatcher(tr)
+			l := listen(t, h, "127.0.0.1:0")
+			client, err := dial(h, l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			serve := func() net.Conn { return accept(t, l) }
+			if test.accepted {
+				server := serve()
+				serve = func() net.Conn { return server }
+			}
+			w.until(t, h.Inode(), "a server's ESTABLISHED", func(events []event.Event) bool { return has(events, event.Established, event.RoleServer) })
+			if err := tr.UnseeChildren(); err != nil {
+				t.Fatal(err)
+			}
+			server := serve()
+			exchange(t, client.(*net.TCPConn), server.(*net.TCPConn), 100)
+			exchange(t, server.(*net.TCPConn), client.(*net.TCPConn), 200)
+			client.Close()
+			server.Close()
+			own := of(t, w.until(t, h.Inode(), "two closed connections", closed(2)), event.RoleServer)
+			want := []event.Kind{event.SYNReceived, event.Established, event.Accept, event.StateChange, event.StateChange, event.Close}
+			if got := kinds(own); !slices.Equal(got, want) {
+				t.Errorf("the server's side is told as %v, want %v:\n%s", got, want, describe(own))
+			}
+			for _, ev := range own {
+				if ev.PreExisting || ev.Kind == event.Accept && (ev.Waited <= 0 || ev.Waited > patience) {
+					t.Errorf("it is older than the trace, or waited for %s:\n%s", ev.Waited, describe(own))
+				}
+			}
+			if tr.Mechanism(event.StateChange) == tracer.Kprobe {
+				return
+			}
+			if loss := lossOf(t, tr); loss != (unseenLoss{changes: 1}) {
+				t.Errorf("counted as lost: %+v, want the ESTABLISHED", loss)
+			}
+		})
+	}
 }
 
 // unseenLoss is what is counted of changes that no program saw.
