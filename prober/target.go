@@ -28,6 +28,15 @@ func ParseTarget(target string) (host string, port uint16, err error) {
 	return host, port, nil
 }
 
+// LacksZone says that connect() takes no such address without an interface: each link has its own fe80::1 (tcp_v6_connect). Its
+// error is a sentence that says what to write.
+func LacksZone(addr netip.Addr) error {
+	if !addr.Is6() || addr.Is4In6() || !addr.IsLinkLocalUnicast() || addr.Zone() != "" {
+		return nil
+	}
+	return fmt.Errorf("%v is a link-local address, which says nothing without the interface: add it, as in %v%%eth0", addr, addr)
+}
+
 // printable says whether s has neither blanks nor control characters, which no target contains.
 func printable(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f })

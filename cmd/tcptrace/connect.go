@@ -126,7 +126,7 @@ func probeTrace(verbose bool) tracer.Options {
 
 // plan turns flags and arguments into what to do, or says in one sentence what is wrong with them.
 func (c *connectCommand) plan(args []string) (probing, error) {
-	targets, err := parseTargets(args)
+	targets, err := parseTargets(args, c.options.Interface)
 	if err != nil {
 		return probing{}, err
 	}

@@ -104,7 +104,7 @@ func (c *keepaliveCommand) run(ctx context.Context, a *app, arg string) (err err
 
 // plan turns flags and the argument into what to do, or says in one sentence what is wrong with them.
 func (c *keepaliveCommand) plan(arg string) (*holding, error) {
-	targets, err := parseTargets([]string{arg})
+	targets, err := parseTargets([]string{arg}, c.options.Interface)
 	if err != nil {
 		return nil, err
 	}

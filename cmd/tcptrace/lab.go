@@ -196,7 +196,7 @@ func planLab(scene *lab.Scene, m *meta) (runner, error) {
 		m.Subject = aboutConnections
 		return acting(scene.Act), nil
 	}
-	targets, err := parseTargets(scene.Targets)
+	targets, err := parseTargets(scene.Targets, scene.Options.Interface)
 	if err != nil {
 		return nil, err
 	}

@@ -103,7 +103,7 @@ func (c *pathCommand) run(ctx context.Context, a *app, args []string) (err error
 
 // plan turns flags and arguments into what to do, or says in one sentence what is wrong with them.
 func (c *pathCommand) plan(args []string) (pathPlan, error) {
-	targets, err := parseTargets(args)
+	targets, err := parseTargets(args, c.options.Probe.Interface)
 	if err != nil {
 		return pathPlan{}, err
 	}

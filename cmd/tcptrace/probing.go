@@ -34,12 +34,18 @@ func (t *target) isLocal() bool {
 	return addr.IsLoopback() || err == nil && way.Route().Local
 }
 
-func parseTargets(args []string) ([]target, error) {
+// parseTargets reads targets that are connected to by that interface, or by any if it is empty.
+func parseTargets(args []string, device string) ([]target, error) {
 	var targets []target
 	for _, arg := range args {
 		name, port, err := prober.ParseTarget(arg)
 		if err != nil {
 			return nil, usageErrorf("%w", err)
+		}
+		if addr, err := netip.ParseAddr(name); err == nil && device == "" {
+			if err := prober.LacksZone(addr); err != nil {
+				return nil, usageErrorf("%w", err)
+			}
 		}
 		targets = append(targets, target{arg, name, port})
 	}

@@ -19,7 +19,7 @@ func (e *Exclusions) Add(text string) error {
 		e.add(network, nil)
 		return nil
 	}
-	spec, err := ParseSpec(text)
+	spec, err := parseSpec(text)
 	if err != nil || spec.Host != "" {
 		return fmt.Errorf("%q is nothing to exclude: write an address or a network, with ports or without", text)
 	}

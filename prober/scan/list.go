@@ -27,6 +27,15 @@ const maxAddresses = 1 << 20
 // ParseSpec reads HOST:PORTS or NETWORK:PORTS, where PORTS are ports, their names, or ranges such as 8000-8010, with commas
 // between them. IPv6 stands in brackets, as in [2001:db8::/120]:443. The error is a sentence that says how to write it.
 func ParseSpec(text string) (Spec, error) {
+	spec, err := parseSpec(text)
+	if err != nil || spec.Host != "" {
+		return spec, err
+	}
+	return spec, prober.LacksZone(spec.Network.Addr())
+}
+
+// parseSpec does the same for addresses that nobody connects to.
+func parseSpec(text string) (Spec, error) {
 	// What most lists are full of needs no more than this.
 	if addr, err := netip.ParseAddrPort(text); err == nil && addr.Port() != 0 && addr.Addr().Zone() == "" {
 		ip := addr.Addr().Unmap()

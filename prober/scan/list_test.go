@@ -59,6 +59,8 @@ func TestSpecsThatAreWrongAreNamedAsWritten(t *testing.T) {
 		"2001:db8::1:80":          `"2001:db8::1:80" has several colons`,
 		"[2001:db8::/64]:80":      `more than 1048576 addresses`,
 		"https://example.com/:80": `is a URL`,
+		"[fe80::1]:80":            `fe80::1 is a link-local address`,
+		"[fe80::/120]:80":         `add it, as in fe80::%eth0`,
 	} {
 		_, err := ParseSpec(text)
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -192,6 +192,7 @@ func optionKeys(o *event.Options) setters {
 		"keepintvl":    span(&o.KeepaliveInterval),
 		"keepcnt":      number(&o.KeepaliveCount),
 		"user_timeout": span(&o.UserTimeout),
+		"device":       number(&o.Device),
 	}
 }
 

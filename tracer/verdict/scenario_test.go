@@ -210,7 +210,7 @@ func (sc *scenario) event(words []string) error {
 	}
 	l := line{conn: words[1], ev: conn.ev}
 	l.ev.Kind, l.ev.Mono = kind, 1000*time.Second+at
-	if kind == event.Connect || kind == event.Established {
+	if slices.Contains([]event.Kind{event.Connect, event.Established, event.Error}, kind) { // as the kernel side does
 		l.ev.Options, l.ev.Sysctls = &conn.options, &conn.sysctls
 	}
 	details := slices.DeleteFunc(words[3:], func(word string) bool {

@@ -20,6 +20,15 @@ var synchronousRules = []rule{
 		advice:  policyAdvice,
 	},
 	{
+		cause:   NoRoute,
+		match:   (*story).lacksZone,
+		outcome: OutcomeFailed,
+		endedBy: endedBy(EndedByKernel),
+		shows:   []event.Kind{event.Error},
+		summary: atOnce("no route: a link-local address, and no interface"),
+		advice:  zoneAdvice,
+	},
+	{
 		cause: NoRoute,
 		match: func(s *story) bool {
 			return s.syncError && s.errno != 0 && s.route() != nil && s.route().Errno == s.errno
@@ -119,6 +128,19 @@ var synchronousRules = []rule{
 
 func failsAtOnce(errnos ...event.Errno) func(*story) bool {
 	return func(s *story) bool { return s.syncError && slices.Contains(errnos, s.errno) }
+}
+
+// lacksZone says that the address is one that each link has of its own, and that nobody said on which: tcp_v6_connect keeps the
+// interface that it is given, before it looks for a route.
+func (s *story) lacksZone() bool {
+	addr, o := s.remote().Addr(), s.options()
+	return failsAtOnce(event.EINVAL)(s) && addr.Is6() && addr.IsLinkLocalUnicast() && o != nil && o.Device == 0
+}
+
+func zoneAdvice(s *story) []string {
+	addr := s.remote().Addr()
+	return []string{fmt.Sprintf("have it connect by an interface (sin6_scope_id), as in [%v%%eth0]:%d; ip -6 neigh show %v tells where it was met",
+		addr, s.remote().Port(), addr)}
 }
 
 // atOnce tells a synchronous failure.
