@@ -222,20 +222,26 @@ func (t *traced) median(of func(costRound) float64) float64 {
 	return median(numbers)
 }
 
-// statistics runs each tracer once more with the kernel measuring BPF programs, which costs 20 to 30 ns a run by itself.
+// statistics runs each tracer once more with the kernel measuring BPF programs, which costs some by itself: see emptyRun.
 func (b *costBench) statistics(ctx context.Context) error {
 	enabled, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
 	if err != nil {
 		return fmt.Errorf("have the kernel measure BPF programs: %w", err)
 	}
 	defer enabled.Close()
-	fmt.Printf("\nIn BPF programs, by the kernel's statistics: ns for each connection, runs for each connection, ns a run\n")
+	empty, err := b.emptyRun(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("\nIn BPF programs, by the kernel's statistics: ns for each connection, runs for each connection, ns a run; empty programs take %d a run\n",
+		empty.Nanoseconds())
 	for _, t := range b.tracers[1:] {
 		round, err := b.measure(ctx, t.args)
 		if err != nil {
 			return fmt.Errorf("%s: %w", t.name, err)
 		}
-		fmt.Printf("  %-26s %8.0f\n", t.name, float64(round.bpf))
+		each := float64(runs(round.programs)) / float64(b.connections)
+		fmt.Printf("  %-26s %8.0f %8.2f, of which as many empty ones take %.0f ns\n", t.name, float64(round.bpf), each, each*float64(empty))
 		for _, s := range round.programs {
 			each := float64(s.time) / float64(b.connections)
 			if each < 10 {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
 )
 
 // spent is what a BPF program took, by the kernel's own statistics (kernel.bpf_stats_enabled).
@@ -108,4 +111,48 @@ func total(all []spent) (time time.Duration) {
 		time += s.time
 	}
 	return time
+}
+
+func runs(all []spent) (runs uint64) {
+	for _, s := range all {
+		runs += s.runs
+	}
+	return runs
+}
+
+// emptyProgram attaches a program that does nothing to changes of state: what a run of it takes is the kernel's own, most of it
+// for the measuring.
+func emptyProgram() (*ebpf.Program, link.Link, error) {
+	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: "inet_sock_set_state", License: "GPL",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	attached, err := link.AttachTracing(link.TracingOptions{Program: program})
+	if err != nil {
+		return nil, nil, errors.Join(err, program.Close())
+	}
+	return program, attached, nil
+}
+
+// emptyRun is what each run of that takes, under the load.
+func (b *costBench) emptyRun(ctx context.Context) (each time.Duration, err error) {
+	program, attached, err := emptyProgram()
+	if err != nil {
+		return 0, fmt.Errorf("attach an empty program: %w", err)
+	}
+	defer func() { err = errors.Join(err, attached.Close(), program.Close()) }()
+	if _, err := b.load(ctx, 0); err != nil {
+		return 0, err
+	}
+	stats, err := program.Stats()
+	if err != nil {
+		return 0, err
+	}
+	if stats.RunCount == 0 {
+		return 0, errors.New("an empty program did not run")
+	}
+	return stats.Runtime / time.Duration(stats.RunCount), nil
 }
