@@ -345,14 +345,21 @@ func kprobesBuilt() bool {
 	return false
 }
 
+// closers is how many links wait at a time. Each takes a thread, of which a container may not have many.
+const closers = 8
+
 // close detaches everything. Each link waits for the kernel's grace period, so they wait together.
 func (a *attacher) close() error {
 	a.dropReady()
 	a.missed, a.single = a.misses(), nil
 	errs := make([]error, len(a.links))
 	var all sync.WaitGroup
-	for i, l := range a.links {
-		all.Go(func() { errs[i] = l.Close() })
+	for first := range min(closers, len(a.links)) {
+		all.Go(func() {
+			for i := first; i < len(a.links); i += closers {
+				errs[i] = a.links[i].Close()
+			}
+		})
 	}
 	all.Wait()
 	a.links = nil
