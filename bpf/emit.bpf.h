@@ -152,6 +152,7 @@ static __always_inline struct event_with_settings *begin_with_settings(struct co
 	e->event.cookie = cookie_of(sk);
 	read_settings(&e->settings, sk);
 	c->options = options_digest(&e->settings);
+	c->options_untold = 0;
 	return e;
 }
 

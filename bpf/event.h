@@ -47,6 +47,7 @@ enum trigger {
 	TRIGGER_FAST, /* what the peer acknowledged, and what it did not */
 	TRIGGER_TLP, /* a tail loss probe */
 	TRIGGER_SYN, /* of a SYN-ACK: its SYN came again */
+	TRIGGER_TIMER, /* of options: a timer goes by them that nobody had been told of */
 };
 
 /* At which packet of the handshake a listener had no room: queue.stage. */

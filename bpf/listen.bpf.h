@@ -421,6 +421,7 @@ static __noinline struct connection *claim(struct sock *sk)
 	c.peer_isn = first_received(sk);
 	c.isn = first_sent(sk);
 	c.options = options_of(sk);
+	c.options_untold = 1;
 	c.flags = FOLLOWED | ANNOUNCED | CLAIMED;
 	index_connection(&c, sk);
 	return keep(sk, &c);

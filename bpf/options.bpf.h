@@ -5,18 +5,31 @@
 #ifndef TCPTRACE_OPTIONS_H
 #define TCPTRACE_OPTIONS_H
 
-/* Records that an option is no longer what it was when the last were recorded, if that is so. */
-static void note_options(struct connection *c, struct sock *sk, u64 now_ns)
+static void tell_options(struct connection *c, struct sock *sk, u64 now_ns, u8 trigger)
 {
-	struct event_with_settings *e;
+	struct event_with_settings *e = begin_with_settings(c, EVENT_OPTIONS_CHANGED, now_ns, sk);
 
-	if (options_of(sk) == c->options)
-		return;
-	e = begin_with_settings(c, EVENT_OPTIONS_CHANGED, now_ns, sk);
 	if (!e)
 		return;
 	e->event.state = READ(sk, __sk_common.skc_state);
+	e->event.trigger = trigger;
 	submit(e);
+}
+
+/* Records that an option is no longer what it was when the last were recorded, if that is so. */
+static void note_options(struct connection *c, struct sock *sk, u64 now_ns)
+{
+	if (options_of(sk) != c->options)
+		tell_options(c, sk, now_ns, TRIGGER_NONE);
+}
+
+/* The same when a timer goes by them, which is when those matter that nobody has been told of. */
+static void note_rules(struct connection *c, struct sock *sk, u64 now_ns)
+{
+	if (c->options_untold)
+		tell_options(c, sk, now_ns, TRIGGER_TIMER);
+	else
+		note_options(c, sk, now_ns);
 }
 
 /* Only what was announced has options to compare with: those set before connect() are its own from the start. */

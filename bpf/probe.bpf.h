@@ -103,10 +103,10 @@ static void record_keepalive_probe(struct connection *c, struct sock *sk, u8 att
 	struct event_with_details *e;
 
 	recover_answer(c, sk);
-	note_options(c, sk, now_ns);
 	await_answer(c, now_ns);
 	if (attempt > 1)
 		note_trouble(c, sk);
+	note_rules(c, sk, now_ns);
 	e = begin_with_details(c, EVENT_KEEPALIVE_PROBE, now_ns);
 	if (!e)
 		return;
@@ -161,7 +161,7 @@ static void record_window_probe(struct connection *c, struct sock *sk, u8 attemp
 
 	if (attempt > 1)
 		note_trouble(c, sk);
-	note_options(c, sk, now_ns);
+	note_rules(c, sk, now_ns);
 	e = begin_with_details(c, EVENT_WINDOW_PROBE, now_ns);
 	if (!e)
 		return;

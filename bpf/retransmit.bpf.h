@@ -30,13 +30,16 @@ static void record_syn_retransmit(struct sock *sk, int error)
 	/* Raised before this is called: the first retry is number 1. */
 	u8 attempt = READ(icsk, icsk_retransmits);
 	struct event_with_details *e;
+	u64 now_ns;
 
 	if (!c || attempt <= c->syn_retries)
 		return;
 	c->syn_retries = attempt;
 	learn_late_tuple(c, sk);
 	note_trouble(c, sk);
-	e = begin_with_details(c, EVENT_SYN_RETRANSMIT, bpf_ktime_get_ns());
+	now_ns = bpf_ktime_get_ns();
+	note_rules(c, sk, now_ns);
+	e = begin_with_details(c, EVENT_SYN_RETRANSMIT, now_ns);
 	if (!e)
 		return;
 	e->event.state = TCP_SYN_SENT;
@@ -145,7 +148,7 @@ static void record_data_retransmit(struct connection *c, struct sock *sk, struct
 		return;
 	if (trigger == TRIGGER_RTO) {
 		note_trouble(c, sk);
-		note_options(c, sk, now_ns);
+		note_rules(c, sk, now_ns);
 	}
 	e = begin_with_details(c, EVENT_RETRANSMIT, now_ns);
 	if (!e)

@@ -81,7 +81,8 @@ struct connection {
 	u8 handshake_ttl; /* with which the SYN-ACK came, or the final ACK; 0: unknown */
 	u8 reset_ttl; /* with which the last RST came */
 	u8 accepted; /* recorded by the first copy of a program; no flag, either */
-	u8 unused[2];
+	u8 options_untold; /* nobody has been told of its options yet: it is older than the trace, or was claimed */
+	u8 unused;
 };
 
 /*

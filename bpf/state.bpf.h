@@ -79,6 +79,7 @@ static __noinline struct connection *discover(struct sock *sk)
 		return NULL;
 	c.state = TCP_STATE_UNKNOWN;
 	c.options = options_of(sk);
+	c.options_untold = 1;
 	c.flags = FOLLOWED | ANNOUNCED | PRE_EXISTING;
 	index_connection(&c, sk);
 	return keep_first(sk, &c);

@@ -174,6 +174,7 @@ static void remember_open_socket(struct task_struct *task, struct sock *sk)
 		return;
 	c.flags = FOLLOWED | ANNOUNCED | PRE_EXISTING;
 	c.options = options_of(sk);
+	c.options_untold = 1;
 	learn_timers(sk);
 	index_connection(&c, sk);
 	if (bpf_map_update_elem(&connections, &key, &c, BPF_NOEXIST) && !last_connection_of(sk))

@@ -86,7 +86,8 @@ type bpfConnection struct {
 	HandshakeTtl     uint8
 	ResetTtl         uint8
 	Accepted         uint8
-	Unused           [2]uint8
+	OptionsUntold    uint8
+	Unused           uint8
 }
 
 type bpfConnectionFlags uint32
@@ -719,11 +720,12 @@ type bpfTraffic struct {
 type bpfTrigger uint32
 
 const (
-	bpfTriggerTRIGGER_NONE bpfTrigger = 0
-	bpfTriggerTRIGGER_RTO  bpfTrigger = 1
-	bpfTriggerTRIGGER_FAST bpfTrigger = 2
-	bpfTriggerTRIGGER_TLP  bpfTrigger = 3
-	bpfTriggerTRIGGER_SYN  bpfTrigger = 4
+	bpfTriggerTRIGGER_NONE  bpfTrigger = 0
+	bpfTriggerTRIGGER_RTO   bpfTrigger = 1
+	bpfTriggerTRIGGER_FAST  bpfTrigger = 2
+	bpfTriggerTRIGGER_TLP   bpfTrigger = 3
+	bpfTriggerTRIGGER_SYN   bpfTrigger = 4
+	bpfTriggerTRIGGER_TIMER bpfTrigger = 5
 )
 
 // Names of all BPF objects in the ELF.

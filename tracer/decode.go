@@ -178,10 +178,11 @@ func read[T any](to *T, record []byte) []byte {
 
 // triggers are the contract's names of what made the kernel send data again.
 var triggers = map[bpfTrigger]string{
-	bpfTriggerTRIGGER_RTO:  "rto",
-	bpfTriggerTRIGGER_FAST: "fast",
-	bpfTriggerTRIGGER_TLP:  "tlp",
-	bpfTriggerTRIGGER_SYN:  "syn",
+	bpfTriggerTRIGGER_RTO:   "rto",
+	bpfTriggerTRIGGER_FAST:  "fast",
+	bpfTriggerTRIGGER_TLP:   "tlp",
+	bpfTriggerTRIGGER_SYN:   "syn",
+	bpfTriggerTRIGGER_TIMER: "timer",
 }
 
 // stages and actions are the contract's names of them.

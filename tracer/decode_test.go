@@ -173,7 +173,7 @@ func TestDecodeCloseCarriesTheTotal(t *testing.T) {
 
 func TestDecodeRetransmission(t *testing.T) {
 	for trigger, want := range map[bpfTrigger]string{
-		bpfTriggerTRIGGER_NONE: "", bpfTriggerTRIGGER_RTO: "rto", bpfTriggerTRIGGER_FAST: "fast", bpfTriggerTRIGGER_TLP: "tlp",
+		bpfTriggerTRIGGER_NONE: "", bpfTriggerTRIGGER_RTO: "rto", bpfTriggerTRIGGER_FAST: "fast", bpfTriggerTRIGGER_TLP: "tlp", bpfTriggerTRIGGER_TIMER: "timer",
 	} {
 		var raw bpfEventWithDetails
 		raw.Event.Kind, raw.Event.Trigger, raw.Event.IdleJiffies = uint8(event.Retransmit), uint8(trigger), 250

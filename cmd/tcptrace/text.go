@@ -128,6 +128,9 @@ func (t *textRenderer) tellChange() {
 func (t *textRenderer) event(c *timeline.Connection, ev *event.Event, offset time.Duration) {
 	form := forms[ev.Kind]
 	words, width := form.words, wordsWidth
+	if isOptionsRead(ev) {
+		words = "options"
+	}
 	if t.meta.Subject == aboutProbes && ev.Role == event.RoleServer {
 		words = farEndMark + words
 	}
@@ -152,9 +155,9 @@ func (t *textRenderer) event(c *timeline.Connection, ev *event.Event, offset tim
 }
 
 // impliedByAnother says that the line of another event tells this one too: a probe's SYN leaves by a device right when
-// it is sent, and where it leaves is told once, when that matters.
+// it is sent, and where it leaves is told once, when that matters; and what comes of options is foretold.
 func (t *textRenderer) impliedByAnother(ev *event.Event) bool {
-	return ev.Kind == event.SYNSent && t.meta.Subject == aboutProbes && !t.config.Verbose
+	return !t.config.Verbose && (ev.Kind == event.SYNSent && t.meta.Subject == aboutProbes || isOptionsRead(ev))
 }
 
 // offset is when ev happened; of a probe's far end in the probe's time, so that the two read as one story.

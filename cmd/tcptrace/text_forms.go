@@ -178,6 +178,11 @@ func changedOptions(c *timeline.Connection, ev *event.Event) []string {
 	return []string{strings.Join(changes, ", ")}
 }
 
+// isOptionsRead says that no option was changed: it was read with a timer, as nobody had been told of it.
+func isOptionsRead(ev *event.Event) bool {
+	return ev.Kind == event.OptionsChanged && ev.Trigger == "timer"
+}
+
 // changeWindow is how soon after each other options are set that are meant to be set together.
 const changeWindow = 5 * time.Millisecond
 

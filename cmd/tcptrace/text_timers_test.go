@@ -76,6 +76,23 @@ func TestOptionsOfWhichNothingIsKnownBeforeAreAllTold(t *testing.T) {
 	}
 }
 
+// Those that were not changed, but read with a timer, are for who asks for all.
+func TestOptionsThatWereReadAreToldWhereAllIs(t *testing.T) {
+	events := func() []*event.Event {
+		return []*event.Event{
+			at(0, event.OptionsChanged, func(ev *event.Event) { ev.Options, ev.Trigger = &event.Options{UserTimeout: 8 * time.Second}, "timer" }),
+			at(0, event.Retransmit, func(ev *event.Event) { ev.Trigger, ev.Attempt = "rto", 1 }),
+			at(time.Second, event.Close, nil),
+		}
+	}
+	for verbose, want := range map[bool]bool{false: false, true: true} {
+		text := rendered(textConfig{Verbose: verbose}, meta{Subject: aboutConnections}, events())
+		if got := strings.Contains(text, "options            TCP_USER_TIMEOUT 8s\n"); got != want || strings.Contains(text, "changed") {
+			t.Errorf("verbose %t:\n%s", verbose, text)
+		}
+	}
+}
+
 // kindSink keeps what reaches it, by kind, and the summary.
 type kindSink struct {
 	silent

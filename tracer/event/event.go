@@ -104,9 +104,12 @@ type Event struct {
 	ICMP     *ICMP
 	Queue    *Queue
 
-	Stage    string        // accept_queue_full: "syn" or "ack"; synack_timeout: "ack" if its final ACK was put off
-	Action   string        // syn_queue_full: "cookie" or "drop"
-	Trigger  string        // retransmit: "rto", "fast" or "tlp"; synack_retransmit: "rto" or "syn" (its SYN came again)
+	Stage  string // accept_queue_full: "syn" or "ack"; synack_timeout: "ack" if its final ACK was put off
+	Action string // syn_queue_full: "cookie" or "drop"
+	// Trigger is, of retransmit, "rto", "fast" or "tlp"; of synack_retransmit, "rto" or "syn" (its SYN came again); and of
+	// options_changed, "timer" if none was changed, but a timer goes by options that nobody had been told of: those of a
+	// connection that is older than the trace, or that nobody followed before its accept.
+	Trigger  string
 	Waited   time.Duration // accept: time in the accept queue
 	ClosedBy string        // close: "local", "peer" or "kernel"; timeline
 	Count    int           // how many events this one stands for; 0 means 1

@@ -64,8 +64,12 @@ func (s *story) retransmissionAdvice() []string {
 	if warned := s.warnings("retransmission_hangs"); warned != nil {
 		return append([]string{s.gone()}, warned...)
 	}
+	limit := "not set"
+	if s.options() == nil {
+		limit = "not known"
+	}
 	return []string{s.gone() + fmt.Sprintf("; sysctl net.ipv4.tcp_retries2 (%d) "+
-		"and TCP_USER_TIMEOUT (not set) decide how long the kernel tries", s.retries2())}
+		"and TCP_USER_TIMEOUT (%s) decide how long the kernel tries", s.retries2(), limit)}
 }
 
 // gone says what may be, and where to look first if the way leads through a tunnel.

@@ -99,7 +99,11 @@ func (s *story) beginningDoubt() string {
 	if !s.conn.PreExisting {
 		return ""
 	}
-	return "it is older than the trace: what happened before was not seen"
+	doubt := "it is older than the trace: what happened before was not seen"
+	if s.timedOut() && s.options() == nil {
+		doubt += ", and its options are not known, TCP_USER_TIMEOUT among them"
+	}
+	return doubt
 }
 
 // blindDoubt is about a kind of events that this kernel does not show, or, by the hook that could be had, not all of.
