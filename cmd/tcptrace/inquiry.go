@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"net/netip"
+	"os"
 	"time"
 
 	"tcptrace/prober"
@@ -129,6 +130,9 @@ func askHere(q verdict.Question) verdict.Host {
 	if q.Conntrack {
 		h.Conntrack = conntrackTable()
 	}
+	if q.NFQueue {
+		h.NFQueue = fullestNFQueue()
+	}
 	return h
 }
 
@@ -159,6 +163,21 @@ func routeQuery(q verdict.Question) host.RouteQuery {
 		query.UID = &q.UID
 	}
 	return query
+}
+
+// fullestNFQueue is where most packets wait for a program, nil where none does.
+func fullestNFQueue() *verdict.NFQueue {
+	var most verdict.NFQueue
+	all, _ := host.NFQueues(os.DirFS(procNet))
+	for _, q := range all {
+		if q.Waiting > most.Waiting {
+			most = verdict.NFQueue(q)
+		}
+	}
+	if most.Waiting == 0 {
+		return nil
+	}
+	return &most
 }
 
 // conntrackTable is how full connection tracking is, nil where there is none.

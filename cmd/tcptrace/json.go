@@ -196,6 +196,7 @@ type hostLine struct {
 	Link      *linkLine      `json:"link,omitempty"`
 	Somaxconn int            `json:"somaxconn,omitempty"`
 	XDP       string         `json:"xdp,omitempty"` // device
+	NFQueue   *nfqueueLine   `json:"nfqueue,omitempty"`
 }
 
 type routeLine struct {
@@ -231,6 +232,12 @@ type conntrackLine struct {
 	Max   int `json:"max"`
 }
 
+type nfqueueLine struct {
+	Number  int    `json:"number"`
+	Port    uint32 `json:"netlink_port"`
+	Waiting int    `json:"waiting"`
+}
+
 func encodeHost(a answer) hostLine {
 	line := hostLine{Type: typeHost, Cookie: a.about.cookie, Somaxconn: a.host.Somaxconn, XDP: a.host.XDP}
 	if a.about.conn != 0 {
@@ -246,6 +253,7 @@ func encodeHost(a answer) hostLine {
 	line.Link = (*linkLine)(a.host.Link)
 	line.Ports = (*portsLine)(a.host.Ports)
 	line.Conntrack = (*conntrackLine)(a.host.Conntrack)
+	line.NFQueue = (*nfqueueLine)(a.host.NFQueue)
 	return line
 }
 

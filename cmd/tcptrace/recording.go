@@ -218,6 +218,7 @@ func parseHost(text []byte) (any, error) {
 	a.host.Link = (*verdict.Link)(line.Link)
 	a.host.Ports = (*verdict.Ports)(line.Ports)
 	a.host.Conntrack = (*verdict.Conntrack)(line.Conntrack)
+	a.host.NFQueue = (*verdict.NFQueue)(line.NFQueue)
 	return a, nil
 }
 

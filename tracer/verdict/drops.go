@@ -76,6 +76,12 @@ var dropReasons = map[string]explanation{
 // tunnelDrop explains the drops of tunnels' own functions.
 var tunnelDrop = explanation{"the tunnel: no way to its far end, or none that it may take", "ip -d link show DEVICE, and ip route get and ip neigh for its remote address"}
 
+const lookAtNFQueues = "nft list ruleset (queue), and /proc/net/netfilter/nfnetlink_queue, which lists the queues that a program listens on, " +
+	"with its netlink port, mostly its PID"
+
+// nfqueueVerdict explains the drops of a program that the firewall asks.
+var nfqueueVerdict = explanation{"the program that its firewall asks (NFQUEUE): it refused it, or has gone meanwhile", lookAtNFQueues}
+
 // dropFunctions explain drops for which the kernel gives no reason, by how the name of the function that freed the packet
 // begins.
 var dropFunctions = []struct {
@@ -84,6 +90,9 @@ var dropFunctions = []struct {
 }{
 	// What xfrm_lookup_route puts in a route's place, and what a route's device leaves when it goes.
 	{"dst_discard", explanation{"an IPsec policy that has no security association for it yet", "ip xfrm policy, ip xfrm state, and the log of the IKE daemon"}},
+	// nf_queue frees what it cannot hand over; what the program refused is freed where that is told, or where it has gone.
+	{"nf_queue", explanation{"its firewall queues it for a program (NFQUEUE), and none listens there, or the queue is full", lookAtNFQueues}},
+	{"nfqnl_", nfqueueVerdict}, {"nf_reinject", nfqueueVerdict},
 	{"wg_", explanation{"WireGuard: it has no peer for that address (allowed ips), or none with an endpoint", "wg show DEVICE"}},
 	{"bond_", explanation{"the bond: none of its devices works", "cat /proc/net/bonding/DEVICE"}},
 	{"ipgre_", tunnelDrop}, {"gre_", tunnelDrop}, {"ip_tunnel_", tunnelDrop}, {"ip_md_tunnel_", tunnelDrop}, {"ipip_", tunnelDrop},

@@ -20,6 +20,8 @@ type Host struct {
 	// XDP is the device towards the remote end that an XDP program is attached to, or one that it rests on; empty: none, or it
 	// is not known.
 	XDP string
+	// NFQueue is where most packets wait for a program; nil: nowhere, or it is not known.
+	NFQueue *NFQueue
 }
 
 // Route is what the kernel's route lookup towards the remote end gave, with the socket's source, mark and user.
@@ -48,6 +50,13 @@ type Link struct {
 type Neighbour struct {
 	Addr  netip.Addr
 	State string // as ip neigh says it, such as REACHABLE (NUD_REACHABLE)
+}
+
+// NFQueue is a queue by which the firewall of the socket's network namespace hands packets to a program that judges them.
+type NFQueue struct {
+	Number  int
+	Port    uint32 // netlink port of the program: its PID, mostly
+	Waiting int    // packets that have no verdict yet
 }
 
 // unresolved says that ARP or neighbour discovery has had no answer: what is for it waits, or is dropped.
@@ -96,6 +105,8 @@ func (s *story) link() *Link {
 	}
 	return &Link{}
 }
+
+func (s *story) nfqueue() *NFQueue { return s.host().NFQueue }
 
 // xdp is a device on whose way in an XDP program may discard what nothing else sees.
 func (s *story) xdp() string { return s.host().XDP }

@@ -81,6 +81,7 @@ func hostKeys(h *Host) setters {
 		"neighbour": parsed(&h.Neighbour, parseNeighbour),
 		"link":      parsed(&h.Link, parseLink),
 		"xdp":       text(&h.XDP),
+		"nfqueue":   parsed(&h.NFQueue, parseNFQueue),
 	}
 }
 
@@ -121,6 +122,13 @@ func parseLink(s string) (*Link, error) {
 	var err error
 	l.Remote, err = netip.ParseAddr(of)
 	return &l, err
+}
+
+// parseNFQueue reads number/port/waiting.
+func parseNFQueue(s string) (*NFQueue, error) {
+	var q NFQueue
+	_, err := fmt.Sscanf(s, "%d/%d/%d", &q.Number, &q.Port, &q.Waiting)
+	return &q, err
 }
 
 // parsePorts reads first-last/in use/in TIME_WAIT.

@@ -26,12 +26,12 @@ func TestTheHostIsAskedWhatTheVerdictRestsOn(t *testing.T) {
 		"accept_queue_full_listener": "listener",
 		"syn_queue_full":             "listener",
 		"connected_probe":            "",
-		"neighbour_waits":            "neighbour link",
+		"neighbour_waits":            "neighbour link nfqueue",
 		"kept_here_user_timeout":     "route link",
 		"unreachable_address_gone":   "route",
 		"abandoned_by_application":   "neighbour link",
-		"no_answer":                  "link xdp",
-		"no_answer_so_far":           "link xdp",
+		"no_answer":                  "link xdp nfqueue",
+		"no_answer_so_far":           "link xdp nfqueue",
 		"dropped_by_local_input":     "",
 		"refused":                    "",
 		"rejected_by_icmp":           "",
@@ -65,7 +65,7 @@ func asked(q Question) string {
 	for _, part := range []struct {
 		asked bool
 		word  string
-	}{{q.Route, "route"}, {q.Ports, "ports"}, {q.Conntrack, "conntrack"}, {q.Neighbour, "neighbour"}, {q.Link, "link"}, {q.XDP, "xdp"}, {q.Listener != 0, "listener"}} {
+	}{{q.Route, "route"}, {q.Ports, "ports"}, {q.Conntrack, "conntrack"}, {q.Neighbour, "neighbour"}, {q.Link, "link"}, {q.XDP, "xdp"}, {q.NFQueue, "nfqueue"}, {q.Listener != 0, "listener"}} {
 		if part.asked {
 			words = append(words, part.word)
 		}

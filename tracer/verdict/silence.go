@@ -69,6 +69,19 @@ var silenceRules = []rule{
 	},
 	{
 		cause:      DroppedByLocalOutput,
+		match:      func(s *story) bool { return s.silent() && s.heldHere() && s.nfqueue() != nil },
+		outcome:    OutcomeFailed,
+		confidence: Likely,
+		endedBy:    (*story).whoEndedSilence,
+		shows:      handshakeAnd(event.Close),
+		doubts:     say("that the SYN is among them was not seen, only that it had not left when it was to be repeated"),
+		summary: func(s *story) string {
+			return fmt.Sprintf("held by this host: %s; %s; %s", s.waiting(), s.foundHeld(), s.silenceEnd())
+		},
+		advice: func(s *story) []string { return []string{s.lookAtNFQueue()} },
+	},
+	{
+		cause:      DroppedByLocalOutput,
 		match:      func(s *story) bool { return s.silent() && s.retriesFailed() && s.first(event.SYNSent) == nil },
 		outcome:    OutcomeFailed,
 		confidence: Likely,
@@ -185,8 +198,11 @@ func (s *story) silent() bool {
 // in this host (EBUSY, skb_still_in_host_queue), or none was due yet.
 func (s *story) mayWaitForNeighbour() bool {
 	return s.client() && (s.gaveUp() || s.silent() || s.inProgress) && s.first(event.SYNSent) == nil &&
-		!s.saw(event.Drop) && (s.attempts == 0 || s.retriesFailed(event.EBUSY))
+		!s.saw(event.Drop) && (s.attempts == 0 || s.heldHere())
 }
+
+// heldHere says that each repeated SYN found the first still in this host.
+func (s *story) heldHere() bool { return s.retriesFailed(event.EBUSY) }
 
 // hearsNothing says that nothing has come back for SYNs that may have left, so far or for good.
 func (s *story) hearsNothing() bool {
@@ -338,6 +354,9 @@ func (s *story) silenceDoubts() []string {
 	}
 	if n := packets(s.droppedSYNs()); n > 0 {
 		doubts = append(doubts, fmt.Sprintf("this host dropped %s itself: whether another would have been answered is not known", count(n, "SYN")))
+	}
+	if q := s.nfqueue(); q != nil {
+		doubts = append(doubts, fmt.Sprintf("%s: an answer may be among them", s.waiting()))
 	}
 	if device := s.xdp(); device != "" && len(s.beyond()) == 0 {
 		doubts = append(doubts, fmt.Sprintf("an XDP program is attached to %s: what that discards, nothing else sees (bpftool net)", device))
