@@ -26,6 +26,7 @@ func TestWhatTheHostSaidIsReadAsItWasWritten(t *testing.T) {
 		{about: answerKey{conn: 6}, host: verdict.Host{Ports: &verdict.Ports{First: 32768, Last: 60999, InUse: 3, TimeWait: 2}, Somaxconn: 4096}},
 		{about: answerKey{conn: 6}, host: verdict.Host{Conntrack: &verdict.Conntrack{Count: 0, Max: 8}}},
 		{about: answerKey{conn: 6}, host: verdict.Host{XDP: "eth0"}},
+		{about: answerKey{conn: 6}, host: verdict.Host{NFQueue: &verdict.NFQueue{Number: 5, Port: 4294963001, Waiting: 4}}},
 		{about: answerKey{conn: 6}, host: verdict.Host{Neighbour: &verdict.Neighbour{Addr: server6.Addr(), State: "FAILED"}}},
 	} {
 		text, err := json.Marshal(encodeHost(want))

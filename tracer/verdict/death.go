@@ -316,6 +316,8 @@ func (s *story) timerDoubts() []string {
 		return nil
 	case s.keptHere():
 		return s.keptDoubts()
+	case s.heldAtDeath():
+		return s.holderDoubts()
 	case s.pending.told && s.pending.foretold() > 0 && !s.asForetold():
 		return []string{"the end did not come when the schedule had it: a setting may have changed unseen"}
 	case s.pending.told:

@@ -66,6 +66,9 @@ func (s *story) lookHere() []string {
 	if drops := s.sinceHeard(s.dropped(dropOut)); len(drops) > 0 {
 		return []string{s.lookAt(drops)}
 	}
+	if s.heldAtDeath() {
+		return []string{s.lookAtHolder()}
+	}
 	return nil
 }
 

@@ -26,6 +26,8 @@ type pending struct {
 	count int // retransmissions of the same data, or probes in a row, without an answer
 	// sent counts the probes of a shut window, those that were answered too.
 	sent int
+	// held counts the retransmissions that found the last copy of the data still on this host (EBUSY, skb_still_in_host_queue).
+	held int
 	last *event.Event // the latest packet that the timer sent; nil where none was seen
 	// told says that the timer's own events show it to the end: as many as the socket counted.
 	told bool
@@ -59,7 +61,7 @@ func (p *pending) follow(ev *event.Event) {
 		case ev.Attempt == 0: // the window shrank: tcp_retransmit_timer counts no retransmission then
 			p.windowProbe(ev, p.count+1)
 		default:
-			*p = pending{timer: retransmitTimer, count: ev.Attempt, last: ev}
+			p.retransmit(ev)
 		}
 	}
 }
@@ -70,6 +72,17 @@ func (p *pending) answer() {
 		*p = pending{}
 	}
 	p.count = 0
+}
+
+func (p *pending) retransmit(ev *event.Event) {
+	held := 0
+	if ev.Errno == event.EBUSY {
+		held = 1
+		if p.timer == retransmitTimer && ev.Attempt > p.count { // of the same data
+			held += p.held
+		}
+	}
+	*p = pending{timer: retransmitTimer, count: ev.Attempt, held: held, last: ev}
 }
 
 func (p *pending) windowProbe(ev *event.Event, count int) {
@@ -170,10 +183,17 @@ func (p pending) String() string {
 		return count(p.count, "keepalive probe") + " unanswered"
 	case p.timer == keepaliveTimer:
 		return "its keepalive probes unanswered"
+	case p.allHeld():
+		return count(p.count, "retransmission") + " that found the last copy of the data still on this host (EBUSY)"
 	case p.timer == retransmitTimer:
 		return count(p.count, "retransmission") + " of the same data unanswered"
 	}
 	return "which timer ran was not seen"
+}
+
+// allHeld says that the data never left this host: every retransmission of it found the last copy still here.
+func (p pending) allHeld() bool {
+	return p.timer == retransmitTimer && p.held > 0 && p.held == p.count
 }
 
 // kinds are those whose events show the timer at work.

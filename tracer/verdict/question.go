@@ -55,7 +55,7 @@ func Ask(c *timeline.Connection, f Facts) Question {
 	lost := s.hearsNothing() && !s.saw(event.Drop) && q.Listener == 0 // where, nobody saw
 	q.Link = (lost || s.mayBeTheLink()) && q.Remote.IsValid()
 	q.XDP = lost && q.Remote.IsValid()
-	q.NFQueue = lost || s.silent() && s.heldHere()
+	q.NFQueue = lost || s.silent() && s.heldHere() || s.heldAtDeath()
 	q.Route = (q.Route || q.Ports) && q.Remote.IsValid()
 	q.Ports = q.Ports && q.Remote.IsValid()
 	if c != nil {

@@ -96,10 +96,10 @@ func (s *story) smallAcknowledged() bool {
 	return traffic.BytesAcked > 0 || traffic.BytesReceived > 0
 }
 
-// droppedHere says that this host itself dropped packets of the connection after its handshake.
+// droppedHere says that this host itself dropped packets of the connection after its handshake, or keeps them.
 func (s *story) droppedHere() bool {
 	done := s.first(event.Established)
-	return slices.ContainsFunc(slices.Concat(s.dropped(dropIn), s.dropped(dropOut)), func(ev *event.Event) bool {
+	return s.heldAtDeath() || slices.ContainsFunc(slices.Concat(s.dropped(dropIn), s.dropped(dropOut)), func(ev *event.Event) bool {
 		return done == nil || ev.Offset >= done.Offset
 	})
 }

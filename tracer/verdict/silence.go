@@ -69,16 +69,17 @@ var silenceRules = []rule{
 	},
 	{
 		cause:      DroppedByLocalOutput,
-		match:      func(s *story) bool { return s.silent() && s.heldHere() && s.nfqueue() != nil },
+		match:      func(s *story) bool { return s.silent() && s.heldHere() },
 		outcome:    OutcomeFailed,
 		confidence: Likely,
 		endedBy:    (*story).whoEndedSilence,
 		shows:      handshakeAnd(event.Close),
-		doubts:     say("that the SYN is among them was not seen, only that it had not left when it was to be repeated"),
+		doubts:     (*story).holderDoubts,
 		summary: func(s *story) string {
-			return fmt.Sprintf("held by this host: %s; %s; %s", s.waiting(), s.foundHeld(), s.silenceEnd())
+			return fmt.Sprintf("held by this host: %s found the first still here (%s); %s",
+				count(s.failed, "repeated SYN"), s.last(event.SYNRetransmit).Errno, s.silenceEnd())
 		},
-		advice: func(s *story) []string { return []string{s.lookAtNFQueue()} },
+		advice: func(s *story) []string { return []string{s.lookAtHolder()} },
 	},
 	{
 		cause:      DroppedByLocalOutput,
@@ -200,9 +201,6 @@ func (s *story) mayWaitForNeighbour() bool {
 	return s.client() && (s.gaveUp() || s.silent() || s.inProgress) && s.first(event.SYNSent) == nil &&
 		!s.saw(event.Drop) && (s.attempts == 0 || s.heldHere())
 }
-
-// heldHere says that each repeated SYN found the first still in this host.
-func (s *story) heldHere() bool { return s.retriesFailed(event.EBUSY) }
 
 // hearsNothing says that nothing has come back for SYNs that may have left, so far or for good.
 func (s *story) hearsNothing() bool {
