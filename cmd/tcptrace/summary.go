@@ -42,7 +42,7 @@ type group struct {
 	NetNS       uint32
 	Count       uint64
 	First, Last time.Time     // when the first and the last of them began
-	Median      time.Duration // of the time to connect, or else of the life
+	Median      time.Duration // of the time to connect, or else of the life; 0: of none is either known
 }
 
 // share is how the probes that have one thing in common went.
@@ -154,7 +154,9 @@ func (t *tally) addGroup(v verdict.Verdict, about told) {
 		t.groups[key] = g
 	}
 	g.count++
-	g.times.add(cmp.Or(v.Connect, v.Duration))
+	if c := about.connection; c == nil || !c.PreExisting { // or else how long it lived is not known
+		g.times.add(cmp.Or(v.Connect, v.Duration))
+	}
 	began := beganAt(about)
 	if g.first.IsZero() || began.Before(g.first) {
 		g.first = began

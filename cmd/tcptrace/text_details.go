@@ -147,8 +147,11 @@ func (t *textRenderer) groups(s *summary) {
 	t.line("")
 	t.line(t.painted(faint, "   count  cause                        process           remote                     p50"))
 	for _, g := range s.Groups[:min(len(s.Groups), maxShown)] {
-		t.line(fmt.Sprintf("%8d  %s  %s  %s  %s", g.Count, pad(string(g.Cause), 27), pad(escape(g.Comm), 16),
-			pad(escape(g.Remote), 25), timeline.FormatDuration(g.Median)))
+		line := fmt.Sprintf("%8d  %s  %s  %s", g.Count, pad(string(g.Cause), 27), pad(escape(g.Comm), 16), pad(escape(g.Remote), 25))
+		if g.Median > 0 {
+			line += "  " + timeline.FormatDuration(g.Median)
+		}
+		t.line(strings.TrimRight(line, " "))
 	}
 	t.more(len(s.Groups), s.GroupsBeyond)
 }

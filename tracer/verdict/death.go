@@ -131,7 +131,7 @@ func (s *story) unreachableAtDeath() bool {
 }
 
 func (s *story) unreachableSummary() string {
-	text := fmt.Sprintf("unreachable while connected: the kernel gave up after %s with %s", duration(s.end), s.deathErrno())
+	text := fmt.Sprintf("unreachable while connected: the kernel gave up %s with %s", s.sinceBegun(s.end), s.deathErrno())
 	if s.pending.timer != noTimer {
 		text += ", with " + s.pending.String()
 	}
@@ -167,7 +167,7 @@ func (s *story) closedFrom(states ...event.State) bool {
 }
 
 func (s *story) finUnanswered() string {
-	return "all data acknowledged; this side's FIN never was: the kernel forgot the connection after " + duration(s.end)
+	return "all data acknowledged; this side's FIN never was: the kernel forgot the connection " + s.sinceBegun(s.end)
 }
 
 // closedFirst says that the application had closed its side when the end came.
@@ -242,7 +242,7 @@ func (s *story) idled() string {
 
 // when tells the end, and beside it when the schedule had it.
 func (s *story) when() string {
-	text := "after " + duration(s.end)
+	text := s.sinceBegun(s.end)
 	if foretold := s.pending.foretold(); foretold > 0 {
 		text += " (foretold: " + duration(foretold) + ")"
 	}

@@ -133,7 +133,7 @@ var resetRules = []rule{
 		shows:      endKinds,
 		doubts:     say("no rule explains this errno"),
 		summary: func(s *story) string {
-			return fmt.Sprintf("it died of %s after %s, for a reason that no rule knows", s.deathErrno(), duration(s.end))
+			return fmt.Sprintf("it died of %s %s, for a reason that no rule knows", s.deathErrno(), s.sinceBegun(s.end))
 		},
 	},
 }
@@ -303,7 +303,18 @@ func (s *story) sinceEstablished(offset time.Duration) string {
 	if done := s.first(event.Established); done != nil {
 		return duration(offset-done.Offset) + " after the handshake"
 	}
-	return "after " + duration(offset)
+	return s.sinceBegun(offset)
+}
+
+// sinceBegun is the same of one that is not known to have had a handshake; when one that is older than the trace began is not known.
+func (s *story) sinceBegun(offset time.Duration) string {
+	switch {
+	case s.conn == nil || !s.conn.PreExisting:
+		return "after " + duration(offset)
+	case offset == 0:
+		return "with the first that was seen of it"
+	}
+	return duration(offset) + " after it was first seen"
 }
 
 // closedBy is who closed an established connection, empty when it is open or that is unknown.

@@ -169,7 +169,7 @@ func (s *story) silenceAfterIdle() string {
 	case EndedByKernel:
 		return text + "; " + s.gaveUpAt("tcp_retries2")
 	}
-	return text + "; " + s.closer() + " closed it after " + duration(s.end)
+	return text + "; " + s.closer() + " closed it " + s.sinceBegun(s.end)
 }
 
 // forgottenDoubts are about who forgot it. The other end's own story, where it is on this host, says whether it lived.

@@ -83,7 +83,10 @@ func (s *story) judge(r *rule) Verdict {
 // measure fills in the numbers.
 func (s *story) measure(v *Verdict) {
 	v.Local, v.Remote = s.local(), s.remote()
-	v.Duration, v.IdleBeforeEnd = s.end, s.idleBeforeEnd()
+	v.IdleBeforeEnd = s.idleBeforeEnd()
+	if s.conn == nil || !s.conn.PreExisting { // or when it began is not known
+		v.Duration = s.end
+	}
 	v.Connect = s.handshake()
 	if s.client() {
 		v.SYNSent = s.syns()

@@ -117,7 +117,7 @@ func (s *story) segmentsSummary() string {
 	case EndedByKernel:
 		return text + "; " + s.gaveUpAt("tcp_retries2")
 	}
-	return text + "; " + s.closer() + " closed it after " + duration(s.end)
+	return text + "; " + s.closer() + " closed it " + s.sinceBegun(s.end)
 }
 
 func segmentsAdvice(s *story) []string {
