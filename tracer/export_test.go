@@ -26,48 +26,50 @@ func (t *Tracer) UnseenChanges() (uint64, error) { return unseenChanges(t.shared
 // Unsee has the kernel side forget what it saw last of each client that is followed: the change to ESTABLISHED, or that connect()
 // returned.
 func (t *Tracer) Unsee() error {
-	connections := t.shared.Maps[bpfMapConnections]
-	var socket uint64
-	var c bpfConnection
-	seen := make(map[uint64]bpfConnection)
-	all := connections.Iterate()
-	for all.Next(&socket, &c) {
-		seen[socket] = c
+	clients, err := t.connectionsOf(bpfRoleROLE_CLIENT)
+	if err != nil {
+		return err
 	}
-	for socket, c := range seen {
-		if bpfRole(c.Role) != bpfRoleROLE_CLIENT {
-			continue
-		}
+	for socket, c := range clients {
 		if event.State(c.State) == event.StateEstablished {
 			c.State = uint8(event.StateSYNSent)
 		} else {
 			c.Flags |= uint8(bpfConnectionFlagsCONNECTING)
 		}
-		if err := connections.Put(socket, &c); err != nil {
+		if err := t.shared.Maps[bpfMapConnections].Put(socket, &c); err != nil {
 			return err
 		}
 	}
-	return all.Err()
+	return nil
 }
 
 // UnseeChildren has the kernel side forget that requests have become servers' connections.
 func (t *Tracer) UnseeChildren() error {
-	connections := t.shared.Maps[bpfMapConnections]
-	var socket uint64
-	var c bpfConnection
-	children := make(map[uint64]bpfConnection)
-	all := connections.Iterate()
-	for all.Next(&socket, &c) {
-		if bpfRole(c.Role) == bpfRoleROLE_SERVER {
-			children[socket] = c
-		}
+	children, err := t.connectionsOf(bpfRoleROLE_SERVER)
+	if err != nil {
+		return err
 	}
 	for socket, c := range children {
 		c.EstablishedNs = 0
 		pair := uint64(c.PeerIsn)<<32 | uint64(c.Isn)
-		if err := errors.Join(t.shared.Maps[bpfMapRequests].Put(pair, &c), connections.Delete(socket)); err != nil {
+		err := errors.Join(t.shared.Maps[bpfMapRequests].Put(pair, &c), t.shared.Maps[bpfMapConnections].Delete(socket))
+		if err != nil {
 			return err
 		}
 	}
-	return all.Err()
+	return nil
+}
+
+// connectionsOf are the connections that are followed in a role, by socket.
+func (t *Tracer) connectionsOf(role bpfRole) (map[uint64]bpfConnection, error) {
+	found := make(map[uint64]bpfConnection)
+	var socket uint64
+	var c bpfConnection
+	all := t.shared.Maps[bpfMapConnections].Iterate()
+	for all.Next(&socket, &c) {
+		if bpfRole(c.Role) == role {
+			found[socket] = c
+		}
+	}
+	return found, all.Err()
 }
