@@ -2,6 +2,8 @@ package main
 
 import (
 	"cmp"
+	"errors"
+	"io/fs"
 	"net/netip"
 	"os"
 	"slices"
@@ -19,6 +21,7 @@ type pathSources struct {
 	values   counters.Values
 	softnet  []counters.Softnet
 	devices  []host.Device
+	nfqueues []host.NFQueue
 	udp      []host.UDPSocket
 	tcp      []*sockets.Socket
 	owners   map[uint64]event.Owner // by inode
@@ -49,6 +52,9 @@ func readPathSources(ns *prober.NetNS, values counters.Values) (*pathSources, er
 			return err
 		}
 		if s.devices, err = host.Devices(); err != nil {
+			return err
+		}
+		if s.nfqueues, err = host.NFQueues(os.DirFS(procNet)); err != nil && !errors.Is(err, fs.ErrPermission) {
 			return err
 		}
 		if s.udp, err = host.UDPSockets(os.DirFS(procNet)); err != nil {

@@ -53,7 +53,11 @@ func walkOf(s *pathSources) *packetWalk {
 	for i := range s.devices {
 		w.add(deviceStation(&s.devices[i], wayReceived))
 	}
-	w.add(s.softirqStation(), s.ipStation(), s.tcpStation(), s.udpStation(), s.socketStation(), s.applicationStation())
+	w.add(s.softirqStation(), s.ipStation())
+	if len(s.nfqueues) > 0 {
+		w.add(s.nfqueueStation())
+	}
+	w.add(s.tcpStation(), s.udpStation(), s.socketStation(), s.applicationStation())
 	w.add(s.sendStation())
 	for i := range s.devices {
 		w.add(queueStation(&s.devices[i]), deviceStation(&s.devices[i], waySent))
@@ -221,6 +225,22 @@ func (s *pathSources) ipStation() station {
 	return st
 }
 
+// nfqueueStation is where the firewall has programs judge packets, of those that are sent as well.
+func (s *pathSources) nfqueueStation() station {
+	st := station{way: wayReceived, name: "firewall's programs", about: "judge what a rule hands to them (NFQUEUE), and what is sent as well"}
+	for _, q := range s.nfqueues {
+		name := fmt.Sprintf("queue %d", q.Number)
+		st.drops = append(st.drops,
+			stationDrop{name: name, count: q.Dropped, means: "the queue was full, as the program is slow"},
+			stationDrop{name: name + ", socket", count: q.Unread, means: "the program's netlink socket had no room"})
+		if q.Waiting > 0 {
+			st.notes = append(st.notes, fmt.Sprintf("%s has %s waiting for netlink port %d, mostly the program's PID", name, grouped(q.Waiting), q.Port))
+		}
+	}
+	st.minor = len(st.notes) == 0
+	return st
+}
+
 func (s *pathSources) tcpStation() station {
 	st := station{way: wayReceived, name: "TCP", about: "finds the socket, checks the segment, queues its data"}
 	st.drops = s.counted("Tcp.InCsumErrors", "TcpExt.ListenOverflows", "TcpExt.ListenDrops", "TcpExt.TCPReqQFullDrop",
@@ -294,10 +314,7 @@ func (s *pathSources) sendStation() station {
 func queueStation(d *host.Device) station {
 	s := station{way: waySent, name: "queue of " + d.Name, about: "packets wait for the device", minor: true}
 	for _, q := range d.Queues {
-		name := q.Kind
-		if q.Handle != "none" {
-			name += " " + q.Handle
-		}
+		name := q.Name()
 		s.drops = append(s.drops, stationDrop{name: name, count: q.Dropped, means: "the queue was full, or its rules dropped them"})
 		if q.Waiting > 0 || q.Requeues > 0 || q.Overlimits > 0 {
 			s.notes = append(s.notes, fmt.Sprintf("%s has %s waiting, %s requeued, %s over the limit",

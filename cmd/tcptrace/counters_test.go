@@ -292,6 +292,20 @@ func TestDropsOfTheWholeWayCountNothingTwice(t *testing.T) {
 	}
 }
 
+func TestProgramsThatTheFirewallAsksAreAStation(t *testing.T) {
+	sources := pathExample(t)
+	before := walkOf(sources).drops(false)
+	sources.nfqueues = []host.NFQueue{{Number: 5, Port: 213, Waiting: 4, Dropped: 17, Unread: 3}, {Number: 6, Port: 214}}
+	w := walkOf(sources)
+	if got := w.drops(false) - before; got != 20 {
+		t.Errorf("%d packets dropped there, want 20", got)
+	}
+	at := slices.IndexFunc(w.stations, func(s station) bool { return s.name == "firewall's programs" })
+	if at < 0 || !slices.Equal(w.stations[at].notes, []string{"queue 5 has 4 waiting for netlink port 213, mostly the program's PID"}) {
+		t.Errorf("the stations are %+v", w.stations)
+	}
+}
+
 func TestUDPErrorsAreToldApart(t *testing.T) {
 	rest, ok := pathExample(t).otherUDPErrors("Udp")
 	if !ok || rest.count != 2 {

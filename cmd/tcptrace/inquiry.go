@@ -116,7 +116,7 @@ func openExactly(path string, inode uint32) *prober.NetNS {
 func askHere(q verdict.Question) verdict.Host {
 	var h verdict.Host
 	source := q.Local.Addr()
-	if q.Route || q.Neighbour || q.Link || q.XDP {
+	if q.Route || q.Neighbour || q.Link || q.XDP || q.Backlog {
 		if way, err := host.LookUp(routeQuery(q)); err == nil {
 			askAboutWay(&h, q, way)
 			if q.Ports && (!source.IsValid() || source.IsUnspecified()) {
@@ -155,6 +155,11 @@ func askAboutWay(h *verdict.Host, q verdict.Question, way *host.Way) {
 	if q.XDP {
 		h.XDP, _ = way.XDP()
 	}
+	if q.Backlog {
+		if b, err := way.Backlog(); err == nil && b.Waiting > 0 {
+			h.Backlog = &verdict.Backlog{Device: b.Device, Queue: b.Name(), Waiting: int(b.Waiting)}
+		}
+	}
 }
 
 func routeQuery(q verdict.Question) host.RouteQuery {
@@ -171,7 +176,7 @@ func fullestNFQueue() *verdict.NFQueue {
 	all, _ := host.NFQueues(os.DirFS(procNet))
 	for _, q := range all {
 		if q.Waiting > most.Waiting {
-			most = verdict.NFQueue(q)
+			most = verdict.NFQueue{Number: q.Number, Port: q.Port, Waiting: q.Waiting}
 		}
 	}
 	if most.Waiting == 0 {

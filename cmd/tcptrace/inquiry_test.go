@@ -27,6 +27,7 @@ func TestWhatTheHostSaidIsReadAsItWasWritten(t *testing.T) {
 		{about: answerKey{conn: 6}, host: verdict.Host{Conntrack: &verdict.Conntrack{Count: 0, Max: 8}}},
 		{about: answerKey{conn: 6}, host: verdict.Host{XDP: "eth0"}},
 		{about: answerKey{conn: 6}, host: verdict.Host{NFQueue: &verdict.NFQueue{Number: 5, Port: 4294963001, Waiting: 4}}},
+		{about: answerKey{conn: 6}, host: verdict.Host{Backlog: &verdict.Backlog{Device: "eth0", Queue: "tbf 8001:", Waiting: 4}}},
 		{about: answerKey{conn: 6}, host: verdict.Host{Neighbour: &verdict.Neighbour{Addr: server6.Addr(), State: "FAILED"}}},
 	} {
 		text, err := json.Marshal(encodeHost(want))

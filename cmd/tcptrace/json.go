@@ -197,6 +197,7 @@ type hostLine struct {
 	Somaxconn int            `json:"somaxconn,omitempty"`
 	XDP       string         `json:"xdp,omitempty"` // device
 	NFQueue   *nfqueueLine   `json:"nfqueue,omitempty"`
+	Backlog   *backlogLine   `json:"backlog,omitempty"`
 }
 
 type routeLine struct {
@@ -238,6 +239,12 @@ type nfqueueLine struct {
 	Waiting int    `json:"waiting"`
 }
 
+type backlogLine struct {
+	Device  string `json:"ifname"`
+	Queue   string `json:"qdisc"`
+	Waiting int    `json:"waiting"`
+}
+
 func encodeHost(a answer) hostLine {
 	line := hostLine{Type: typeHost, Cookie: a.about.cookie, Somaxconn: a.host.Somaxconn, XDP: a.host.XDP}
 	if a.about.conn != 0 {
@@ -254,6 +261,7 @@ func encodeHost(a answer) hostLine {
 	line.Ports = (*portsLine)(a.host.Ports)
 	line.Conntrack = (*conntrackLine)(a.host.Conntrack)
 	line.NFQueue = (*nfqueueLine)(a.host.NFQueue)
+	line.Backlog = (*backlogLine)(a.host.Backlog)
 	return line
 }
 

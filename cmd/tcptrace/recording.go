@@ -219,6 +219,7 @@ func parseHost(text []byte) (any, error) {
 	a.host.Ports = (*verdict.Ports)(line.Ports)
 	a.host.Conntrack = (*verdict.Conntrack)(line.Conntrack)
 	a.host.NFQueue = (*verdict.NFQueue)(line.NFQueue)
+	a.host.Backlog = (*verdict.Backlog)(line.Backlog)
 	return a, nil
 }
 

@@ -35,6 +35,14 @@ type Queue struct {
 	Waiting    int64 // packets that wait now
 }
 
+// Name is the queue's kind and handle, as tc says them; of one that the kernel chose, its kind.
+func (q *Queue) Name() string {
+	if q.Handle == "none" {
+		return q.Kind
+	}
+	return q.Kind + " " + q.Handle
+}
+
 // Devices lists the devices of the network namespace of the calling thread, in the kernel's order. What a device does not
 // tell of itself is left out.
 func Devices() ([]Device, error) {

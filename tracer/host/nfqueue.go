@@ -13,6 +13,8 @@ type NFQueue struct {
 	Number  int
 	Port    uint32 // netlink port of the program; of its first such socket that is its PID
 	Waiting int    // packets that have no verdict yet
+	// Dropped are those that found the queue full, and Unread those that found the socket full by which the program gets them.
+	Dropped, Unread int64
 }
 
 // NFQueues reads those that a program listens on, of a /proc/net (seq_show of nfnetlink_queue.c). There are none where the kernel
@@ -35,17 +37,20 @@ func NFQueues(dir fs.FS) ([]NFQueue, error) {
 func parseNFQueues(text string) ([]NFQueue, error) {
 	var all []NFQueue
 	for line := range strings.Lines(text) {
-		fields := strings.Fields(line) // number, port, waiting, copy mode and range, dropped by queue and by socket, last id, 1
-		if len(fields) < 3 {
+		// Number, port, waiting, copy mode and range, dropped by the queue and by the socket; then the last packet's id, and 1.
+		var column [7]uint32
+		fields := strings.Fields(line)
+		if len(fields) < len(column) {
 			return nil, fmt.Errorf("%q has too few columns", strings.TrimSpace(line))
 		}
-		number, numberErr := strconv.ParseUint(fields[0], 10, 16)
-		port, portErr := strconv.ParseUint(fields[1], 10, 32)
-		waiting, waitingErr := strconv.ParseUint(fields[2], 10, 32)
-		if err := errors.Join(numberErr, portErr, waitingErr); err != nil {
-			return nil, fmt.Errorf("%q has a column that is no number", strings.TrimSpace(line))
+		for i := range column {
+			n, err := strconv.ParseUint(fields[i], 10, 32)
+			if err != nil {
+				return nil, fmt.Errorf("%q has a column that is no number", strings.TrimSpace(line))
+			}
+			column[i] = uint32(n)
 		}
-		all = append(all, NFQueue{int(number), uint32(port), int(waiting)})
+		all = append(all, NFQueue{int(column[0]), column[1], int(column[2]), int64(column[5]), int64(column[6])})
 	}
 	return all, nil
 }

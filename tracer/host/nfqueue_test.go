@@ -21,7 +21,7 @@ func TestNFQueues(t *testing.T) {
 		{"nobody listens", nfqueueFile(""), nil},
 		{
 			"as the kernel writes them", nfqueueFile("    5    213     4 2 65535     0     0        9  1\n65535 4294963001     0 1     0    17     3     1001  1\n"),
-			[]NFQueue{{5, 213, 4}, {65535, 4294963001, 0}},
+			[]NFQueue{{5, 213, 4, 0, 0}, {65535, 4294963001, 0, 17, 3}},
 		},
 	} {
 		got, err := NFQueues(test.dir)
@@ -33,9 +33,9 @@ func TestNFQueues(t *testing.T) {
 
 func TestDamagedNFQueuesAreRefused(t *testing.T) {
 	for text, want := range map[string]string{
-		"5 213\n":         `"5 213" has too few columns`,
-		"5 213 x 2\n":     `"5 213 x 2" has a column that is no number`,
-		"70000 213 0 2\n": `"70000 213 0 2" has a column that is no number`,
+		"5 213\n":                  `"5 213" has too few columns`,
+		"5 213 x 2 65535 0 0\n":    `"5 213 x 2 65535 0 0" has a column that is no number`,
+		"5 213 4294967296 2 0 0 0": `"5 213 4294967296 2 0 0 0" has a column that is no number`,
 	} {
 		_, err := NFQueues(nfqueueFile(text))
 		if want = "read /proc/net/netfilter/nfnetlink_queue: " + want; err == nil || err.Error() != want {

@@ -18,27 +18,37 @@ func (s *story) heldAtDeath() bool { return s.established && s.pending.allHeld()
 
 // holderDoubts are about what was held by something that nobody sees at work.
 func (s *story) holderDoubts() []string {
-	if s.nfqueue() == nil {
-		return []string{"what holds it here was not seen"}
+	const unseen = ": that it is among them was not seen"
+	switch {
+	case s.nfqueue() != nil:
+		return []string{s.waiting() + unseen}
+	case s.backlog() != nil:
+		b := s.backlog()
+		return []string{fmt.Sprintf("%s in the queue %s of %s%s", waits(b.Waiting), b.Queue, b.Device, unseen)}
 	}
-	return []string{s.waiting() + ": that it is among them was not seen"}
+	return []string{"what holds it here was not seen"}
 }
 
 func (s *story) lookAtHolder() string {
-	q := s.nfqueue()
-	if q == nil {
-		return "look at what holds it on its way out: tc -s qdisc and ip -s -s link (backlog), nft list ruleset (queue)"
+	if q := s.nfqueue(); q != nil {
+		return fmt.Sprintf("see whether the program works that the firewall asks: netlink port %d, mostly its PID, in "+
+			"/proc/net/netfilter/nfnetlink_queue (the third column is what waits); nft list ruleset names queue %d", q.Port, q.Number)
 	}
-	return fmt.Sprintf("see whether the program works that the firewall asks: netlink port %d, mostly its PID, in "+
-		"/proc/net/netfilter/nfnetlink_queue (the third column is what waits); nft list ruleset names queue %d", q.Port, q.Number)
+	if b := s.backlog(); b != nil {
+		return fmt.Sprintf("look at what keeps it in the queue of %s: tc -s qdisc show dev %s, ip -s -s link show %s", b.Device, b.Device, b.Device)
+	}
+	return "look at what holds it on its way out: tc -s qdisc and ip -s -s link (backlog), nft list ruleset (queue)"
 }
 
 // waiting tells of packets that a program has not judged.
 func (s *story) waiting() string {
 	q := s.nfqueue()
-	wait := "packets wait"
-	if q.Waiting == 1 {
-		wait = "packet waits"
+	return fmt.Sprintf("%s in queue %d of this host's firewall for a program to judge (NFQUEUE)", waits(q.Waiting), q.Number)
+}
+
+func waits(packets int) string {
+	if packets == 1 {
+		return "1 packet waits"
 	}
-	return fmt.Sprintf("%d %s in queue %d of this host's firewall for a program to judge (NFQUEUE)", q.Waiting, wait, q.Number)
+	return fmt.Sprintf("%d packets wait", packets)
 }

@@ -22,6 +22,8 @@ type Host struct {
 	XDP string
 	// NFQueue is where most packets wait for a program; nil: nowhere, or it is not known.
 	NFQueue *NFQueue
+	// Backlog is where packets wait of the device towards the remote end; nil: nowhere, or it is not known.
+	Backlog *Backlog
 }
 
 // Route is what the kernel's route lookup towards the remote end gave, with the socket's source, mark and user.
@@ -57,6 +59,13 @@ type NFQueue struct {
 	Number  int
 	Port    uint32 // netlink port of the program: its PID, mostly
 	Waiting int    // packets that have no verdict yet
+}
+
+// Backlog is a queue of a device in which packets wait.
+type Backlog struct {
+	Device  string
+	Queue   string // a queueing discipline and its handle, as tc says them, such as "tbf 8001:"
+	Waiting int    // packets
 }
 
 // unresolved says that ARP or neighbour discovery has had no answer: what is for it waits, or is dropped.
@@ -107,6 +116,8 @@ func (s *story) link() *Link {
 }
 
 func (s *story) nfqueue() *NFQueue { return s.host().NFQueue }
+
+func (s *story) backlog() *Backlog { return s.host().Backlog }
 
 // xdp is a device on whose way in an XDP program may discard what nothing else sees.
 func (s *story) xdp() string { return s.host().XDP }

@@ -82,6 +82,7 @@ func hostKeys(h *Host) setters {
 		"link":      parsed(&h.Link, parseLink),
 		"xdp":       text(&h.XDP),
 		"nfqueue":   parsed(&h.NFQueue, parseNFQueue),
+		"backlog":   parsed(&h.Backlog, parseBacklog),
 	}
 }
 
@@ -129,6 +130,14 @@ func parseNFQueue(s string) (*NFQueue, error) {
 	var q NFQueue
 	_, err := fmt.Sscanf(s, "%d/%d/%d", &q.Number, &q.Port, &q.Waiting)
 	return &q, err
+}
+
+// parseBacklog reads device/queue/waiting.
+func parseBacklog(s string) (*Backlog, error) {
+	device, rest, _ := strings.Cut(s, "/")
+	queue, waiting, _ := strings.Cut(rest, "/")
+	n, err := strconv.Atoi(waiting)
+	return &Backlog{device, queue, n}, err
 }
 
 // parsePorts reads first-last/in use/in TIME_WAIT.

@@ -26,6 +26,7 @@ type Question struct {
 	Link      bool // what the device is that leads to Remote
 	XDP       bool // whether an XDP program is attached to the device that leads to Remote
 	NFQueue   bool // whether packets wait for a program of the firewall's
+	Backlog   bool // whether packets wait in a queue of the device that leads to Remote
 
 	// Listener is the network namespace of a listener whose net.core.somaxconn is wanted; 0: it is not.
 	Listener uint32
@@ -33,7 +34,7 @@ type Question struct {
 
 // Asks says whether there is anything to ask.
 func (q Question) Asks() bool {
-	return q.Route || q.Ports || q.Conntrack || q.Neighbour || q.Link || q.XDP || q.NFQueue || q.Listener != 0
+	return q.Route || q.Ports || q.Conntrack || q.Neighbour || q.Link || q.XDP || q.NFQueue || q.Backlog || q.Listener != 0
 }
 
 // Ask is what the verdict about a connection would have the host asked, soon after it failed: what is asked later may
@@ -55,7 +56,8 @@ func Ask(c *timeline.Connection, f Facts) Question {
 	lost := s.hearsNothing() && !s.saw(event.Drop) && q.Listener == 0 // where, nobody saw
 	q.Link = (lost || s.mayBeTheLink()) && q.Remote.IsValid()
 	q.XDP = lost && q.Remote.IsValid()
-	q.NFQueue = lost || s.silent() && s.heldHere() || s.heldAtDeath()
+	held := s.silent() && s.heldHere() || s.heldAtDeath()
+	q.NFQueue, q.Backlog = lost || held, held && q.Remote.IsValid()
 	q.Route = (q.Route || q.Ports) && q.Remote.IsValid()
 	q.Ports = q.Ports && q.Remote.IsValid()
 	if c != nil {

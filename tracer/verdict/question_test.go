@@ -26,7 +26,7 @@ func TestTheHostIsAskedWhatTheVerdictRestsOn(t *testing.T) {
 		"accept_queue_full_listener": "listener",
 		"syn_queue_full":             "listener",
 		"connected_probe":            "",
-		"neighbour_waits":            "neighbour link nfqueue",
+		"neighbour_waits":            "neighbour link nfqueue backlog",
 		"kept_here_user_timeout":     "route link",
 		"unreachable_address_gone":   "route",
 		"abandoned_by_application":   "neighbour link",
@@ -65,7 +65,7 @@ func asked(q Question) string {
 	for _, part := range []struct {
 		asked bool
 		word  string
-	}{{q.Route, "route"}, {q.Ports, "ports"}, {q.Conntrack, "conntrack"}, {q.Neighbour, "neighbour"}, {q.Link, "link"}, {q.XDP, "xdp"}, {q.NFQueue, "nfqueue"}, {q.Listener != 0, "listener"}} {
+	}{{q.Route, "route"}, {q.Ports, "ports"}, {q.Conntrack, "conntrack"}, {q.Neighbour, "neighbour"}, {q.Link, "link"}, {q.XDP, "xdp"}, {q.NFQueue, "nfqueue"}, {q.Backlog, "backlog"}, {q.Listener != 0, "listener"}} {
 		if part.asked {
 			words = append(words, part.word)
 		}
