@@ -132,7 +132,7 @@ struct details {
 	__u32 tcp_seq;
 	__u32 tcp_ack;
 	__u32 len;
-	__u32 elapsed_ms; /* since the first retransmission of what is sent again */
+	__u32 elapsed_ms; /* since the first retransmission of what is sent again, or since the first SYN */
 	__u32 elapsed_jiffies; /* since the first window probe */
 	__u32 count; /* how many this one stands for; 0 means 1 */
 	__u32 reason;

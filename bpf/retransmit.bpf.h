@@ -46,6 +46,7 @@ static void record_syn_retransmit(struct sock *sk, int error)
 	e->event.attempt = attempt;
 	e->event.backoff = READ(icsk, icsk_backoff);
 	e->event.rto_jiffies = rto_after_syn_retry(sk, error);
+	e->details.elapsed_ms = elapsed_since_retransmission_ms((struct tcp_sock *)sk); /* a SYN's is that of the first */
 	e->details.tcp_seq = c->isn;
 	e->event.cookie = cookie_of(sk);
 	fill_result(&e->event, error);

@@ -48,6 +48,9 @@ func TestOptionsOfOlderConnectionsAreToldWithTheFirstTimer(t *testing.T) {
 			if first := timers(events, test.timer)[0]; told[0].Mono > first.Mono || told[0].Conn != first.Conn {
 				t.Errorf("they are not told with the first timer:\n%s", describe(events))
 			}
+			if first := timers(events, test.timer)[0]; test.timer == event.SYNRetransmit && first.Elapsed < (time.Second-10*time.Millisecond) {
+				t.Errorf("the first SYN was %s before retry %d", first.Elapsed, first.Attempt)
+			}
 			got := *told[0].Options
 			got.RTOMax = 0 // what a kernel that has such an option says
 			if got != test.want {

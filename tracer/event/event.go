@@ -74,7 +74,7 @@ type Event struct {
 	// the handshake of established (a client's SYN-ACK, a server's final ACK), and what was dropped on its way in.
 	TTL int
 	// Elapsed is what the kernel holds against its limit of time: since the first retransmission of the data
-	// (retransmit), or since the first window probe (window_probe).
+	// (retransmit), since the first SYN (syn_retransmit), or since the first window probe (window_probe).
 	Elapsed time.Duration
 
 	Options *Options // what rules this socket's life: on connect, established and options_changed

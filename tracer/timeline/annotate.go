@@ -38,6 +38,7 @@ func (t *Tracker) annotate(c *Connection, ev *event.Event) {
 		c.syn.sent(cmp.Or(ev.Attempt, c.syn.attemptAt(ev.Mono)), ev.Mono, 0)
 		c.syn.annotate(ev, c.started)
 	case event.SYNRetransmit:
+		c.syn.resume(ev)
 		c.syn.sent(cmp.Or(ev.Attempt, c.syn.attemptAt(ev.Mono), 1), ev.Mono, ev.RTO)
 		if ev.LocalCongestion {
 			c.syn.refuse(ev.RTO)

@@ -17,7 +17,8 @@ const mostRetransmits = 127 + 127
 type synClock struct {
 	rules   schedule.SYN
 	known   bool          // the rules are known
-	running bool          // the first SYN was seen
+	running bool          // the first SYN was seen, or it is known when it was
+	since   int           // the attempt that was seen first: when it was due is not known
 	first   time.Duration // CLOCK_MONOTONIC of the first SYN
 	last    time.Duration // and of the latest
 	attempt int           // which the latest is; 0 is the first SYN
@@ -62,6 +63,15 @@ func (k *synClock) sent(attempt int, now, rto time.Duration) {
 	k.advance(min(attempt, mostRetransmits))
 	k.last = max(k.last, now)
 	k.forecast(rto)
+}
+
+// resume begins with a retransmission of which the kernel says how long ago the first SYN was: it is older than the trace.
+func (k *synClock) resume(ev *event.Event) {
+	if k.running || ev.Attempt == 0 || ev.Elapsed == 0 {
+		return
+	}
+	k.running, k.since, k.attempt = true, ev.Attempt, ev.Attempt
+	k.first, k.last = ev.Mono-ev.Elapsed, ev.Mono
 }
 
 func (k *synClock) forecast(rto time.Duration) {
@@ -121,7 +131,7 @@ func (k *synClock) annotate(ev *event.Event, started time.Duration) {
 	if k.next.Last {
 		ev.NextDue = ev.GivesUp
 	}
-	if k.attempt > 0 {
+	if k.attempt > k.since {
 		due(ev, base+k.due, base+k.latest, k.rules.HZ)
 	}
 }

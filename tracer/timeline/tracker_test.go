@@ -172,6 +172,20 @@ func TestAMissingRetryWidensTheBoundsOfTheNext(t *testing.T) {
 	}
 }
 
+// The kernel says how long ago the first SYN was.
+func TestSYNRetriesOfAnOlderConnectionAreForetold(t *testing.T) {
+	tracker := New(Config{HZ: 250})
+	rules := &event.Event{Kind: event.OptionsChanged, Trigger: "timer", Conn: 1, Mono: 107 * time.Second, PreExisting: true, Role: event.RoleClient,
+		Options: &event.Options{}, Sysctls: &event.Sysctls{SYNRetries: 4}}
+	third := &event.Event{Kind: event.SYNRetransmit, Conn: 1, Mono: 107 * time.Second, Attempt: 3, RTO: 8 * time.Second, Elapsed: 7100 * ms}
+	fourth := &event.Event{Kind: event.SYNRetransmit, Conn: 1, Mono: 115100 * ms, Attempt: 4, RTO: 16 * time.Second, Elapsed: 15200 * ms}
+	for _, ev := range []*event.Event{rules, third, fourth} {
+		tracker.Add(ev)
+	}
+	check(t, "the first that is seen", third, forecastOf{3, 4, 0, 0, 8 * time.Second, 24 * time.Second})
+	check(t, "the next", fourth, forecastOf{4, 4, 8 * time.Second, 8*time.Second + in250(8*time.Second), 24100 * ms, 24100 * ms})
+}
+
 func TestNothingIsPredictedWithoutSysctlsOrTheFirstSYN(t *testing.T) {
 	tracker := New(Config{HZ: 250})
 	blind := connect(1, 0)

@@ -3,6 +3,7 @@ package verdict
 import (
 	"cmp"
 	"fmt"
+	"time"
 
 	"tcptrace/tracer/event"
 )
@@ -119,7 +120,7 @@ var silenceRules = []rule{
 		doubts:  (*story).silenceDoubts,
 		summary: func(s *story) string {
 			return fmt.Sprintf("no answer: %s in %s%s, nothing came back%s%s; %s",
-				count(s.syns(), "SYN"), duration(s.end), s.leaving(), s.answeredInVain(), s.droppedBeyond(), s.silenceEnd())
+				count(s.syns(), "SYN"), duration(s.sinceFirstSYN()), s.leaving(), s.answeredInVain(), s.droppedBeyond(), s.silenceEnd())
 		},
 		advice: silenceAdvice,
 	},
@@ -133,7 +134,7 @@ var silenceRules = []rule{
 		doubts:  (*story).silenceDoubts,
 		summary: func(s *story) string {
 			return fmt.Sprintf("no answer so far: %s in %s%s, nothing has come back%s%s",
-				count(s.syns(), "SYN"), duration(s.end), s.leaving(), s.answeredInVain(), s.wouldGiveUp())
+				count(s.syns(), "SYN"), duration(s.sinceFirstSYN()), s.leaving(), s.answeredInVain(), s.wouldGiveUp())
 		},
 		advice: silenceAdvice,
 	},
@@ -205,6 +206,18 @@ func (s *story) mayWaitForNeighbour() bool {
 // hearsNothing says that nothing has come back for SYNs that may have left, so far or for good.
 func (s *story) hearsNothing() bool {
 	return (s.silent() && s.end >= s.firstRetryDue() || s.client() && s.inProgress && s.attempts > 0) && !s.retriesFailed()
+}
+
+// sinceFirstSYN is how long it was tried. Of a connection that is older than the trace the kernel says it with a retry.
+func (s *story) sinceFirstSYN() time.Duration {
+	if s.conn == nil || !s.conn.PreExisting {
+		return s.end
+	}
+	retry := s.first(event.SYNRetransmit)
+	if retry == nil {
+		return s.end
+	}
+	return s.end - retry.Offset + retry.Elapsed
 }
 
 // retriesFailed says that every repeated SYN failed to be sent, with one of these errnos if any are given.
