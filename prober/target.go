@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"tcptrace/tracer/event"
 )
 
 // ParseTarget takes HOST:PORT apart. HOST is a name or an address, in brackets if it is IPv6; PORT is a number from 1 to
@@ -28,10 +30,10 @@ func ParseTarget(target string) (host string, port uint16, err error) {
 	return host, port, nil
 }
 
-// LacksZone says that connect() takes no such address without an interface: each link has its own fe80::1 (tcp_v6_connect). Its
-// error is a sentence that says what to write.
-func LacksZone(addr netip.Addr) error {
-	if !addr.Is6() || addr.Is4In6() || !addr.IsLinkLocalUnicast() || addr.Zone() != "" {
+// CheckZone refuses an address of a link without its interface, which connect() does not take. The error is a sentence that says
+// what to write.
+func CheckZone(addr netip.Addr) error {
+	if !event.IsOfALink(addr) || addr.Zone() != "" {
 		return nil
 	}
 	return fmt.Errorf("%v is a link-local address, which says nothing without the interface: add it, as in %v%%eth0", addr, addr)

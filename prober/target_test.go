@@ -93,7 +93,7 @@ func TestLinkLocalAddressesNeedAnInterface(t *testing.T) {
 	for text, lacks := range map[string]bool{
 		"fe80::1": true, "febf::1": true, "fe80::1%eth0": false, "2001:db8::1": false, "fec0::1": false, "169.254.0.1": false, "::ffff:169.254.0.1": false,
 	} {
-		if err := LacksZone(netip.MustParseAddr(text)); (err != nil) != lacks {
+		if err := CheckZone(netip.MustParseAddr(text)); (err != nil) != lacks {
 			t.Errorf("%s: %v", text, err)
 		}
 	}

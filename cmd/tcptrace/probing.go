@@ -43,7 +43,7 @@ func parseTargets(args []string, device string) ([]target, error) {
 			return nil, usageErrorf("%w", err)
 		}
 		if addr, err := netip.ParseAddr(name); err == nil && device == "" {
-			if err := prober.LacksZone(addr); err != nil {
+			if err := prober.CheckZone(addr); err != nil {
 				return nil, usageErrorf("%w", err)
 			}
 		}

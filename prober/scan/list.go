@@ -31,7 +31,7 @@ func ParseSpec(text string) (Spec, error) {
 	if err != nil || spec.Host != "" {
 		return spec, err
 	}
-	return spec, prober.LacksZone(spec.Network.Addr())
+	return spec, prober.CheckZone(spec.Network.Addr())
 }
 
 // parseSpec does the same for addresses that nobody connects to.

@@ -130,11 +130,11 @@ func failsAtOnce(errnos ...event.Errno) func(*story) bool {
 	return func(s *story) bool { return s.syncError && slices.Contains(errnos, s.errno) }
 }
 
-// lacksZone says that the address is one that each link has of its own, and that nobody said on which: tcp_v6_connect keeps the
-// interface that it is given, before it looks for a route.
+// lacksZone says that nobody said on which link the address is: tcp_v6_connect keeps the interface that it is given, before it
+// looks for a route.
 func (s *story) lacksZone() bool {
-	addr, o := s.remote().Addr(), s.options()
-	return failsAtOnce(event.EINVAL)(s) && addr.Is6() && addr.IsLinkLocalUnicast() && o != nil && o.Device == 0
+	o := s.options()
+	return failsAtOnce(event.EINVAL)(s) && event.IsOfALink(s.remote().Addr()) && o != nil && o.Device == 0
 }
 
 func zoneAdvice(s *story) []string {
