@@ -45,10 +45,11 @@ func TestOptionsOfOlderConnectionsAreToldWithTheFirstTimer(t *testing.T) {
 			if len(told) != 1 || !told[0].PreExisting || told[0].Options == nil || told[0].Trigger != "timer" {
 				t.Fatalf("the options of an older connection:\n%s", describe(events))
 			}
-			if first := timers(events, test.timer)[0]; told[0].Mono > first.Mono || told[0].Conn != first.Conn {
+			first := timers(events, test.timer)[0]
+			if told[0].Mono > first.Mono || told[0].Conn != first.Conn {
 				t.Errorf("they are not told with the first timer:\n%s", describe(events))
 			}
-			if first := timers(events, test.timer)[0]; test.timer == event.SYNRetransmit && first.Elapsed < (time.Second-10*time.Millisecond) {
+			if test.timer == event.SYNRetransmit && first.Elapsed < (time.Second-10*time.Millisecond) {
 				t.Errorf("the first SYN was %s before retry %d", first.Elapsed, first.Attempt)
 			}
 			got := *told[0].Options

@@ -240,8 +240,8 @@ func (b *costBench) statistics(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", t.name, err)
 		}
-		each := float64(runs(round.programs)) / float64(b.connections)
-		fmt.Printf("  %-26s %8.0f %8.2f, of which as many empty ones take %.0f ns\n", t.name, float64(round.bpf), each, each*float64(empty))
+		often := float64(runs(round.programs)) / float64(b.connections)
+		fmt.Printf("  %-26s %8.0f %8.2f, of which as many empty ones take %.0f ns\n", t.name, float64(round.bpf), often, often*float64(empty))
 		for _, s := range round.programs {
 			each := float64(s.time) / float64(b.connections)
 			if each < 10 {

@@ -366,8 +366,8 @@ func (s *story) silenceDoubts() []string {
 	if n := packets(s.droppedSYNs()); n > 0 {
 		doubts = append(doubts, fmt.Sprintf("this host dropped %s itself: whether another would have been answered is not known", count(n, "SYN")))
 	}
-	if q := s.nfqueue(); q != nil {
-		doubts = append(doubts, fmt.Sprintf("%s: an answer may be among them", s.waiting()))
+	if s.nfqueue() != nil {
+		doubts = append(doubts, s.waiting()+": an answer may be among them")
 	}
 	if device := s.xdp(); device != "" && len(s.beyond()) == 0 {
 		doubts = append(doubts, fmt.Sprintf("an XDP program is attached to %s: what that discards, nothing else sees (bpftool net)", device))
