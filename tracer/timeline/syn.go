@@ -67,10 +67,11 @@ func (k *synClock) sent(attempt int, now, rto time.Duration) {
 
 // resume begins with a retransmission of which the kernel says how long ago the first SYN was: it is older than the trace.
 func (k *synClock) resume(ev *event.Event) {
-	if k.running || ev.Attempt == 0 || ev.Elapsed == 0 {
+	if k.running || ev.Attempt <= 0 || ev.Elapsed <= 0 {
 		return
 	}
-	k.running, k.since, k.attempt = true, ev.Attempt, ev.Attempt
+	attempt := min(ev.Attempt, mostRetransmits)
+	k.running, k.since, k.attempt = true, attempt, attempt
 	k.first, k.last = ev.Mono-ev.Elapsed, ev.Mono
 }
 

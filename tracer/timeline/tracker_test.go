@@ -1,6 +1,7 @@
 package timeline
 
 import (
+	"math"
 	"net/netip"
 	"runtime"
 	"slices"
@@ -184,6 +185,17 @@ func TestSYNRetriesOfAnOlderConnectionAreForetold(t *testing.T) {
 	}
 	check(t, "the first that is seen", third, forecastOf{3, 4, 0, 0, 8 * time.Second, 24 * time.Second})
 	check(t, "the next", fourth, forecastOf{4, 4, 8 * time.Second, 8*time.Second + in250(8*time.Second), 24100 * ms, 24100 * ms})
+}
+
+// A recording may hold any number: none is gone up to, one by one.
+func TestRetriesOfNoNumberAreNotCountedUpTo(t *testing.T) {
+	for _, attempt := range []int{math.MinInt, -1, math.MaxInt} {
+		tracker := New(Config{HZ: 250})
+		for _, number := range []int{attempt, 1} {
+			tracker.Add(&event.Event{Kind: event.SYNRetransmit, Conn: 1, Mono: time.Second, Attempt: number, Elapsed: time.Second,
+				Options: &event.Options{}, Sysctls: defaults()})
+		}
+	}
 }
 
 func TestNothingIsPredictedWithoutSysctlsOrTheFirstSYN(t *testing.T) {
